@@ -26,7 +26,7 @@ DISTRIBUTIONS := clients/python service
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 # Python that people write; folders that are still to come are left out.
-PYTHON_SOURCES := service clients/python tests $(wildcard bench examples)
+PYTHON_SOURCES := service clients/python tests tools/generate $(wildcard bench examples)
 GO_CLIENT := clients/go
 
 ##@ Start here
@@ -55,8 +55,9 @@ check: setup tools ## Format, lint, types, contracts, fast tests: what every com
 	$(BIN)/mypy $(PYTHON_SOURCES)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against protos/baseline.binpb
-	tools/generate --check
+	$(BIN)/python tools/generate --check
 	unformatted=$$(gofmt -l $(GO_CLIENT)); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	cd $(GO_CLIENT) && $(GO) vet ./...
 	$(PYTEST) tests/unit tests/conformance
@@ -74,7 +75,7 @@ format: setup ## Format and fix what can be fixed without thought
 
 .PHONY: generate
 generate: setup tools ## Write the stubs of every client from protos/
-	tools/generate
+	$(BIN)/python tools/generate
 
 .PHONY: coverage
 coverage: setup tools model modelkit ## All Python tests, with the branches that none of them took
@@ -94,7 +95,7 @@ lock: setup ## Resolve every Python lock again
 	$(UV) lock --quiet --upgrade
 	$(UV_EXPORT) --all-packages --all-groups -o requirements.lock
 	$(UV_EXPORT) --package assetd-server --no-default-groups -o service/requirements.lock
-	for folder in tools/uv tools/modelkit; do \
+	for folder in tools/uv tools/modelkit tools/protogen/protoc tools/protogen/types; do \
 	    $(UV_COMPILE) $$folder/requirements.in -o $$folder/requirements.lock; done
 	$(UV_COMPILE) --no-deps tools/model/requirements.in -o tools/model/requirements.lock
 	$(MAKE) setup
