@@ -1,0 +1,294 @@
+"""`.meta` and `.versions`: the two JSON documents of a bucket, to values and back.
+
+modelkit wrote them first; assetd adds one object `assetd` to a `.meta`, which modelkit ignores
+(`layout.md`, "The bucket"). Knows no key and no store. What it reads is untrusted: each document
+has a size limit, which the reader of the bytes applies before they come here.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from assetd_server.errors import (
+    AssetError,
+    BadIndexError,
+    BadManifestError,
+    InvalidVersionError,
+)
+from assetd_server.model import (
+    AssetKind,
+    AssetName,
+    AssetVersion,
+    Digest,
+    PartPath,
+    directory_digest,
+    require_distinct_parts,
+)
+from assetd_server.versioning import Version, newest_first
+
+MAX_MANIFEST_BYTES = 64 * 2**20
+MAX_INDEX_BYTES = 16 * 2**20
+FORMAT = 1
+
+_T = TypeVar("_T")
+_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One object of a version. What modelkit pushed has neither size nor checksums here."""
+
+    path: PartPath
+    size_bytes: int | None = None
+    sha256_hex: str | None = None
+    crc64nvme: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a version consists of; `parts` in bytewise order, one with the path "" for a file."""
+
+    kind: AssetKind
+    push_time: datetime
+    parts: tuple[Part, ...]
+    push_id: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pushed_by: str = ""
+
+    @property
+    def digest(self) -> Digest | None:
+        """The version's identity, computed from the parts; None for what modelkit pushed."""
+        if any(part.sha256_hex is None for part in self.parts):
+            return None
+        return version_digest(self.kind, self.parts)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The bytes of all parts together; None while a size is unknown."""
+        sizes = [part.size_bytes for part in self.parts]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def describe(self, name: AssetName, version: Version) -> AssetVersion:
+        """Return what a caller is told of this version."""
+        return AssetVersion(
+            name=name,
+            version=version,
+            kind=self.kind,
+            size_bytes=self.size_bytes,
+            file_count=len(self.parts),
+            digest=self.digest,
+            push_time=self.push_time,
+            labels=self.labels,
+            pushed_by=self.pushed_by,
+        )
+
+
+def version_digest(kind: AssetKind, parts: Iterable[Part]) -> Digest:
+    """Return the digest of a version whose parts have all been hashed."""
+    hashes = {str(part.path): part.sha256_hex or "" for part in parts}
+    return Digest.of_hex(hashes[""]) if kind is AssetKind.FILE else directory_digest(hashes)
+
+
+def decode_manifest(raw: bytes, key: str) -> Manifest:
+    """Return the manifest that the `.meta` at `key` spells.
+
+    Raises:
+        BadManifestError: not JSON, of another shape, with parts that no folder can hold, or with a
+            digest that its own files contradict. The message names `key`.
+    """
+    try:
+        return _manifest(_document(raw))
+    except (AssetError, _FaultError) as error:
+        raise BadManifestError(
+            "the manifest {key} cannot be believed: {why}", key=key, why=error
+        ) from None
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the `.meta` of a version that assetd pushed: all sizes and checksums are known."""
+    document: dict[str, object] = {
+        "push_date": manifest.push_time.astimezone(UTC).isoformat(),
+        "is_directory": manifest.kind is AssetKind.DIRECTORY,
+    }
+    if manifest.kind is AssetKind.DIRECTORY:
+        document["contents"] = [part.path for part in manifest.parts]
+    document["assetd"] = {
+        "format": FORMAT,
+        "push_id": manifest.push_id,
+        "labels": dict(manifest.labels),
+        "pushed_by": manifest.pushed_by,
+        "digest": manifest.digest,
+        "files": encode_parts(manifest.parts),
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def decode_index(raw: bytes, key: str) -> list[Version]:
+    """Return the versions that the `.versions` at `key` lists, newest first, each once.
+
+    Raises:
+        BadIndexError: not JSON, of another shape, or with a string that is no version.
+        MixedVersioningError: versions of two systems.
+    """
+    try:
+        listed = _typed(_document(raw).get("versions"), list, "versions")
+        return newest_first([Version.parse(_typed(text, str, "a version")) for text in listed])
+    except (InvalidVersionError, _FaultError) as error:
+        raise BadIndexError(
+            "the index {key} cannot be believed: {why}", key=key, why=error
+        ) from None
+
+
+def encode_index(versions: Iterable[Version]) -> bytes:
+    """Return the `.versions` that lists `versions`, newest first."""
+    return json.dumps({"versions": [str(version) for version in newest_first(versions)]}).encode()
+
+
+def encode_parts(parts: tuple[Part, ...]) -> dict[str, dict[str, object]]:
+    """Return `files` as it stands in a `.meta`, a claim and a receipt: one object a part, by path.
+
+    What is not known of a part is left out.
+    """
+    return {part.path: _facts(part) for part in parts}
+
+
+def decode_parts(files: object) -> tuple[Part, ...]:
+    """Return the parts that `files` spells, in bytewise order; facts may be missing.
+
+    Raises:
+        ValueError: another shape, or a size or checksum that is none.
+        InvalidPartError: a path that no folder can hold.
+    """
+    parts = [_part(path, facts) for path, facts in _typed(files, dict, "files").items()]
+    require_distinct_parts(part.path for part in parts)
+    return tuple(sorted(parts, key=lambda part: part.path.encode()))
+
+
+def _facts(part: Part) -> dict[str, object]:
+    facts: dict[str, object] = {}
+    if part.size_bytes is not None:
+        facts["size"] = part.size_bytes
+    if part.sha256_hex is not None:
+        facts["sha256"] = part.sha256_hex
+    if part.crc64nvme is not None:
+        facts["crc64nvme"] = encode_crc64nvme(part.crc64nvme)
+    return facts
+
+
+def _part(path: str, facts: object) -> Part:
+    known = _typed(facts, dict, f"files[{path!r}]")
+    size = known.get("size")
+    if size is not None and (_typed(size, int, "size") < 0 or isinstance(size, bool)):
+        raise _FaultError(f"the size of {path!r} is none")
+    sha256_hex = known.get("sha256")
+    if sha256_hex is not None and not _SHA256_HEX.fullmatch(_typed(sha256_hex, str, "sha256")):
+        raise _FaultError(f"the sha256 of {path!r} is none")
+    crc = known.get("crc64nvme")
+    return Part(
+        path=PartPath(path) if path else PartPath.of_file(),
+        size_bytes=size,
+        sha256_hex=sha256_hex,
+        crc64nvme=None if crc is None else decode_crc64nvme(_typed(crc, str, "crc64nvme")),
+    )
+
+
+def encode_crc64nvme(value: int) -> str:
+    """Return the checksum as S3 spells it: base64 of its eight bytes, big-endian."""
+    return base64.b64encode(value.to_bytes(8, "big")).decode()
+
+
+def decode_crc64nvme(text: str) -> int:
+    """Return the checksum that S3's spelling `text` stands for.
+
+    Raises:
+        ValueError: not base64 of eight bytes.
+    """
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if len(raw) != 8:
+        raise _FaultError(f"{text!r} is no crc64nvme")
+    return int.from_bytes(raw, "big")
+
+
+class _FaultError(ValueError):
+    """Why a document cannot be believed; the caller adds which document."""
+
+
+def _document(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw, object_pairs_hook=_distinct_keys)
+    except RecursionError:
+        raise _FaultError("it is nested too deeply") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _FaultError(f"it is not JSON ({error})") from None
+    return _typed(value, dict, "the document")
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise _FaultError("a key stands in one object twice")
+    return value
+
+
+def _typed(value: object, kind: type[_T], what: str) -> _T:
+    if not isinstance(value, kind):
+        raise _FaultError(f"{what} is {type(value).__name__} where {kind.__name__} is due")
+    return value
+
+
+def _manifest(document: dict[str, Any]) -> Manifest:
+    is_directory = _typed(document.get("is_directory"), bool, "is_directory")
+    kind = AssetKind.DIRECTORY if is_directory else AssetKind.FILE
+    push_time = _moment(_typed(document.get("push_date"), str, "push_date"))
+    paths = _contents(document) if is_directory else (PartPath.of_file(),)
+    ours = document.get("assetd")
+    if ours is None:
+        return Manifest(kind, push_time, tuple(Part(path) for path in paths))
+    return _ours(kind, push_time, paths, _typed(ours, dict, "assetd"))
+
+
+def _ours(
+    kind: AssetKind, push_time: datetime, paths: tuple[PartPath, ...], ours: dict[str, Any]
+) -> Manifest:
+    if _typed(ours.get("format"), int, "format") != FORMAT:
+        raise _FaultError(f"its format is {ours['format']}, and this release reads {FORMAT}")
+    parts = decode_parts(ours.get("files"))
+    if any(None in (part.size_bytes, part.sha256_hex, part.crc64nvme) for part in parts):
+        raise _FaultError("`files` leaves out a size or a checksum")
+    if tuple(part.path for part in parts) != paths:
+        raise _FaultError("`files` and `contents` name different parts")
+    labels = _typed(ours.get("labels", {}), dict, "labels")
+    manifest = Manifest(
+        kind=kind,
+        push_time=push_time,
+        parts=parts,
+        push_id=_typed(ours.get("push_id", ""), str, "push_id"),
+        labels={key: _typed(value, str, "a label") for key, value in labels.items()},
+        pushed_by=_typed(ours.get("pushed_by", ""), str, "pushed_by"),
+    )
+    if ours.get("digest") != manifest.digest:
+        raise _FaultError("its digest is not the digest of its files")
+    return manifest
+
+
+def _contents(document: dict[str, Any]) -> tuple[PartPath, ...]:
+    listed = _typed(document.get("contents"), list, "contents")
+    paths = [PartPath(_typed(path, str, "a part")) for path in listed]
+    require_distinct_parts(paths)
+    return tuple(sorted(paths, key=str.encode))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise _FaultError(f"push_date {text!r} is no ISO date") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,196 @@
+"""The two versioning systems: `major.minor`, and dates. Parse, order, next.
+
+Knows no asset and no store. The grammar is modelkit's, narrowed to one canonical spelling a
+version, so that two strings never name one version.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+from assetd_server.errors import InvalidVersionError, MixedVersioningError
+
+# 18 digits fit every signed 64-bit reader of an index.
+_NUMBER = r"(?:0|[1-9][0-9]{0,17})"
+_MAJOR = re.compile(_NUMBER)
+_MAJOR_MINOR = re.compile(rf"({_NUMBER})\.({_NUMBER})")
+_DATE_SHAPE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z")
+_DATE_FORMAT = "%Y-%m-%dT%H-%M-%SZ"
+
+
+class VersioningSystem(Enum):
+    """How the versions of one asset are numbered; the values are modelkit's names."""
+
+    MAJOR_MINOR = "major_minor"
+    SIMPLE_DATE = "simple_date"
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """One exact version. Compares by number or date, never by text.
+
+    Comparing versions of two systems is meaningless: `newest_first` refuses it.
+    """
+
+    key: tuple[int, ...] = field(repr=False)
+    text: str = field(compare=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "Version":
+        """Return the version that `text` spells.
+
+        Raises:
+            InvalidVersionError: not canonical `major.minor`, and not a date that exists.
+        """
+        if match := _MAJOR_MINOR.fullmatch(text):
+            return cls((int(match[1]), int(match[2])), text)
+        if _DATE_SHAPE.fullmatch(text):
+            try:
+                moment = datetime.strptime(text, _DATE_FORMAT).replace(tzinfo=UTC)
+            except ValueError:
+                moment = None
+            if moment is not None:
+                return cls((int(moment.timestamp()),), text)
+        raise invalid_version(text)
+
+    @classmethod
+    def of(cls, major: int, minor: int) -> "Version":
+        """Return version `major.minor`."""
+        return cls((major, minor), f"{major}.{minor}")
+
+    @property
+    def system(self) -> VersioningSystem:
+        """The versioning system that this version belongs to."""
+        two = len(self.key) == 2
+        return VersioningSystem.MAJOR_MINOR if two else VersioningSystem.SIMPLE_DATE
+
+    @property
+    def major(self) -> int | None:
+        """The major number; None for a date."""
+        return self.key[0] if self.system is VersioningSystem.MAJOR_MINOR else None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class VersionSelector:
+    """What a spec says of the version: nothing (newest), a major line, or one exact version."""
+
+    major: int | None = None
+    exact: Version | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "VersionSelector":
+        """Return the selector that the version of a spec spells; "" selects the newest.
+
+        Raises:
+            InvalidVersionError: neither a major number nor an exact version.
+        """
+        if not text:
+            return NEWEST
+        if _MAJOR.fullmatch(text):
+            return cls(major=int(text))
+        return cls(exact=Version.parse(text))
+
+    def choose(self, versions: Iterable[Version]) -> Version | None:
+        """Return the newest of `versions` that is meant; None where there is none.
+
+        Raises:
+            MixedVersioningError: the versions are of two systems.
+        """
+        if self.exact is not None:
+            return self.exact if self.exact in versions else None
+        ordered = newest_first(versions)
+        if self.major is not None:
+            ordered = [version for version in ordered if version.major == self.major]
+        return ordered[0] if ordered else None
+
+    def __str__(self) -> str:
+        if self.exact is not None:
+            return self.exact.text
+        return "" if self.major is None else str(self.major)
+
+
+NEWEST = VersionSelector()
+
+
+def invalid_version(text: str) -> InvalidVersionError:
+    """Return the error for a version that is none."""
+    return InvalidVersionError(
+        "{version!r} is no version: write a major number as in 1, major.minor as in 1.2 (no leading"
+        " zeros), or a date as in 2026-11-23T09-30-00Z",
+        field="spec",
+        version=text,
+    )
+
+
+def newest_first(versions: Iterable[Version]) -> list[Version]:
+    """Return the distinct versions, newest first, ordered by number or date.
+
+    Raises:
+        MixedVersioningError: the versions are of two systems.
+    """
+    distinct = set(versions)
+    one_system(distinct)
+    return sorted(distinct, reverse=True)
+
+
+def one_system(versions: Collection[Version]) -> VersioningSystem | None:
+    """Return the system that all versions share; None where there are none.
+
+    Raises:
+        MixedVersioningError: the versions are of two systems.
+    """
+    examples = {version.system: version.text for version in versions}
+    if len(examples) > 1:
+        raise MixedVersioningError(
+            "the asset mixes versions such as {first} and {second}: keep the versions of one"
+            " system, and remove the others from the store's index",
+            first=examples[VersioningSystem.MAJOR_MINOR],
+            second=examples[VersioningSystem.SIMPLE_DATE],
+        )
+    return next(iter(examples), None)
+
+
+def next_version(
+    known: Collection[Version],
+    system: VersioningSystem,
+    now: datetime,
+    *,
+    major: int | None = None,
+    bump_major: bool = False,
+) -> Version:
+    """Return the version that follows what is known; 0.0 is the first.
+
+    Without `major` the newest's minor is raised (`bump_major`: its major). With `major` the next of
+    that line, `major.0` where the line is new. A date is `now`, and never one that is already
+    taken: two pushes within one second get two dates.
+
+    Raises:
+        InvalidVersionError: the asset counts by dates, and a major was asked for.
+        MixedVersioningError: the versions are of two systems.
+    """
+    ordered = newest_first(known)
+    if system is VersioningSystem.SIMPLE_DATE:
+        return _next_date(ordered, now, by_major=major is not None or bump_major)
+    newest_major = ordered[0].key[0] if ordered else -1
+    if bump_major:
+        return Version.of(newest_major + 1, 0)
+    line = max(newest_major, 0) if major is None else major
+    minors = [version.key[1] for version in ordered if version.key[0] == line]
+    return Version.of(line, max(minors, default=-1) + 1)
+
+
+def _next_date(ordered: list[Version], now: datetime, *, by_major: bool) -> Version:
+    if by_major:
+        raise InvalidVersionError(
+            "the asset counts by dates: it has no major versions; push the bare name", field="spec"
+        )
+    moment = now.astimezone(UTC).replace(microsecond=0)
+    if ordered:
+        newest = datetime.fromtimestamp(ordered[0].key[0], UTC)
+        moment = max(moment, newest + timedelta(seconds=1))
+    return Version.parse(moment.strftime(_DATE_FORMAT))
