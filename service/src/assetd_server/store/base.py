@@ -1,0 +1,206 @@
+"""The object store as assetd sees it: a flat map from key to bytes with two conditional writes.
+
+This is a contract in prose. `tests/conformance` runs one suite over every implementation; what the
+suite does not check is not promised. Nothing here knows assets, versions or gRPC.
+
+**Keys** are relative to the store's root, `/`-separated, non-empty, without a leading or trailing
+`/`, `.` or `..` segments; implementations may trust that. A key holds bytes or it does not; there
+are no folders. A directory on disk cannot hold both `a` and `a/b`: there creating the second fails
+with `KeyExistsError`.
+
+**ETags** are opaque, and differ whenever the bytes under a key were written anew.
+
+**Failures**, the same from every method: `StoreUnavailableError` where the store did not answer or
+answered that it cannot now; `StoreAccessDeniedError` where it refused our credentials;
+`DiskFullError` where it has no room. Only a store's own word that a key is absent is
+`KeyNotFoundError`: a refusal or a failure never means absent.
+
+**Lost answers.** A call that changes something and fails with `StoreUnavailableError`, or whose
+task is cancelled, may have taken effect, or may take effect later. Callers settle that by reading
+again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+
+class StoreSignalError(Exception):
+    """What a store says of a key. Never reaches a caller: the catalog gives it meaning."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+class KeyNotFoundError(StoreSignalError):
+    """The store says that the key is absent."""
+
+
+class KeyExistsError(StoreSignalError):
+    """A create found the key present; it may be our own earlier create whose answer was lost."""
+
+
+class EtagMismatchError(StoreSignalError):
+    """The object is not, or no longer, the one that the ETag names."""
+
+
+class UploadNotFoundError(StoreSignalError):
+    """The multipart upload was completed or aborted by somebody."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What a store tells of an object without its bytes."""
+
+    key: str
+    size_bytes: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One page of a listing: objects, and the prefixes (ending in `/`) of what lies deeper."""
+
+    objects: Sequence[ObjectInfo]
+    prefixes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A multipart upload under way; `upload_id` is the store's own name for it."""
+
+    key: str
+    upload_id: str
+
+
+class ObjectReader(Protocol):
+    """The bytes of one object, or of a range of it, as they arrive."""
+
+    @property
+    def info(self) -> ObjectInfo:
+        """The whole object's facts, as the answer states them."""
+
+    def __aiter__(self) -> AsyncIterator[Buffer]:
+        """Yield the bytes in order, once. Fails like every method; short answers are failures."""
+
+
+class ObjectStore(ABC):
+    """A flat map from key to bytes. All methods may be called at once from one event loop."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where the store is, for people: `s3://bucket/prefix`. Holds no credentials."""
+
+    @abstractmethod
+    async def head(self, key: str) -> ObjectInfo:
+        """Return the facts of the object under `key`.
+
+        Raises:
+            KeyNotFoundError: the key is absent.
+        """
+
+    @abstractmethod
+    async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        """Return a small object whole, with facts and bytes of one and the same write.
+
+        Raises:
+            KeyNotFoundError: the key is absent.
+            ObjectTooLargeError: it is longer than `max_bytes`; no more than that was read.
+        """
+
+    @abstractmethod
+    async def read(
+        self, key: str, *, start: int = 0, length: int | None = None, etag: str | None = None
+    ) -> ObjectReader:
+        """Open the bytes `start` to `start + length` of an object; to its end without `length`.
+
+        Yields exactly the bytes asked for, cut at the object's end, or fails. With `etag` they are
+        those of that very write. An empty range asks nothing and yields nothing.
+
+        Raises:
+            KeyNotFoundError: the key is absent.
+            EtagMismatchError: the object is another one by now.
+        """
+
+    @abstractmethod
+    def list(
+        self, prefix: str, *, after: str = "", delimiter: bool = False
+    ) -> AsyncIterator[Listing]:
+        """Yield the keys that begin with `prefix`, in bytewise order, page by page.
+
+        `prefix` is empty or ends in `/`. Keys not greater than `after` are left out. With
+        `delimiter` what lies below the next `/` is told as a prefix only. What is written while the
+        listing runs may be in it or not; what was there before and stays is in it.
+        """
+
+    @abstractmethod
+    async def put(self, key: str, data: Buffer) -> ObjectInfo:
+        """Write an object whole, over whatever is there. Readers see the old bytes or the new."""
+
+    @abstractmethod
+    async def create(self, key: str, data: Buffer) -> ObjectInfo:
+        """Write an object whole where the key is absent. Of any number of racers one succeeds.
+
+        Raises:
+            KeyExistsError: the key is present.
+        """
+
+    @abstractmethod
+    async def swap(self, key: str, data: Buffer, etag: str) -> ObjectInfo:
+        """Write an object over the very write that `etag` names. Of any number of racers one wins.
+
+        Raises:
+            EtagMismatchError: the object is another one, or is gone.
+        """
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove the object, if there is one. Idempotent."""
+
+    @abstractmethod
+    async def start_upload(self, key: str) -> Upload:
+        """Begin an object too large for one call. Nothing is visible until it is completed."""
+
+    @abstractmethod
+    async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
+        """Send part `number` (from 1), which begins at `offset` of the object; return its receipt.
+
+        All parts but the last are of one size, 5 MiB to 5 GiB. In any order, at once, repeatable.
+
+        Raises:
+            UploadNotFoundError: the upload was completed or aborted.
+        """
+
+    @abstractmethod
+    async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+        """Show the uploaded object where the key is absent; `receipts` in order of part numbers.
+
+        Raises:
+            KeyExistsError: the key is present. The upload is left; abort it.
+            UploadNotFoundError: the upload was completed or aborted.
+        """
+
+    @abstractmethod
+    async def put_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+        """Show the uploaded object over whatever is there.
+
+        Raises:
+            UploadNotFoundError: the upload was completed or aborted.
+        """
+
+    @abstractmethod
+    async def abort_upload(self, upload: Upload) -> None:
+        """Drop an upload. Idempotent; after it the upload can no longer be completed."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release what the store holds open. Idempotent."""
+
+
+class ObjectTooLargeError(StoreSignalError):
+    """The object is longer than the reader was ready to hold."""

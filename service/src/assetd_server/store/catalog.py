@@ -1,0 +1,307 @@
+"""The bucket's layout: the only module that turns assets into keys, and keys into assets.
+
+`<name>.versions`, `<name>/<version>.meta`, `<name>/<version>[/<part>]` and `.assetd/claims/...`, as
+`layout.md` ("The bucket") has them and modelkit wrote them first. Reads only; what a push writes is
+in `store.commits`. Only a real 404 means absent, and of an index only after a second look, because
+modelkit deletes it before it writes it.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from assetd_server.errors import (
+    AssetNotFoundError,
+    BadIndexError,
+    BadManifestError,
+    InvalidNameError,
+    InvalidPartError,
+    InvalidVersionError,
+    VersionNotFoundError,
+)
+from assetd_server.manifest import (
+    MAX_INDEX_BYTES,
+    MAX_MANIFEST_BYTES,
+    Manifest,
+    decode_index,
+    decode_manifest,
+)
+from assetd_server.model import MAX_KEY_BYTES, AssetKind, AssetName, PartPath
+from assetd_server.store.base import (
+    KeyNotFoundError,
+    ObjectInfo,
+    ObjectStore,
+    ObjectTooLargeError,
+)
+from assetd_server.versioning import Version, VersionSelector
+
+_INDEX_ENDING = ".versions"
+_META_ENDING = ".meta"
+_CLAIMS = ".assetd/claims"
+_LONGEST_VERSION = Version.parse("2026-11-23T00-00-00Z")
+
+# modelkit's window between delete and write is one request long.
+_SECOND_LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Index:
+    """The versions that an asset's index lists, newest first, and the write that said so."""
+
+    versions: list[Version]
+    etag: str
+
+
+def index_key(name: AssetName) -> str:
+    """Return the key of the asset's index, the only object that ever changes."""
+    return f"{name}{_INDEX_ENDING}"
+
+
+def meta_key(name: AssetName, version: Version) -> str:
+    """Return the key of the version's manifest; there = the version exists."""
+    return f"{name}/{version}{_META_ENDING}"
+
+
+def part_key(name: AssetName, version: Version, part: PartPath) -> str:
+    """Return the key of a part; of the version itself for the only part of a file."""
+    return f"{name}/{version}/{part}" if part else f"{name}/{version}"
+
+
+def claims_prefix(name: AssetName) -> str:
+    """Return the prefix of all claims of one asset."""
+    return f"{_CLAIMS}/{name}/"
+
+
+def claim_key(name: AssetName, version: Version) -> str:
+    """Return the key of the claim that a push of this version holds while it is under way."""
+    return f"{_CLAIMS}/{name}/{version}"
+
+
+class Catalog:
+    """What the store holds, in the words of assets."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        sleep: Callable[[float], Awaitable[None]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self.store = store
+        self.last_ok_time: datetime | None = None
+        self._sleep = sleep
+        self._now = now
+        self._push_ids: dict[tuple[str, str], str] = {}
+
+    async def versions(self, name: AssetName) -> list[Version]:
+        """Return the versions that the index lists, newest first.
+
+        Raises:
+            AssetNotFoundError: the store has no such asset.
+            BadIndexError, MixedVersioningError: the index cannot be believed.
+            StoreUnavailableError, StoreAccessDeniedError.
+        """
+        index = await self.index(name)
+        if index is None or not index.versions:
+            raise AssetNotFoundError(
+                "the store {store} has no asset {name}: check the spelling, or push it first",
+                store=self.store.url,
+                name=name,
+            )
+        return index.versions
+
+    async def index(self, name: AssetName) -> Index | None:
+        """Return the asset's index; None where there is none, also on a second look.
+
+        Raises:
+            BadIndexError, MixedVersioningError: it cannot be believed, also on a second look.
+        """
+        try:
+            found = await self._index(name)
+        except BadIndexError:
+            found = None
+        if found is None:
+            await self._sleep(_SECOND_LOOK_SECONDS)
+            found = await self._index(name)
+        return found
+
+    async def _index(self, name: AssetName) -> Index | None:
+        key = index_key(name)
+        try:
+            found = await self._document(key, MAX_INDEX_BYTES)
+        except ObjectTooLargeError:
+            raise BadIndexError(
+                "the index {key} has more than {limit_bytes} bytes",
+                key=key,
+                limit_bytes=MAX_INDEX_BYTES,
+            ) from None
+        return Index(decode_index(found[1], key), found[0].etag) if found else None
+
+    async def _document(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes] | None:
+        """Return a document as it stands; None where it is absent."""
+        try:
+            found = await self.store.get(key, max_bytes)
+        except KeyNotFoundError:
+            found = None
+        self.last_ok_time = self._now()
+        return found
+
+    async def find_manifest(self, name: AssetName, version: Version) -> Manifest | None:
+        """Return the version's manifest; None where the version does not exist.
+
+        Raises:
+            BadManifestError: it cannot be believed.
+        """
+        key = meta_key(name, version)
+        try:
+            found = await self._document(key, MAX_MANIFEST_BYTES)
+        except ObjectTooLargeError:
+            raise BadManifestError(
+                "the manifest {key} has more than {limit_bytes} bytes",
+                key=key,
+                limit_bytes=MAX_MANIFEST_BYTES,
+            ) from None
+        return decode_manifest(found[1], key) if found else None
+
+    async def manifest(self, name: AssetName, version: Version) -> Manifest:
+        """Return the version's manifest, with the size of every part.
+
+        Raises:
+            AssetNotFoundError, VersionNotFoundError: there is no such version.
+            BadManifestError: it cannot be believed, a part is missing, or the index lists a version
+                that has none.
+        """
+        manifest = await self.find_manifest(name, version)
+        if manifest is None:
+            raise await self._absent(name, version)
+        if manifest.size_bytes is not None:
+            return manifest
+        return await self._with_sizes(name, version, manifest)
+
+    async def _absent(self, name: AssetName, version: Version) -> Exception:
+        versions = await self.versions(name)
+        if version in versions:
+            return BadManifestError(
+                "the index lists {name}:{version}, and {key} is not in the store: restore it, or"
+                " remove the version from the index",
+                name=name,
+                version=version,
+                key=meta_key(name, version),
+            )
+        return VersionNotFoundError(
+            "{name} has no version {version} in the store {store}; the newest is {newest}",
+            name=name,
+            version=version,
+            store=self.store.url,
+            newest=versions[0],
+        )
+
+    async def _with_sizes(self, name: AssetName, version: Version, manifest: Manifest) -> Manifest:
+        """Fill in the sizes of what modelkit pushed: one listing, or one look at a file."""
+        found = await self.parts_in_store(name, version, manifest.kind)
+        for part in manifest.parts:
+            if part.path not in found:
+                raise BadManifestError(
+                    "the store lacks {key}, which the version's manifest names",
+                    key=part_key(name, version, part.path),
+                )
+        parts = (replace(part, size_bytes=found[part.path].size_bytes) for part in manifest.parts)
+        return replace(manifest, parts=tuple(parts))
+
+    async def parts_in_store(
+        self, name: AssetName, version: Version, kind: AssetKind
+    ) -> Mapping[str, ObjectInfo]:
+        """Return what the store holds below a version, by the path of the part."""
+        if kind is AssetKind.FILE:
+            try:
+                return {"": await self.store.head(part_key(name, version, PartPath.of_file()))}
+            except KeyNotFoundError:
+                return {}
+        prefix = f"{name}/{version}/"
+        return {
+            info.key.removeprefix(prefix): info
+            async for page in self.store.list(prefix)
+            for info in page.objects
+        }
+
+    async def committed(self, name: AssetName) -> dict[Version, ObjectInfo]:
+        """Return the versions whose manifest is there, listed or not."""
+        prefix = f"{name}/"
+        found = {}
+        async for page in self.store.list(prefix, delimiter=True):
+            for info in page.objects:
+                leaf = info.key.removeprefix(prefix)
+                if leaf.endswith(_META_ENDING):
+                    with suppress(InvalidVersionError):
+                        found[Version.parse(leaf.removesuffix(_META_ENDING))] = info
+        return found
+
+    def require_short_keys(self, name: AssetName, part: PartPath | None = None) -> None:
+        """Check that the store can hold every key of a version of the asset.
+
+        Raises:
+            InvalidNameError, InvalidPartError: a key would be too long.
+        """
+        longest = f"{name}/{_LONGEST_VERSION}/{part}" if part else claim_key(name, _LONGEST_VERSION)
+        prefix = self.store.url.partition("://")[2].partition("/")[2]
+        length = len(f"{prefix}/{longest}".encode())
+        if length > MAX_KEY_BYTES:
+            error = InvalidPartError if part else InvalidNameError
+            raise error(
+                "a key of {what!r} would have {length} bytes, and a store takes {limit_bytes}:"
+                " choose a shorter one",
+                field="spec",
+                what=part or name,
+                length=length,
+                limit_bytes=MAX_KEY_BYTES,
+            )
+
+    async def push_ids(self, name: AssetName) -> dict[Version, str]:
+        """Return, for each committed version, the push that made it; "" for modelkit's.
+
+        A manifest is read once for each write of it. One that cannot be believed was nobody's push:
+        it must not keep others from pushing.
+        """
+        found = {}
+        for version, info in (await self.committed(name)).items():
+            memo = (info.key, info.etag)
+            if memo not in self._push_ids:
+                try:
+                    manifest = await self.find_manifest(name, version)
+                except BadManifestError:
+                    manifest = None
+                self._push_ids[memo] = manifest.push_id if manifest else ""
+            found[version] = self._push_ids[memo]
+        return found
+
+    async def names(self, prefix: str = "") -> list[AssetName]:
+        """Return the names of all assets that have an index, in bytewise order.
+
+        Walks folder by folder and does not descend into versions, so the listing grows with the
+        number of assets and versions, not of parts. Keys outside the grammar are skipped.
+        """
+        folder = prefix.rpartition("/")[0]
+        found = [name async for name in self._walk(f"{folder}/" if folder else "", prefix)]
+        return sorted(found)
+
+    async def _walk(self, folder: str, prefix: str) -> AsyncIterator[AssetName]:
+        below: list[str] = []
+        async for page in self.store.list(folder, delimiter=True):
+            for info in page.objects:
+                if info.key.endswith(_INDEX_ENDING) and info.key.startswith(prefix):
+                    with suppress(InvalidNameError):
+                        yield AssetName(info.key.removesuffix(_INDEX_ENDING))
+            below += [p for p in page.prefixes if _may_hold_assets(p, folder, prefix)]
+        for deeper in below:
+            async for name in self._walk(deeper, prefix):
+                yield name
+
+
+def _may_hold_assets(deeper: str, folder: str, prefix: str) -> bool:
+    leaf = deeper.removeprefix(folder).rstrip("/")
+    if leaf.startswith(".") or not (deeper.startswith(prefix) or prefix.startswith(deeper)):
+        return False
+    try:
+        return VersionSelector.parse(leaf).exact is None
+    except InvalidVersionError:
+        return True

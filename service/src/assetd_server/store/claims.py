@@ -1,0 +1,188 @@
+"""Claims: who pushes which bytes as which version, and the compare-and-swap that changes them.
+
+A claim fixes *bytes*, not a writer, so that no two contents ever mix (`layout.md`, "Push"). It is
+`open`, `committing` or `released`; it is changed only by compare-and-swap and deleted only once the
+index lists the version. Each write carries a new nonce: equal ETags mean the very same write. A
+lost answer is settled by reading again and comparing nonces.
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from assetd_server.errors import AssetError, BadManifestError
+from assetd_server.manifest import Part, decode_parts, encode_parts
+from assetd_server.model import AssetKind, AssetName, Digest
+from assetd_server.store.base import (
+    EtagMismatchError,
+    KeyExistsError,
+    KeyNotFoundError,
+    ObjectStore,
+    ObjectTooLargeError,
+    Upload,
+)
+from assetd_server.store.catalog import claim_key, claims_prefix
+from assetd_server.versioning import Version
+
+_FORMAT = 1
+_MAX_CLAIM_BYTES = 64 * 2**20
+
+
+class ClaimState(Enum):
+    """`open`: parts may be written; `committing`: to be finished by all; `released`: free."""
+
+    OPEN = "open"
+    COMMITTING = "committing"
+    RELEASED = "released"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One push of one version. `parts` is empty until the caller has named all files.
+
+    `owner` is the host, for people; `claim_id` tells two daemons apart that share a `push_id`.
+    """
+
+    state: ClaimState
+    kind: AssetKind
+    digest: Digest
+    push_id: str
+    claim_id: str
+    owner: str
+    time: datetime
+    parts: tuple[Part, ...] = ()
+    pushed_by: str = ""
+    uploads: tuple[Upload, ...] = ()
+    nonce: str = ""
+
+
+@dataclass(frozen=True)
+class HeldClaim:
+    """A claim as it stands in the store, with the ETag that a swap of it needs."""
+
+    claim: Claim
+    etag: str
+
+
+class Claims:
+    """The claims of a bucket. Every method is one conditional call, or a read."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def read(self, name: AssetName, version: Version) -> HeldClaim | None:
+        """Return the claim of a version; None where there is none.
+
+        Raises:
+            BadManifestError: what stands there is no claim.
+        """
+        key = claim_key(name, version)
+        try:
+            info, raw = await self._store.get(key, _MAX_CLAIM_BYTES)
+        except KeyNotFoundError:
+            return None
+        except ObjectTooLargeError:
+            raise _unreadable(key, "it is too long") from None
+        return HeldClaim(_decode(raw, key), info.etag)
+
+    async def of_asset(self, name: AssetName) -> dict[Version, HeldClaim]:
+        """Return all claims of an asset."""
+        prefix, found = claims_prefix(name), {}
+        async for page in self._store.list(prefix, delimiter=True):
+            for info in page.objects:
+                version = Version.parse(info.key.removeprefix(prefix))
+                held = await self.read(name, version)
+                if held is not None:
+                    found[version] = held
+        return found
+
+    async def create(self, name: AssetName, version: Version, claim: Claim) -> HeldClaim | None:
+        """Claim a version that nobody claims; None where somebody does."""
+        claim = _renewed(claim)
+        try:
+            info = await self._store.create(claim_key(name, version), _encode(claim))
+        except KeyExistsError:
+            return await self._mine(name, version, claim)
+        return HeldClaim(claim, info.etag)
+
+    async def swap(
+        self, name: AssetName, version: Version, held: HeldClaim, claim: Claim
+    ) -> HeldClaim | None:
+        """Put `claim` in the place of the very claim that is `held`; None where it is another."""
+        claim = _renewed(claim)
+        try:
+            info = await self._store.swap(claim_key(name, version), _encode(claim), held.etag)
+        except EtagMismatchError:
+            return await self._mine(name, version, claim)
+        return HeldClaim(claim, info.etag)
+
+    async def delete(self, name: AssetName, version: Version) -> None:
+        """Remove the claim; only once the index lists the version."""
+        await self._store.delete(claim_key(name, version))
+
+    async def _mine(self, name: AssetName, version: Version, claim: Claim) -> HeldClaim | None:
+        """Settle a refusal that may be about our own earlier write, whose answer was lost."""
+        held = await self.read(name, version)
+        return held if held is not None and held.claim.nonce == claim.nonce else None
+
+
+def _renewed(claim: Claim) -> Claim:
+    return replace(claim, nonce=uuid.uuid4().hex)
+
+
+def _encode(claim: Claim) -> bytes:
+    return json.dumps(
+        {
+            "format": _FORMAT,
+            "state": claim.state.value,
+            "kind": claim.kind.value,
+            "digest": claim.digest,
+            "push_id": claim.push_id,
+            "id": claim.claim_id,
+            "owner": claim.owner,
+            "time": claim.time.astimezone(UTC).isoformat(),
+            "files": encode_parts(claim.parts),
+            "pushed_by": claim.pushed_by,
+            "uploads": [[upload.key, upload.upload_id] for upload in claim.uploads],
+            "nonce": claim.nonce,
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def _decode(raw: bytes, key: str) -> Claim:
+    try:
+        document: Any = json.loads(raw)
+        if document["format"] != _FORMAT:
+            raise ValueError("another format")
+        return Claim(
+            state=ClaimState(document["state"]),
+            kind=AssetKind(document["kind"]),
+            digest=Digest(document["digest"]),
+            push_id=str(document["push_id"]),
+            claim_id=str(document["id"]),
+            owner=str(document["owner"]),
+            time=datetime.fromisoformat(document["time"]),
+            parts=decode_parts(document["files"]),
+            pushed_by=str(document["pushed_by"]),
+            uploads=_uploads(document["uploads"]),
+            nonce=str(document["nonce"]),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError, AssetError) as error:
+        raise _unreadable(key, type(error).__name__) from None
+
+
+def _uploads(listed: Sequence[Sequence[str]]) -> tuple[Upload, ...]:
+    return tuple(Upload(str(key), str(upload_id)) for key, upload_id in listed)
+
+
+def _unreadable(key: str, why: str) -> BadManifestError:
+    return BadManifestError(
+        "the claim {key} cannot be read ({why}): it was written by another release, or damaged",
+        key=key,
+        why=why,
+    )
