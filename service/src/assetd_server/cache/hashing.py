@@ -1,0 +1,62 @@
+"""Reading what stands or is staged in ASSETS_DIR, to hash it. Blocks for as long as that takes."""
+
+import hashlib
+from dataclasses import replace
+
+from awscrt import checksums
+
+from assetd_server.cache.layout import AssetsDir, os_errors
+from assetd_server.errors import UnsafePathError
+from assetd_server.manifest import Part
+from assetd_server.model import MARKER_NAME, PartPath
+
+_CHUNK_BYTES = 4 * 2**20
+
+
+def hash_parts(assets_dir: AssetsDir, data: str, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return the parts below `data` with the size, SHA-256 and crc64nvme that their bytes have.
+
+    Raises:
+        UnsafePathError: a part is missing, or is not a plain file.
+        IoError: it cannot be read.
+    """
+    return tuple(_hash_part(assets_dir, data, part) for part in parts)
+
+
+def _hash_part(assets_dir: AssetsDir, data: str, part: Part) -> Part:
+    path = f"{data}/{part.path}" if part.path else data
+    sha256, crc, offset = hashlib.sha256(), 0, 0
+    with os_errors(path):
+        try:
+            with assets_dir.opened(path) as fd:
+                while chunk := assets_dir.fs.pread(fd, _CHUNK_BYTES, offset):
+                    sha256.update(chunk)
+                    crc = checksums.crc64nvme(chunk, crc)
+                    offset += len(chunk)
+        except FileNotFoundError:
+            raise UnsafePathError(
+                "{path} vanished from ASSETS_DIR while it was read: fetch it again", path=path
+            ) from None
+    return replace(part, size_bytes=offset, sha256_hex=sha256.hexdigest(), crc64nvme=crc)
+
+
+def files_below(assets_dir: AssetsDir, data: str) -> tuple[Part, ...]:
+    """Return the files of a version as they stand, for one that has no receipt; sizes unknown."""
+    found: list[Part] = []
+    with os_errors(data):
+        _walk(assets_dir, data, "", found)
+    return tuple(sorted(found, key=lambda part: part.path.encode()))
+
+
+def _walk(assets_dir: AssetsDir, data: str, below: str, found: list[Part]) -> None:
+    with assets_dir.folder(f"{data}/{below}".rstrip("/")) as fd:
+        entries = [
+            (entry.name, entry.is_dir(follow_symlinks=False))
+            for entry in assets_dir.fs.list_names(fd)
+        ]
+    for name, is_folder in entries:
+        path = f"{below}{name}"
+        if is_folder:
+            _walk(assets_dir, data, f"{path}/", found)
+        elif path != MARKER_NAME:
+            found.append(Part(PartPath(path)))

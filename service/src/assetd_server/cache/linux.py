@@ -1,0 +1,191 @@
+"""The file system's calls that the cache makes, each once: the seam, and the only ctypes.
+
+Every path is relative to an open directory descriptor, and is resolved beneath it without following
+links (openat2, Linux 5.6; step by step where a sandbox forbids that call). The methods are thin and
+raise OSError; what an error means is said in `cache.layout`. Tests pass a subclass that counts the
+calls, fails the Nth, or stops at it.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+_SYS_OPENAT2 = 437  # the same number on every architecture: it came after the tables were unified
+_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+_SYNC_FILE_RANGE_WRITE = 2
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+Buffer = bytes | bytearray | memoryview
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+class FileSystem:
+    """The real calls. Stateless, safe from any thread; all of them may block."""
+
+    def open_root(self, path: str) -> int:
+        """Open the directory at an absolute `path`, following links: the operator chose it."""
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open(self, dir_fd: int, path: str, flags: int, mode: int = 0o644) -> int:
+        """Open `path` beneath `dir_fd`; a link on the way is ELOOP, a way out EXDEV."""
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        how = _OpenHow(
+            flags=flags,
+            mode=mode if flags & os.O_CREAT else 0,
+            resolve=_RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS,
+        )
+        fd: int = _LIBC.syscall(
+            ctypes.c_long(_SYS_OPENAT2),
+            ctypes.c_int(dir_fd),
+            ctypes.c_char_p(path.encode()),
+            ctypes.byref(how),
+            ctypes.c_size_t(ctypes.sizeof(how)),
+        )
+        if fd >= 0:
+            return fd
+        code = ctypes.get_errno()
+        if code in (errno.ENOSYS, errno.EPERM):
+            return _open_by_steps(dir_fd, path, flags, mode)
+        raise OSError(code, os.strerror(code), path)
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor, and with it the locks that it carries."""
+        os.close(fd)
+
+    def fstat(self, fd: int) -> os.stat_result:
+        """Return the facts of an open file."""
+        return os.fstat(fd)
+
+    def lstat(self, dir_fd: int, name: str) -> os.stat_result:
+        """Return the facts of an entry of the open folder, of a link itself where it is one."""
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+
+    def list_names(self, fd: int) -> Sequence[os.DirEntry[str]]:
+        """Return the entries of an open folder, in no order."""
+        with os.scandir(fd) as entries:
+            return list(entries)
+
+    def mkdir(self, dir_fd: int, name: str, mode: int = 0o755) -> None:
+        """Make a folder in the open folder."""
+        os.mkdir(name, mode, dir_fd=dir_fd)
+
+    def rename(self, from_fd: int, name: str, to_fd: int, new_name: str) -> None:
+        """Rename over whatever stands there."""
+        os.rename(name, new_name, src_dir_fd=from_fd, dst_dir_fd=to_fd)
+
+    def rename_noreplace(self, from_fd: int, name: str, to_fd: int, new_name: str) -> None:
+        """Rename where nothing stands; EEXIST where something does."""
+        _renameat2(from_fd, name, to_fd, new_name, _RENAME_NOREPLACE)
+
+    def rename_exchange(self, from_fd: int, name: str, to_fd: int, new_name: str) -> None:
+        """Swap two entries in one step; ENOENT where either is missing."""
+        _renameat2(from_fd, name, to_fd, new_name, _RENAME_EXCHANGE)
+
+    def unlink(self, dir_fd: int, name: str) -> None:
+        """Remove a file's name from the open folder."""
+        os.unlink(name, dir_fd=dir_fd)
+
+    def rmdir(self, dir_fd: int, name: str) -> None:
+        """Remove an empty folder from the open folder."""
+        os.rmdir(name, dir_fd=dir_fd)
+
+    def truncate(self, fd: int, length: int) -> None:
+        """Set the length of an open file."""
+        os.ftruncate(fd, length)
+
+    def pread(self, fd: int, length: int, offset: int) -> bytes:
+        """Read at most `length` bytes from `offset` on."""
+        return os.pread(fd, length, offset)
+
+    def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
+        """Write the buffers one behind the other at `offset`; may write less than all."""
+        return os.pwritev(fd, buffers, offset)
+
+    def start_writeback(self, fd: int, offset: int, length: int) -> None:
+        """Ask the kernel to begin writing a range out, so that a later fsync finds little to do."""
+        if _LIBC.sync_file_range(
+            ctypes.c_int(fd),
+            ctypes.c_int64(offset),
+            ctypes.c_int64(length),
+            ctypes.c_uint(_SYNC_FILE_RANGE_WRITE),
+        ):
+            _raise_errno()
+
+    def fsync(self, fd: int) -> None:
+        """Return when file or folder is on stable storage. After EIO never repeat it on it."""
+        os.fsync(fd)
+
+    def syncfs(self, fd: int) -> None:
+        """Return when the whole file system of `fd` is on stable storage.
+
+        Write errors since `fd` was opened are reported (Linux 5.8): open it before the first write.
+        """
+        if _LIBC.syncfs(ctypes.c_int(fd)):
+            _raise_errno()
+
+    def flock(self, fd: int, operation: int) -> None:
+        """Take or drop a whole-file lock that lives as long as the descriptor's open file."""
+        fcntl.flock(fd, operation)
+
+    def free_bytes(self, fd: int) -> int:
+        """Return what an unprivileged writer may still write to the file system of `fd`."""
+        facts = os.fstatvfs(fd)
+        return facts.f_bavail * facts.f_frsize
+
+
+def _renameat2(from_fd: int, name: str, to_fd: int, new_name: str, flags: int) -> None:
+    if _LIBC.renameat2(
+        ctypes.c_int(from_fd),
+        ctypes.c_char_p(name.encode()),
+        ctypes.c_int(to_fd),
+        ctypes.c_char_p(new_name.encode()),
+        ctypes.c_uint(flags),
+    ):
+        _raise_errno()
+
+
+def _raise_errno() -> None:
+    code = ctypes.get_errno()
+    raise OSError(code, os.strerror(code))
+
+
+def _open_by_steps(dir_fd: int, path: str, flags: int, mode: int) -> int:
+    """Open as openat2 would have, one folder at a time; each step refuses links."""
+    *folders, name = path.split("/")
+    if ".." in (*folders, name) or path.startswith("/"):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    at = os.open(".", _DIRECTORY, dir_fd=dir_fd)
+    try:
+        for folder in folders:
+            above, at = at, _open_folder(at, folder)
+            os.close(above)
+        return os.open(name, flags, mode, dir_fd=at)
+    finally:
+        os.close(at)
+
+
+def _open_folder(at: int, name: str) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=at)
+    except NotADirectoryError:
+        # O_DIRECTORY|O_NOFOLLOW on a link is ENOTDIR; openat2 says ELOOP, and so do we.
+        if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name) from None
+        raise

@@ -1,0 +1,186 @@
+"""From staging to the final path: fsync and rename, in the order that survives power loss.
+
+The order of the steps is the protocol of `layout.md` ("Fetch", 2 to 5); a model of it was searched
+exhaustively, so change the model before the code. The final path never holds partial data, and
+nothing at it is ever written in place. Needs modelkit's lock, which `ModelkitLock` takes. All
+methods block.
+"""
+
+import fcntl
+import os
+import uuid
+
+from assetd_server.cache.ingest import DATA, RECEIPT, StagedVersion, write_new
+from assetd_server.cache.layout import (
+    STAGING,
+    TRASH,
+    AssetsDir,
+    VersionPaths,
+    os_errors,
+    try_flock,
+)
+from assetd_server.cache.leases import exclusive, same_inode
+from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.receipt import Marker, Receipt
+from assetd_server.errors import UnsafePathError
+from assetd_server.model import AssetKind
+
+
+class ModelkitLock:
+    """The lock that modelkit holds while it fetches a version of an asset; ours around publish."""
+
+    def __init__(self, assets_dir: AssetsDir, fd: int) -> None:
+        self._dir = assets_dir
+        self._fd: int | None = fd
+
+    def release(self) -> None:
+        """Let modelkit go on. Idempotent. The file stays: unlinking a lock breaks it."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._dir.fs.close(fd)
+
+
+def try_modelkit_lock(assets_dir: AssetsDir, paths: VersionPaths) -> ModelkitLock | None:
+    """Return modelkit's lock of the asset, or None where somebody has it.
+
+    Some versions of the filelock library unlink the file on release, so a lock counts only while
+    its file is still the one at the path.
+    """
+    path = paths.modelkit_lock
+    with os_errors(path), assets_dir.ensured_folder(path.rpartition("/")[0]):
+        while True:
+            fd = assets_dir.fs.open(assets_dir.fd, path, os.O_RDWR | os.O_CREAT)
+            try:
+                locked = try_flock(assets_dir.fs, fd, fcntl.LOCK_EX)
+                if locked and same_inode(assets_dir, fd, path):
+                    return ModelkitLock(assets_dir, fd)
+            except BaseException:
+                assets_dir.fs.close(fd)
+                raise
+            assets_dir.fs.close(fd)
+            if not locked:
+                return None
+
+
+class Publisher:
+    """Shows staged versions at their final paths, and marks whole data that stands there."""
+
+    def __init__(self, assets_dir: AssetsDir, lookup: Lookup) -> None:
+        self._dir = assets_dir
+        self._fs = assets_dir.fs
+        self._lookup = lookup
+
+    def adopt(self, paths: VersionPaths, receipt: Receipt) -> None:
+        """Mark data that stands whole at the final path as ours. Holds modelkit's lock.
+
+        Raises:
+            UnsafePathError: a later release of assetd marked it.
+            DiskFullError, IoError: nothing changed.
+        """
+        self._refuse_newer(paths)
+        with os_errors(paths.data):
+            # modelkit does not fsync what it downloads, and we do not know which files it wrote.
+            self._fs.syncfs(self._dir.fd)
+            self._write_receipt(paths, receipt)
+        self._lookup.trust(paths, receipt)
+
+    def publish(self, staged: StagedVersion, receipt: Receipt) -> None:
+        """Show a sealed version, in place of whatever stands there. Holds modelkit's lock.
+
+        On return the version survives a power cut.
+
+        Raises:
+            AssetInUseError: what stands there is leased; it is untouched.
+            UnsafePathError: a link stands there, or a later release of assetd marked it.
+            DiskFullError, IoError: not acknowledged; the next fetch looks anew.
+        """
+        paths = staged.paths
+        self._refuse_newer(paths)
+        staged.close()
+        with os_errors(paths.data):
+            if staged.kind is AssetKind.FILE and not self._is_folder(paths):
+                self._replace_file(staged)
+            else:
+                self._place(staged)
+            if staged.kind is AssetKind.FILE:
+                self._rename_receipt(paths, f"{staged.folder}/{RECEIPT}")
+            else:
+                self._drop_file_marker(paths)
+            self._dir.remove_tree(staged.folder)
+        self._lookup.trust(paths, receipt)
+
+    def _is_folder(self, paths: VersionPaths) -> bool:
+        return self._lookup.look(paths).kind is AssetKind.DIRECTORY
+
+    def _refuse_newer(self, paths: VersionPaths) -> None:
+        if self._lookup.look(paths).marker is Marker.NEWER:
+            raise UnsafePathError(
+                "{name}:{version} was stored by a later release of assetd, and is left alone:"
+                " remove it by hand, or run that release",
+                name=paths.name,
+                version=paths.version,
+            )
+
+    def _replace_file(self, staged: StagedVersion) -> None:
+        paths = staged.paths
+        with (
+            self._dir.folder(staged.folder) as source,
+            self._dir.ensured_folder(paths.folder) as target,
+            exclusive(self._dir, paths),
+        ):
+            self._fs.rename(source, DATA, target, paths.leaf)
+            # The receipt comes after, and may survive a power cut that the rename does not.
+            self._fs.fsync(target)
+
+    def _place(self, staged: StagedVersion) -> None:
+        """Rename a tree (or a file where a tree stands) to the final path, or exchange the two."""
+        paths = staged.paths
+        with (
+            self._dir.folder(staged.folder) as source,
+            self._dir.ensured_folder(paths.folder) as target,
+        ):
+            try:
+                self._fs.rename_noreplace(source, DATA, target, paths.leaf)
+            except FileExistsError:
+                self._exchange(paths, source, target)
+            self._fs.fsync(target)
+
+    def _exchange(self, paths: VersionPaths, source: int, target: int) -> None:
+        # By way of the trash: a kill after the exchange leaves the old tree where the next start
+        # deletes it, not in staging, where a later fetch might take it for its own.
+        aside = f"{paths.key}.{uuid.uuid4().hex}"
+        with exclusive(self._dir, paths), self._dir.ensured_folder(TRASH) as trash:
+            self._fs.rename(source, DATA, trash, aside)
+            try:
+                self._fs.rename_exchange(trash, aside, target, paths.leaf)
+            except FileNotFoundError:
+                self._fs.rename_noreplace(trash, aside, target, paths.leaf)
+        self._dir.remove_tree(f"{TRASH}/{aside}")
+
+    def _write_receipt(self, paths: VersionPaths, receipt: Receipt) -> None:
+        folder = f"{STAGING}/{paths.key}"
+        with self._dir.ensured_folder(folder):
+            write_new(self._dir, f"{folder}/{RECEIPT}", receipt.encode())
+        self._rename_receipt(paths, f"{folder}/{RECEIPT}", receipt.manifest.kind)
+        self._dir.remove_tree(folder)
+
+    def _rename_receipt(
+        self, paths: VersionPaths, receipt_path: str, kind: AssetKind = AssetKind.FILE
+    ) -> None:
+        """Put the receipt over whatever marker stands there; never unlink the old one first."""
+        from_folder, _, leaf = receipt_path.rpartition("/")
+        to_folder, _, marker_leaf = paths.marker(kind).rpartition("/")
+        with self._dir.folder(from_folder) as source, self._dir.folder(to_folder) as target:
+            self._fs.rename(source, leaf, target, marker_leaf)
+            self._fs.fsync(target)
+        if to_folder != paths.folder:
+            self._dir.fsync(paths.folder)
+
+    def _drop_file_marker(self, paths: VersionPaths) -> None:
+        """Remove the marker of a file that stood where a directory stands now."""
+        with self._dir.folder(paths.folder) as fd:
+            try:
+                self._fs.unlink(fd, paths.file_marker_leaf)
+            except FileNotFoundError:
+                return
+            self._fs.fsync(fd)

@@ -1,0 +1,91 @@
+"""The receipt: the JSON inside our marker, which says what stands beside it.
+
+modelkit looks at the marker's presence only; its own markers are empty. A receipt lets a start, a
+hit and a listing do without the store and without reading the data. Does no I/O.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from assetd_server.errors import InvalidPartError
+from assetd_server.manifest import Manifest, decode_parts, encode_parts
+from assetd_server.model import AssetKind, Verification
+
+FORMAT = 1
+MAX_RECEIPT_BYTES = 64 * 2**20
+
+
+class Marker(Enum):
+    """What the marker is: absent, modelkit's (or unreadable), ours, or a later release's."""
+
+    ABSENT = "absent"
+    FOREIGN = "foreign"
+    RECEIPT = "receipt"
+    NEWER = "newer"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was published, from where, and how it had been checked."""
+
+    manifest: Manifest
+    source: str
+    fetch_time: datetime
+    verification: Verification
+
+    def encode(self) -> bytes:
+        """Return the marker's content."""
+        manifest = self.manifest
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "kind": manifest.kind.value,
+                "size": manifest.size_bytes,
+                "digest": manifest.digest,
+                "files": encode_parts(manifest.parts),
+                "source": self.source,
+                "time": self.fetch_time.astimezone(UTC).isoformat(),
+                "verification": self.verification.value,
+                "push_time": manifest.push_time.astimezone(UTC).isoformat(),
+                "labels": dict(manifest.labels),
+                "pushed_by": manifest.pushed_by,
+            },
+            separators=(",", ":"),
+        ).encode()
+
+
+def decode_marker(raw: bytes | None) -> tuple[Marker, Receipt | None]:
+    """Return what a marker's content means; None = no marker stands there.
+
+    Whatever cannot be read as a receipt counts as foreign: the version is looked at anew.
+    """
+    if raw is None:
+        return Marker.ABSENT, None
+    try:
+        document: Any = json.loads(raw)
+        if document["format"] > FORMAT:
+            return Marker.NEWER, None
+        return Marker.RECEIPT, _receipt(document)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidPartError):
+        return Marker.FOREIGN, None
+
+
+def _receipt(document: dict[str, Any]) -> Receipt:
+    manifest = Manifest(
+        kind=AssetKind(document["kind"]),
+        push_time=datetime.fromisoformat(document["push_time"]),
+        parts=decode_parts(document["files"]),
+        labels=dict(document["labels"]),
+        pushed_by=str(document["pushed_by"]),
+    )
+    if manifest.size_bytes is None or manifest.size_bytes != document["size"]:
+        raise ValueError("a receipt knows every size")
+    return Receipt(
+        manifest=manifest,
+        source=str(document["source"]),
+        fetch_time=datetime.fromisoformat(document["time"]),
+        verification=Verification(document["verification"]),
+    )

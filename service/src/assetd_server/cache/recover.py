@@ -1,0 +1,27 @@
+"""The start of a run: take the directory, finish what a dead run left half done.
+
+Nothing is kept that its bytes do not prove, so staging and trash are emptied; the tree itself is
+the state, and is not walked (`layout.md`, "Start"). Knows no store.
+"""
+
+from contextlib import suppress
+
+from assetd_server.cache.layout import PUSH, STAGING, TRASH, AssetsDir, os_errors
+from assetd_server.errors import ReadOnlyError
+
+
+def recover(assets_dir: AssetsDir) -> bool:
+    """Make ASSETS_DIR ready for a run and tell whether it can be written.
+
+    Runs once, under the instance lock, before the first request. What a dead run published but did
+    not sync becomes durable; what it staged is deleted. On a read-only ASSETS_DIR nothing is done:
+    hits work, misses are refused with READ_ONLY.
+    """
+    with suppress(ReadOnlyError), os_errors("."):
+        assets_dir.fs.syncfs(assets_dir.fd)
+        for folder in (STAGING, TRASH, PUSH):
+            assets_dir.remove_tree(folder)
+            with assets_dir.ensured_folder(folder):
+                pass
+        return True
+    return False
