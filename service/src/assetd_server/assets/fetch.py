@@ -1,0 +1,351 @@
+"""Fetch, as one caller sees it: resolve, hit or join a flight, tell the progress, answer, hold.
+
+The work that callers share is `assets.landing`; this is one caller's way through it, and nothing
+here outlives the call. Promises: `api.md`, "Fetch".
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from assetd_server.assets.clock import Clock
+from assetd_server.assets.flight import Flights
+from assetd_server.assets.holds import Holds
+from assetd_server.assets.landing import FetchFlight, FlightState, Landed, Landing
+from assetd_server.assets.orders import (
+    FetchCompleted,
+    FetchEvent,
+    FetchOrder,
+    FetchPhase,
+    FetchProgress,
+    FetchStarted,
+)
+from assetd_server.assets.present import Answer, Present, answer, require_digest, require_part
+from assetd_server.assets.resolve import Resolver
+from assetd_server.assets.threads import Threads
+from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.cache.leases import Lease, take_lease
+from assetd_server.errors import (
+    AssetInUseError,
+    NoStoreError,
+    NotCachedError,
+    ShuttingDownError,
+    StoreUnavailableError,
+    VersionNotFoundError,
+)
+from assetd_server.model import Freshness, Resolution, Verification
+from assetd_server.spec import Spec
+from assetd_server.telemetry import Telemetry
+
+_T = TypeVar("_T")
+
+# gRPC retries a call by itself only while nothing has come: leave it that chance for a while.
+_SILENT_SECONDS = 5.0
+# A version can be replaced or deleted by hand between our last look and the lease; not for ever.
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class _Hit:
+    """The first looks at a spec found the answer."""
+
+    resolution: Resolution
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class _Miss:
+    """The first looks found the exact version, and that it has to be fetched."""
+
+    resolution: Resolution
+    spec: Spec
+    paths: VersionPaths
+
+
+class Fetcher:
+    """Runs the fetches of one daemon. `landing` is None where no store is configured."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        present: Present,
+        landing: Landing | None,
+        flights: Flights[FlightState, Landed],
+        holds: Holds,
+        assets_dir: AssetsDir,
+        quick: Threads,
+        telemetry: Telemetry,
+        clock: Clock,
+        force_download: bool,
+    ) -> None:
+        self._resolver = resolver
+        self._present = present
+        self._landing = landing
+        self._flights = flights
+        self._holds = holds
+        self._dir = assets_dir
+        self._quick = quick
+        self._telemetry = telemetry
+        self._clock = clock
+        self._force_download = force_download
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """End all holds with SHUTTING_DOWN; fetches under way go on."""
+        self._draining.set()
+
+    async def fetch(self, order: FetchOrder) -> AsyncGenerator[FetchEvent, None]:
+        """Make what `order` names present, telling the progress; `completed` is the last event.
+
+        With `order.hold` the generator stays open after it, and so does the lease, until the caller
+        closes the generator or the daemon drains.
+
+        Raises:
+            ShuttingDownError: a hold ended because the daemon drains.
+            and what `Resolver.resolve`, `Present.hit` and `Landing.land` raise.
+        """
+        began = self._clock.monotonic()
+        replaces = order.force_download or self._force_download
+        started = False
+        for _ in range(_ROUNDS):
+            landed: Answer | None = None
+            async with aclosing(self._round(order, replaces, began)) as events:
+                async for event in events:
+                    if isinstance(event, Answer):
+                        landed = event
+                    elif not started or not _opens(event):
+                        started = started or isinstance(event, FetchStarted)
+                        yield event
+            # No answer: somebody else's flight adopted what we know to be damaged. Insist.
+            replaces = landed is None
+            if landed is None:
+                continue
+            lease = await self._lease(landed) if order.hold else None
+            if order.hold and lease is None and landed.asset_version.version is not None:
+                continue
+            async with aclosing(self._hold(order, landed, lease, began)) as events_of_hold:
+                async for event in events_of_hold:
+                    yield event
+            return
+        raise AssetInUseError(
+            "{spec} was replaced or removed every time it was about to be answered: try again",
+            spec=order.spec,
+        )
+
+    async def _hold(
+        self, order: FetchOrder, landed: Answer, lease: Lease | None, began: float
+    ) -> AsyncGenerator[FetchEvent, None]:
+        if not order.hold:
+            yield self._completed(landed, began)
+            return
+        with self._holds.hold(lease, landed.asset_version, order.caller):
+            yield self._completed(landed, began)
+            await self._draining.wait()
+            raise ShuttingDownError(
+                "the daemon is shutting down: hold {spec} again with its successor",
+                spec=order.spec,
+            )
+
+    async def _round(
+        self, order: FetchOrder, replaces: bool, began: float
+    ) -> AsyncGenerator[FetchEvent | Answer, None]:
+        """Go once from the spec to an answer, the last event; without one, look again."""
+        finding = asyncio.create_task(self._find(order, replaces))
+        async for progress in self._waiting(finding, order, began):
+            yield progress
+        found = finding.result()
+        if isinstance(found, _Hit):
+            yield _started_of_hit(found)
+            yield found.answer
+            return
+        if self._landing is None:
+            raise _no_store(order.spec)
+        async with aclosing(self._fly(order, found, self._landing, replaces, began)) as events:
+            async for event in events:
+                yield event
+
+    async def _find(self, order: FetchOrder, replaces: bool) -> _Hit | _Miss:
+        """Resolve, and look for a hit; nothing is downloaded.
+
+        Raises:
+            NoStoreError, NotCachedError, VersionNotFoundError: a download would be needed, and
+                there is no store, or it must not be asked.
+        """
+        if replaces and self._landing is None:
+            raise _no_store(order.spec)
+        meaning = await self._resolver.resolve(
+            order.spec, order.freshness, order.store_timeout_seconds
+        )
+        if meaning.version is None:
+            plain = await self._present.plain_path(order.spec)
+            return _Hit(meaning.resolution, plain)
+        spec = order.spec.pinned_to(meaning.version)
+        miss = _Miss(meaning.resolution, spec, VersionPaths(spec.name, meaning.version))
+        if replaces:
+            return miss
+        hit = await self._present.hit(spec, miss.paths, order.expected_digest, verify=order.verify)
+        if hit is None and self._resolver.freshness(order.freshness) is Freshness.CACHE:
+            hit = await self._present.unverified(
+                spec, miss.paths, order.expected_digest, unmarked=self._landing is None
+            )
+            if hit is None:
+                raise self._absent(spec)
+        return miss if hit is None else _Hit(meaning.resolution, hit)
+
+    def _absent(self, spec: Spec) -> NotCachedError | VersionNotFoundError:
+        if self._landing is None:
+            return VersionNotFoundError(
+                "ASSETS_DIR has no {name}:{version}, and no store is configured: set ASSETD_STORE,"
+                " or put the version there",
+                name=spec.name,
+                version=spec.selector,
+            )
+        return NotCachedError(
+            "{spec} is not in the cache: allow the store to be asked, or fetch it first", spec=spec
+        )
+
+    async def _waiting(
+        self, task: asyncio.Task[_T], order: FetchOrder, began: float
+    ) -> AsyncIterator[FetchProgress]:
+        """Wait for `task`; once the first silent seconds are over, say that we are resolving."""
+        try:
+            silent = max(began + _SILENT_SECONDS - self._clock.monotonic(), 0.0)
+            await asyncio.wait([task], timeout=silent)
+            while not task.done():
+                yield FetchProgress(FetchPhase.RESOLVING)
+                await asyncio.wait([task], timeout=order.progress_interval_seconds)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+
+    async def _fly(
+        self, order: FetchOrder, found: _Miss, landing: Landing, replaces: bool, began: float
+    ) -> AsyncGenerator[FetchEvent | Answer, None]:
+        """Join the version's flight, or start it, and tell how far it is until it has landed."""
+        paths = found.paths
+        link = self._telemetry.current()
+
+        def new_state() -> FlightState:
+            wants_digest = order.verify or order.expected_digest is not None
+            return FlightState(paths, replaces, wants_digest)
+
+        async with self._flights.join(paths.data, new_state, landing.land) as (flight, joined):
+            flight.state.add_link(link)
+            planning = asyncio.create_task(_planned(flight))
+            async for progress in self._waiting(planning, order, began):
+                yield progress
+            state = flight.state
+            if state.manifest is None or state.meter is None:
+                yield await self._unplanned(order, found, flight)
+                return
+            manifest = state.manifest
+            require_part(found.spec, manifest.parts)
+            require_digest(found.spec, manifest.digest, order.expected_digest)
+            yield FetchStarted(
+                asset_version=manifest.describe(paths.name, paths.version),
+                resolution=found.resolution,
+                total_bytes=manifest.size_bytes or 0,
+                total_files=len(manifest.parts),
+                present_bytes=state.meter.snapshot().present_bytes,
+                joined=joined,
+                flight_id=flight.flight_id,
+            )
+            while (landed := await flight.result(order.progress_interval_seconds)) is None:
+                yield state.meter.snapshot()
+        result = await self._landed(order, found.spec, paths, landed)
+        if result is not None:
+            yield result
+
+    async def _unplanned(self, order: FetchOrder, found: _Miss, flight: FetchFlight) -> Answer:
+        """Handle a flight that ended before its manifest was known."""
+        try:
+            await flight.result()
+        except StoreUnavailableError:
+            if flight.state.replaces:
+                raise
+            standing = await self._present.unverified(
+                found.spec, found.paths, order.expected_digest, unmarked=False
+            )
+            if standing is None:
+                raise
+            return standing
+        raise AssertionError("a flight lands only with a plan")
+
+    async def _landed(
+        self, order: FetchOrder, spec: Spec, paths: VersionPaths, landed: Landed
+    ) -> Answer | None:
+        """Return the answer; None where the bytes that others were content with are damaged."""
+        receipt, verification = landed.receipt, landed.receipt.verification
+        wants_digest = order.verify or order.expected_digest is not None
+        if wants_digest and verification is not Verification.DIGEST:
+            checked = await self._present.hit(spec, paths, order.expected_digest, verify=True)
+            if checked is None:
+                return None
+            verification = checked.verification
+        require_digest(spec, receipt.manifest.digest, order.expected_digest)
+        return answer(
+            spec,
+            paths,
+            receipt,
+            landed.source,
+            verification,
+            landed.transferred_bytes,
+            landed.reused_bytes,
+        )
+
+    async def _lease(self, landed: Answer) -> Lease | None:
+        version = landed.asset_version.version
+        if version is None:
+            return None
+        paths = VersionPaths(landed.asset_version.name, version)
+        return await self._quick.run(take_lease, self._dir, paths, unmarked=self._landing is None)
+
+    def _completed(self, landed: Answer, began: float) -> FetchCompleted:
+        return FetchCompleted(
+            path=self._dir.absolute(landed.relative_path),
+            relative_path=landed.relative_path,
+            asset_version=landed.asset_version,
+            source=landed.source,
+            transferred_bytes=landed.transferred_bytes,
+            reused_bytes=landed.reused_bytes,
+            elapsed=timedelta(seconds=self._clock.monotonic() - began),
+            verification=landed.verification,
+        )
+
+
+async def _planned(flight: FetchFlight) -> None:
+    """Return when the flight knows its manifest, or has ended without."""
+    planned = asyncio.create_task(flight.state.planned.wait())
+    try:
+        await asyncio.wait([planned, flight.task], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        planned.cancel()
+
+
+def _opens(event: FetchEvent) -> bool:
+    """Tell whether an event belongs before or at the start, which a caller sees once."""
+    resolving = isinstance(event, FetchProgress) and event.phase is FetchPhase.RESOLVING
+    return resolving or isinstance(event, FetchStarted)
+
+
+def _started_of_hit(hit: _Hit) -> FetchStarted:
+    return FetchStarted(
+        asset_version=hit.answer.asset_version,
+        resolution=hit.resolution,
+        total_bytes=hit.answer.total_bytes,
+        total_files=hit.answer.total_files,
+        present_bytes=hit.answer.total_bytes,
+        joined=False,
+        flight_id="",
+    )
+
+
+def _no_store(spec: Spec) -> NoStoreError:
+    return NoStoreError(
+        "{spec} would have to be downloaded, and no store is configured: set ASSETD_STORE",
+        spec=spec,
+    )

@@ -1,0 +1,232 @@
+"""What a flight does: make one version stand at its final path, checked and durable.
+
+Adopt what stands there whole, else download into staging, verify, and publish under modelkit's lock
+(`layout.md`, "Fetch"). Knows nothing of callers: `assets.fetch` has those.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from assetd_server.assets.clock import Clock
+from assetd_server.assets.flight import Flight
+from assetd_server.assets.orders import FetchPhase
+from assetd_server.assets.progress import ProgressMeter
+from assetd_server.assets.threads import Threads
+from assetd_server.assets.transfer import StoredPart, Transfer
+from assetd_server.cache.hashing import hash_parts
+from assetd_server.cache.ingest import StagedVersion
+from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.publish import ModelkitLock, Publisher, try_modelkit_lock
+from assetd_server.cache.receipt import Receipt
+from assetd_server.errors import DigestMismatchError, LockBusyError
+from assetd_server.manifest import Manifest, Part
+from assetd_server.model import Source, Verification
+from assetd_server.store.catalog import Catalog, part_key
+from assetd_server.telemetry import Span, SpanLink, Telemetry
+
+_LOCK_POLL_SECONDS = 0.05
+_MAX_LOCK_POLL_SECONDS = 1.0
+
+
+@dataclass
+class FlightState:
+    """How far a flight is, for those who wait for it."""
+
+    paths: VersionPaths
+    # Whatever stands there is known to be damaged, or was refused by a caller: do not adopt it.
+    replaces: bool
+    check_digest: bool
+    links: list[SpanLink] = field(default_factory=list)
+    span: Span | None = None
+    manifest: Manifest | None = None
+    meter: ProgressMeter | None = None
+    planned: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add_link(self, link: SpanLink) -> None:
+        """Note another call that waits, before or after the download's span has begun."""
+        if self.span is None:
+            self.links.append(link)
+        else:
+            self.span.add_link(link)
+
+
+@dataclass(frozen=True)
+class Landed:
+    """The version stands, by this receipt; `source` is where its bytes came from."""
+
+    receipt: Receipt
+    source: Source
+    transferred_bytes: int
+    reused_bytes: int
+
+
+FetchFlight = Flight[FlightState, Landed]
+
+
+class Landing:
+    """Flies: `land` is the body of every flight."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        transfer: Transfer,
+        assets_dir: AssetsDir,
+        lookup: Lookup,
+        publisher: Publisher,
+        disk: Threads,
+        telemetry: Telemetry,
+        clock: Clock,
+        lock_timeout_seconds: float,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._catalog = catalog
+        self._transfer = transfer
+        self._dir = assets_dir
+        self._lookup = lookup
+        self._publisher = publisher
+        self._disk = disk
+        self._telemetry = telemetry
+        self._clock = clock
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._jitter = jitter
+
+    async def land(self, flight: FetchFlight) -> Landed:
+        """Return when the version stands at its final path.
+
+        Raises:
+            VersionNotFoundError, AssetNotFoundError: the store has no such version.
+            DigestMismatchError, BadManifestError: its bytes are not what its manifest says.
+            AssetInUseError, UnsafePathError: what stands there cannot be replaced.
+            LockBusyError: modelkit held its lock too long.
+            StoreUnavailableError, StoreAccessDeniedError, DiskFullError, ReadOnlyError, IoError.
+        """
+        state = flight.state
+        with self._telemetry.download_span(
+            str(state.paths.data), flight.flight_id, state.links
+        ) as state.span:
+            manifest = await self._catalog.manifest(state.paths.name, state.paths.version)
+            meter = ProgressMeter(self._clock, manifest.size_bytes, len(manifest.parts))
+            state.manifest, state.meter = manifest, meter
+            state.planned.set()
+            if not state.replaces and await self._is_whole(state.paths, manifest):
+                return await self._adopt(state, manifest, meter)
+            return await self._download(state, manifest, meter)
+
+    async def _is_whole(self, paths: VersionPaths, manifest: Manifest) -> bool:
+        return await self._disk.run(self._lookup.is_whole, paths, manifest.kind, manifest.parts)
+
+    async def _adopt(self, state: FlightState, manifest: Manifest, meter: ProgressMeter) -> Landed:
+        """Mark what stands there whole by its sizes; hash it first where somebody wants that."""
+        verification = Verification.SIZE
+        if state.check_digest:
+            meter.phase = FetchPhase.VERIFYING
+            hashed = await self._disk.run(hash_parts, self._dir, state.paths.data, manifest.parts)
+            manifest = _with_hashes(state.paths, manifest, hashed)
+            verification = Verification.DIGEST
+        meter.phase = FetchPhase.PUBLISHING
+        lock = await self._modelkit_lock(state.paths)
+        try:
+            if not await self._is_whole(state.paths, manifest):
+                return await self._download_unlocked(state, manifest, meter, lock)
+            receipt = self._receipt(manifest, verification)
+            await self._disk.run(self._publisher.adopt, state.paths, receipt)
+        finally:
+            lock.release()
+        return Landed(receipt, Source.CACHE, 0, manifest.size_bytes or 0)
+
+    async def _download_unlocked(
+        self, state: FlightState, manifest: Manifest, meter: ProgressMeter, lock: ModelkitLock
+    ) -> Landed:
+        # It vanished while we waited. A download may take hours, and modelkit waits ten seconds.
+        lock.release()
+        return await self._download(state, manifest, meter)
+
+    async def _download(
+        self, state: FlightState, manifest: Manifest, meter: ProgressMeter
+    ) -> Landed:
+        meter.phase = FetchPhase.DOWNLOADING
+        staged = await self._disk.run(StagedVersion, self._dir, state.paths, manifest.kind)
+        try:
+            await self._disk.run(staged.require_room, manifest.size_bytes or 0)
+            await self._transfer.download(_stored(state.paths, manifest), staged, meter)
+            meter.phase = FetchPhase.VERIFYING
+            manifest, verification = await self._verified(state, manifest, staged)
+            receipt = self._receipt(manifest, verification)
+            await self._disk.run(staged.seal, receipt)
+            meter.phase = FetchPhase.PUBLISHING
+            return await self._publish(state, staged, receipt, meter)
+        finally:
+            await self._disk.run(staged.discard)
+
+    async def _verified(
+        self, state: FlightState, manifest: Manifest, staged: StagedVersion
+    ) -> tuple[Manifest, Verification]:
+        """Return the manifest with what was learnt, and how much was compared."""
+        if state.check_digest:
+            hashed = await self._disk.run(hash_parts, self._dir, staged.data, manifest.parts)
+            return _with_hashes(state.paths, manifest, hashed), Verification.DIGEST
+        if all(part.crc64nvme is not None for part in manifest.parts):
+            return manifest, Verification.CHECKSUM
+        return manifest, Verification.SIZE
+
+    async def _publish(
+        self, state: FlightState, staged: StagedVersion, receipt: Receipt, meter: ProgressMeter
+    ) -> Landed:
+        lock = await self._modelkit_lock(state.paths)
+        try:
+            if not state.replaces and await self._is_whole(state.paths, receipt.manifest):
+                # modelkit was faster. Its bytes were compared by size only; the receipt says so.
+                adopted = replace(receipt, verification=Verification.SIZE)
+                await self._disk.run(self._publisher.adopt, state.paths, adopted)
+                return Landed(adopted, Source.STORE, meter.arrived_bytes, 0)
+            await self._disk.run(self._publisher.publish, staged, receipt)
+        finally:
+            lock.release()
+        return Landed(receipt, Source.STORE, meter.arrived_bytes, 0)
+
+    async def _modelkit_lock(self, paths: VersionPaths) -> ModelkitLock:
+        """Wait for modelkit's lock, which it holds for the whole of its own downloads."""
+        deadline = self._clock.monotonic() + self._lock_timeout_seconds
+        delay = _LOCK_POLL_SECONDS
+        while True:
+            lock = await self._disk.run(try_modelkit_lock, self._dir, paths)
+            if lock is not None:
+                return lock
+            if self._clock.monotonic() >= deadline:
+                raise LockBusyError(
+                    "modelkit has held its lock {lock} for more than {limit_seconds} s: it is"
+                    " downloading, or hangs; try again",
+                    lock=paths.modelkit_lock,
+                    limit_seconds=self._lock_timeout_seconds,
+                )
+            await self._clock.sleep(delay * (0.5 + self._jitter()))
+            delay = min(delay * 2, _MAX_LOCK_POLL_SECONDS)
+
+    def _receipt(self, manifest: Manifest, verification: Verification) -> Receipt:
+        return Receipt(manifest, self._catalog.store.url, self._clock.now(), verification)
+
+
+def _stored(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:
+    return [
+        StoredPart(part, part_key(paths.name, paths.version, part.path)) for part in manifest.parts
+    ]
+
+
+def _with_hashes(paths: VersionPaths, manifest: Manifest, hashed: tuple[Part, ...]) -> Manifest:
+    """Return the manifest with the hashes that were found, each compared where it was known.
+
+    Raises:
+        DigestMismatchError: a part has another SHA-256 than its manifest says.
+    """
+    for known, found in zip(manifest.parts, hashed, strict=True):
+        if known.sha256_hex not in (None, found.sha256_hex):
+            raise DigestMismatchError(
+                "{key} has the SHA-256 {found}, and the manifest says {expected}",
+                key=part_key(paths.name, paths.version, known.path),
+                found=found.sha256_hex,
+                expected=known.sha256_hex,
+            )
+    return replace(manifest, parts=hashed)

@@ -1,0 +1,51 @@
+"""Page tokens: opaque, and bound to the arguments that they were made for. Pure."""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Sequence
+
+from assetd_server.errors import InvalidPageTokenError
+
+_MAX_TOKEN_CHARACTERS = 16 * 1024
+
+
+def make_token(arguments: Sequence[object], after: Sequence[str]) -> str:
+    """Return the token of the page that follows `after`, for a listing with `arguments`."""
+    document = json.dumps([_fingerprint(arguments), *after])
+    return base64.urlsafe_b64encode(document.encode()).decode()
+
+
+def read_token(token: str, arguments: Sequence[object], length: int) -> list[str] | None:
+    """Return what the token's page follows, `length` strings; None for the empty token.
+
+    Raises:
+        InvalidPageTokenError: not a token of ours, or of a listing with other arguments.
+    """
+    if not token:
+        return None
+    try:
+        if len(token) > _MAX_TOKEN_CHARACTERS:
+            raise ValueError
+        document = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
+        fingerprint, *after = document
+        if len(after) != length or not all(isinstance(text, str) for text in document):
+            raise ValueError
+    except (ValueError, TypeError, RecursionError, binascii.Error):
+        raise _invalid("it was not made by this method") from None
+    if fingerprint != _fingerprint(arguments):
+        raise _invalid("it was made for other arguments")
+    return list(after)
+
+
+def _fingerprint(arguments: Sequence[object]) -> str:
+    return hashlib.sha256(repr(list(arguments)).encode()).hexdigest()[:16]
+
+
+def _invalid(why: str) -> InvalidPageTokenError:
+    return InvalidPageTokenError(
+        "the page token cannot be used: {why}; list again from the first page",
+        field="page_token",
+        why=why,
+    )

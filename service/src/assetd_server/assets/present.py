@@ -1,0 +1,220 @@
+"""What is present and may be answered: a checked hit, or what stands there unchecked.
+
+Looks and hashes, never downloads. Blocking work runs in threads.
+"""
+
+from dataclasses import dataclass
+
+from assetd_server.assets.threads import Threads
+from assetd_server.cache.hashing import files_below, hash_parts
+from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.cache.lookup import Lookup, Standing
+from assetd_server.cache.receipt import Receipt
+from assetd_server.errors import DigestMismatchError, PartNotFoundError
+from assetd_server.manifest import Part, version_digest
+from assetd_server.model import (
+    AssetKind,
+    AssetVersion,
+    Digest,
+    PartPath,
+    Source,
+    Verification,
+)
+from assetd_server.spec import Spec
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A version that stands at its final path, ready to be answered."""
+
+    relative_path: str
+    asset_version: AssetVersion
+    source: Source
+    verification: Verification
+    transferred_bytes: int = 0
+    reused_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """The version's size, as far as it is known."""
+        return self.asset_version.size_bytes or 0
+
+    @property
+    def total_files(self) -> int:
+        """The number of its files, as far as it is known."""
+        return self.asset_version.file_count or 0
+
+
+class Present:
+    """Turns what stands in ASSETS_DIR into answers."""
+
+    def __init__(
+        self, assets_dir: AssetsDir, lookup: Lookup, quick: Threads, disk: Threads
+    ) -> None:
+        self._dir = assets_dir
+        self._lookup = lookup
+        self._quick = quick
+        self._disk = disk
+        self._hashed: dict[str, Receipt] = {}
+
+    async def hit(
+        self, spec: Spec, paths: VersionPaths, expected: Digest | None, *, verify: bool
+    ) -> Answer | None:
+        """Return the answer where our receipt says that the version is whole; else None.
+
+        None as well where `verify`, or an expected digest that nobody has checked yet, makes us
+        read the files and they are damaged: it has to be fetched again.
+
+        Raises:
+            DigestMismatchError: the version has another digest than `expected`.
+            PartNotFoundError: the version has no such part.
+        """
+        receipt = await self._quick.run(self._lookup.hit, paths)
+        if receipt is None:
+            return None
+        verification = receipt.verification
+        if verify or expected is not None:
+            parts = await self._hashes(paths, receipt, fresh=verify)
+            if parts is None:
+                return None
+            require_digest(spec, version_digest(receipt.manifest.kind, parts), expected)
+            verification = Verification.DIGEST
+        return answer(spec, paths, receipt, Source.CACHE, verification)
+
+    async def _hashes(
+        self, paths: VersionPaths, receipt: Receipt, *, fresh: bool
+    ) -> tuple[Part, ...] | None:
+        """Return the parts with the hashes that their bytes have; None where they are damaged."""
+        known = receipt.manifest.parts
+        checked = receipt.verification is Verification.DIGEST or (
+            self._hashed.get(paths.data) == receipt
+        )
+        if checked and not fresh and all(part.sha256_hex for part in known):
+            return known
+        found = await self._disk.run(hash_parts, self._dir, paths.data, known)
+        for before, now in zip(known, found, strict=True):
+            if before.sha256_hex not in (None, now.sha256_hex):
+                return None
+            if before.crc64nvme not in (None, now.crc64nvme):
+                return None
+        self._hashed[paths.data] = receipt
+        return found
+
+    async def unverified(
+        self, spec: Spec, paths: VersionPaths, expected: Digest | None, *, unmarked: bool
+    ) -> Answer | None:
+        """Return what stands there without our receipt, for when no store can be asked.
+
+        Only what is marked as complete, by modelkit or by us; with `unmarked` (no store is
+        configured) whatever data stands there, as modelkit does. None where there is none.
+
+        Raises:
+            DigestMismatchError: it has another digest than `expected`.
+            PartNotFoundError: it has no such part.
+        """
+        standing = await self._quick.run(self._lookup.look, paths)
+        # Where a store is configured, data that contradicts our receipt is damaged.
+        whole = standing.complete and standing.receipt is None
+        if standing.kind is None or not (whole or unmarked):
+            return None
+        verification, digest = Verification.NONE, None
+        if expected is not None:
+            digest = await self._digest(paths, standing)
+            require_digest(spec, digest, expected)
+            verification = Verification.DIGEST
+        await self._require_part(spec, paths)
+        return Answer(
+            relative_path=_answered_path(spec, paths),
+            asset_version=AssetVersion(paths.name, paths.version, standing.kind, digest=digest),
+            source=Source.CACHE,
+            verification=verification,
+        )
+
+    async def plain_path(self, spec: Spec) -> Answer:
+        """Return a path below ASSETS_DIR that is no asset (no store only, as modelkit does)."""
+        path = str(spec.name) + (f"/{spec.part}" if spec.part else "")
+        if not await self._quick.run(self._lookup.stands, path):
+            raise part_not_found(spec)
+        return Answer(
+            relative_path=path,
+            asset_version=AssetVersion(spec.name, None),
+            source=Source.CACHE,
+            verification=Verification.NONE,
+        )
+
+    async def _digest(self, paths: VersionPaths, standing: Standing) -> Digest:
+        if standing.kind is AssetKind.FILE:
+            files: tuple[Part, ...] = (Part(PartPath.of_file()),)
+        else:
+            files = await self._disk.run(files_below, self._dir, paths.data)
+        hashed = await self._disk.run(hash_parts, self._dir, paths.data, files)
+        return version_digest(standing.kind or AssetKind.FILE, hashed)
+
+    async def _require_part(self, spec: Spec, paths: VersionPaths) -> None:
+        if spec.part and not await self._quick.run(self._lookup.stands, paths.part(spec.part)):
+            raise part_not_found(spec)
+
+
+def answer(
+    spec: Spec,
+    paths: VersionPaths,
+    receipt: Receipt,
+    source: Source,
+    verification: Verification,
+    transferred_bytes: int = 0,
+    reused_bytes: int = 0,
+) -> Answer:
+    """Return the answer for a version that stands by its receipt.
+
+    Raises:
+        PartNotFoundError: the version has no such part.
+    """
+    require_part(spec, receipt.manifest.parts)
+    return Answer(
+        relative_path=_answered_path(spec, paths),
+        asset_version=receipt.manifest.describe(paths.name, paths.version),
+        source=source,
+        verification=verification,
+        transferred_bytes=transferred_bytes,
+        reused_bytes=reused_bytes,
+    )
+
+
+def require_digest(spec: Spec, found: Digest | None, expected: Digest | None) -> None:
+    """Compare a digest with the one that the caller pinned; an unknown one passes.
+
+    Raises:
+        DigestMismatchError: they differ.
+    """
+    if expected is not None and found is not None and found != expected:
+        raise DigestMismatchError(
+            "{spec} has the digest {found}, and the caller expects {expected}: it is not the"
+            " content that was pinned",
+            spec=spec,
+            found=found,
+            expected=expected,
+        )
+
+
+def require_part(spec: Spec, parts: tuple[Part, ...]) -> None:
+    """Check that the version has the part, or a folder of that name, which the spec names.
+
+    Raises:
+        PartNotFoundError: it has not; on a file asset always.
+    """
+    if spec.part and not any(part.path.is_below(spec.part) for part in parts):
+        raise part_not_found(spec)
+
+
+def part_not_found(spec: Spec) -> PartNotFoundError:
+    """Return the error for a part that a version does not have."""
+    return PartNotFoundError(
+        "{name}:{version} has no part {part}: `ListFiles` tells what it has",
+        name=spec.name,
+        version=spec.selector,
+        part=spec.part,
+    )
+
+
+def _answered_path(spec: Spec, paths: VersionPaths) -> str:
+    return paths.part(spec.part) if spec.part else paths.data

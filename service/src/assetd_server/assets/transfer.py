@@ -1,0 +1,349 @@
+"""Bytes from the store into staging: ranges, in parallel, in bounded memory, each one checked.
+
+The schedule is ours; what fetches one range is `ObjectStore.read`, which retries and resumes. The
+checksum of a part is combined from those of its ranges, so that order and retries do not matter and
+no file is read twice. Knows nothing of versions, indexes or final paths.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from assetd_server.assets.progress import ProgressMeter
+from assetd_server.assets.threads import Threads
+from assetd_server.cache.ingest import (
+    SmallPart,
+    StagedPart,
+    StagedVersion,
+    checksum_of,
+    combine,
+    write_range,
+)
+from assetd_server.errors import BadManifestError, DigestMismatchError
+from assetd_server.manifest import Part, encode_crc64nvme
+from assetd_server.store.base import Buffer, EtagMismatchError, KeyNotFoundError, ObjectStore
+from assetd_server.telemetry import Telemetry
+
+_TRIES = 2  # a checksum that is wrong twice is not the network
+_BATCH_BYTES = 4 * 2**20
+_BATCH_FILES = 128
+
+
+@dataclass(frozen=True)
+class StoredPart:
+    """A part and the key under which the store holds it. Its size is known."""
+
+    part: Part
+    key: str
+
+    @property
+    def size_bytes(self) -> int:
+        """The length that the object must have."""
+        if self.part.size_bytes is None:
+            raise ValueError("a part is transferred only when its size is known")
+        return self.part.size_bytes
+
+
+class ByteBudget:
+    """A bound on bytes held in memory, first come first served."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._used = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def acquire(self, count: int) -> None:
+        """Return when `count` bytes may be held; more than the whole budget waits for all of it."""
+        count = min(count, self._limit)
+        if not self._waiting and self._used + count <= self._limit:
+            self._used += count
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release(count)
+            raise
+
+    def release(self, count: int) -> None:
+        """Give `count` bytes back."""
+        self._used -= min(count, self._limit)
+        while self._waiting:
+            wanted, turn = self._waiting[0]
+            if turn.cancelled():
+                self._waiting.popleft()
+            elif self._used + wanted <= self._limit:
+                self._waiting.popleft()
+                self._used += wanted
+                turn.set_result(None)
+            else:
+                return
+
+    @asynccontextmanager
+    async def hold(self, count: int) -> AsyncIterator[None]:
+        """Hold `count` bytes for the length of the block."""
+        await self.acquire(count)
+        try:
+            yield
+        finally:
+            self.release(count)
+
+
+@dataclass
+class _Large:
+    """One try at a part in several ranges. The first range opens the file and pins the ETag."""
+
+    stored: StoredPart
+    lengths: dict[int, int]
+    tries_left: int
+    arrived: "_Arrived"
+    opened: asyncio.Future[tuple[StagedPart, str]]
+    checksums: dict[int, int] = field(default_factory=dict)
+    ended_ranges: int = 0
+    changed: bool = False
+
+    def checksum(self) -> int:
+        """Combine the ranges' checksums in order."""
+        total = self.checksums[0]
+        for start, length in list(self.lengths.items())[1:]:
+            total = combine(total, self.checksums[start], length)
+        return total
+
+
+class Transfer:
+    """Moves objects into staging. One for the whole daemon, so that its bounds are the daemon's."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        disk: Threads,
+        telemetry: Telemetry,
+        *,
+        connection_count: int,
+        memory_bytes: int,
+        range_bytes: int,
+    ) -> None:
+        self.store = store
+        self.disk = disk
+        self.telemetry = telemetry
+        self.range_bytes = min(range_bytes, memory_bytes)
+        self.connection_count = connection_count
+        self.connections = asyncio.Semaphore(connection_count)
+        self.memory = ByteBudget(memory_bytes)
+
+    async def download(
+        self, parts: Sequence[StoredPart], staged: StagedVersion, meter: ProgressMeter
+    ) -> None:
+        """Write every part into `staged`, each compared with its size and its checksum, if known.
+
+        On failure nothing of it is under way any more when this raises.
+
+        Raises:
+            BadManifestError: the store lacks a part that the manifest names.
+            DigestMismatchError: an object has another size or checksum, twice.
+            StoreUnavailableError, StoreAccessDeniedError, DiskFullError, IoError.
+        """
+        try:
+            await _Download(self, staged, meter).run(parts)
+        except BaseExceptionGroup as group:
+            raise first_error(group) from group
+
+
+class _Download:
+    """One call of `Transfer.download`: its units of work, and the writer of small parts."""
+
+    def __init__(self, transfer: Transfer, staged: StagedVersion, meter: ProgressMeter) -> None:
+        self._transfer = transfer
+        self._staged = staged
+        self._meter = meter
+        self._units: deque[Callable[[], Awaitable[None]]] = deque()
+        self._ready: asyncio.Queue[SmallPart | None] = asyncio.Queue()
+
+    async def run(self, parts: Sequence[StoredPart]) -> None:
+        for stored in parts:
+            if stored.size_bytes <= self._transfer.range_bytes:
+                self._units.append(partial(self._small, stored))
+            else:
+                self._enqueue_large(stored, _TRIES)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._write_small_parts())
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(self._transfer.connection_count, len(self._units))):
+                    workers.create_task(self._work())
+            self._ready.put_nowait(None)
+
+    async def _work(self) -> None:
+        while self._units:
+            await self._units.popleft()()
+
+    async def _small(self, stored: StoredPart) -> None:
+        """Fetch a part whole and hand it to the writer, which gives its memory back."""
+        await self._transfer.memory.acquire(stored.size_bytes)
+        for tries_left in reversed(range(_TRIES)):
+            arrived = _Arrived(self._meter)
+            try:
+                data = await self._read(stored, 0, stored.size_bytes, arrived)
+                checksum = checksum_of(data)
+            except EtagMismatchError:
+                checksum = None
+            if checksum is not None and stored.part.crc64nvme in (None, checksum):
+                self._ready.put_nowait(SmallPart(stored.part, data))
+                return
+            if not tries_left:
+                raise _mismatch(stored, checksum)
+            self._meter.start_over(arrived.byte_count)
+
+    async def _write_small_parts(self) -> None:
+        # While one batch is being written the next one gathers: the faster the store, the larger
+        # the batches, and the fewer the hops into a thread.
+        while (first := await self._ready.get()) is not None:
+            batch = [first]
+            size = first.part.size_bytes or 0
+            while not self._ready.empty() and len(batch) < _BATCH_FILES and size < _BATCH_BYTES:
+                following = self._ready.get_nowait()
+                if following is None:
+                    self._ready.put_nowait(None)
+                    break
+                batch.append(following)
+                size += following.part.size_bytes or 0
+            await self._transfer.disk.run(self._staged.write_small, batch)
+            for small in batch:
+                self._transfer.memory.release(small.part.size_bytes or 0)
+                self._meter.add_file()
+
+    def _enqueue_large(self, stored: StoredPart, tries_left: int) -> None:
+        step = self._transfer.range_bytes
+        starts = range(0, stored.size_bytes, step)
+        large = _Large(
+            stored=stored,
+            lengths={start: min(step, stored.size_bytes - start) for start in starts},
+            tries_left=tries_left - 1,
+            arrived=_Arrived(self._meter),
+            opened=asyncio.get_running_loop().create_future(),
+        )
+        self._units.append(partial(self._first_range, large))
+        self._units.extend(partial(self._later_range, large, start) for start in starts[1:])
+
+    async def _first_range(self, large: _Large) -> None:
+        staged = await self._transfer.disk.run(self._staged.add_part, large.stored.part)
+        await self._range(
+            large, staged, 0, on_open=lambda etag: large.opened.set_result((staged, etag))
+        )
+
+    async def _later_range(self, large: _Large, start: int) -> None:
+        staged, etag = await asyncio.shield(large.opened)
+        await self._range(large, staged, start, etag=etag)
+
+    async def _range(
+        self,
+        large: _Large,
+        staged: StagedPart,
+        start: int,
+        *,
+        etag: str | None = None,
+        on_open: Callable[[str], None] | None = None,
+    ) -> None:
+        length = large.lengths[start]
+        async with self._transfer.memory.hold(length):
+            try:
+                if not large.changed:
+                    data = await self._read(
+                        large.stored, start, length, large.arrived, etag=etag, on_open=on_open
+                    )
+                    large.checksums[start] = await self._transfer.disk.run(
+                        write_range, staged, start, data
+                    )
+            except EtagMismatchError:
+                large.changed = True
+        large.ended_ranges += 1
+        if large.ended_ranges == len(large.lengths):
+            await self._end_large(large, staged)
+
+    async def _end_large(self, large: _Large, staged: StagedPart) -> None:
+        """Check a part of which no range is under way any more; once, start it over."""
+        found = None if large.changed else large.checksum()
+        if found is not None and large.stored.part.crc64nvme in (None, found):
+            await self._transfer.disk.run(self._staged.end_part, staged)
+            self._meter.add_file()
+            return
+        if not large.tries_left:
+            raise _mismatch(large.stored, found)
+        self._meter.start_over(large.arrived.byte_count)
+        await self._transfer.disk.run(self._staged.drop_part, staged)
+        self._enqueue_large(large.stored, large.tries_left)
+
+    async def _read(
+        self,
+        stored: StoredPart,
+        start: int,
+        length: int,
+        arrived: "_Arrived",
+        *,
+        etag: str | None = None,
+        on_open: Callable[[str], None] | None = None,
+    ) -> list[Buffer]:
+        """Return the range's bytes as they came; EtagMismatchError: it is another object."""
+        data: list[Buffer] = []
+        telemetry = self._transfer.telemetry
+        async with self._transfer.connections:
+            with telemetry.object_read_span(stored.key, start, length):
+                try:
+                    reader = await self._transfer.store.read(
+                        stored.key, start=start, length=length, etag=etag
+                    )
+                except KeyNotFoundError:
+                    raise BadManifestError(
+                        "the store lacks {key}, which the version's manifest names: push the"
+                        " content again as a new version",
+                        key=stored.key,
+                    ) from None
+                if on_open is not None:
+                    on_open(reader.info.etag)
+                if reader.info.size_bytes != stored.size_bytes:
+                    raise EtagMismatchError(stored.key)
+                async for chunk in reader:
+                    data.append(chunk)
+                    arrived.add(len(chunk))
+        return data
+
+
+class _Arrived:
+    """The bytes of one try, which another try would have to fetch again."""
+
+    def __init__(self, meter: ProgressMeter) -> None:
+        self._meter = meter
+        self.byte_count = 0
+
+    def add(self, count: int) -> None:
+        self.byte_count += count
+        self._meter.add_bytes(count)
+
+
+def _mismatch(stored: StoredPart, found: int | None) -> DigestMismatchError:
+    if found is None:
+        return DigestMismatchError(
+            "{key} is not the object that the manifest names: it has another size than"
+            " {expected_bytes} bytes, or changed while it was read",
+            key=stored.key,
+            expected_bytes=stored.size_bytes,
+        )
+    return DigestMismatchError(
+        "{key} is damaged in the store or on the way: its crc64nvme is {found}, and the manifest"
+        " says {expected}",
+        key=stored.key,
+        found=encode_crc64nvme(found),
+        expected=encode_crc64nvme(stored.part.crc64nvme or 0),
+    )
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return one failure of several: the workers fail for one cause."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
