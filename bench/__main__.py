@@ -1,0 +1,117 @@
+"""`python -m bench`: cold fetches against s5cmd on one S3 server, warm fetches, memory.
+
+Prints a table; with `--json` one JSON object. Seconds depend on the machine: compare the ratios.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bench.fetching import BUCKET, Bench, Workload
+from bench.figures import Comparison, percentile
+from tests.support.versitygw import versitygw
+
+KIB, MIB = 2**10, 2**20
+WARM_CALLS = 2000
+
+LARGE = Workload("1 x 2 GiB", "large:0.0", "large/0.0", is_one_file=True)
+SMALL = Workload("2,000 x 100 KiB", "small:0.0", "small/0.0/*")
+
+
+def main() -> None:
+    """Measure, print, and leave nothing behind."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of each comparison (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead")
+    parser.add_argument(
+        "--folder", type=Path, help="where to write, some 15 GiB (default: a new one here)"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=options.folder or Path.cwd()) as name:
+        folder = Path(name)
+        with versitygw(folder / "s3") as server:
+            server.make_bucket(BUCKET)
+            bench = Bench(server, folder)
+            _push(bench)
+            comparisons = _compare(bench, options.rounds)
+            with bench.daemon() as daemon, daemon.client() as client:
+                warm = {
+                    workload.name: bench.warm_seconds(client, workload.spec, WARM_CALLS)
+                    for workload in (LARGE, SMALL)
+                }
+    _report(comparisons, warm, bench.peak_rss_bytes, as_json=options.json)
+
+
+def _push(bench: Bench) -> None:
+    source = bench.folder / "source"
+    large, small = source / "large", source / "small"
+    small.mkdir(parents=True)
+    with large.open("wb") as file:
+        for _ in range(2048):
+            file.write(os.urandom(MIB))
+    for number in range(2000):
+        part = small / f"{number % 20:02}" / f"{number:04}.bin"
+        part.parent.mkdir(exist_ok=True)
+        part.write_bytes(os.urandom(100 * KIB))
+    with bench.daemon() as daemon, daemon.client() as client:
+        client.push(large, "large")
+        client.push(small, "small")
+    large.unlink()
+    bench.peak_rss_bytes = 0
+
+
+def _compare(bench: Bench, rounds: int) -> list[Comparison]:
+    lines = [
+        (Comparison(f"{workload.name}, {'durable' if durable else 'no fsync'}"), workload, durable)
+        for durable in (True, False)
+        for workload in (LARGE, SMALL)
+    ]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("rounds", total=rounds * len(lines))
+        for _ in range(rounds):
+            for comparison, workload, durable in lines:
+                bench.compare(comparison, workload, durable=durable)
+                progress.advance(task)
+    return [comparison for comparison, _, _ in lines]
+
+
+def _report(
+    comparisons: list[Comparison],
+    warm: dict[str, list[float]],
+    peak_rss_bytes: int,
+    *,
+    as_json: bool,
+) -> None:
+    milliseconds = {
+        name: {f"p{percent}": percentile(seconds, percent) * 1000 for percent in (50, 99)}
+        for name, seconds in warm.items()
+    }
+    if as_json:
+        figures: dict[str, object] = {
+            "cold": [comparison.as_json() for comparison in comparisons],
+            "warm_milliseconds": milliseconds,
+            "daemon_peak_rss_mib": peak_rss_bytes / MIB,
+        }
+        print(json.dumps(figures))
+        return
+    table = Table("cold fetch", "assetd, s", "s5cmd, s", "ratio", title="median (min..max)")
+    for comparison in comparisons:
+        table.add_row(*comparison.as_row())
+    console = Console()
+    console.print(table)
+    for name, of in milliseconds.items():
+        console.print(
+            f"warm fetch of {name} by the Python client: p50 {of['p50']:.2f} ms,"
+            f" p99 {of['p99']:.2f} ms"
+        )
+    console.print(f"peak memory of the daemon: {peak_rss_bytes / MIB:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
