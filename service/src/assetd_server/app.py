@@ -1,0 +1,181 @@
+"""Where everything is made: configuration, then parts, then server; and the way they end.
+
+The only module that constructs. Knows no policy: each part gets the few values that concern it.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import structlog
+
+from assetd_server import logs
+from assetd_server.assets.clock import Clock
+from assetd_server.assets.facade import Assets, AssetsSettings
+from assetd_server.cache.layout import AssetsDir
+from assetd_server.cache.linux import FileSystem
+from assetd_server.cache.recover import recover
+from assetd_server.config import (
+    Config,
+    ConfigError,
+    DirectoryLocation,
+    S3Location,
+    StoreLocation,
+    load,
+)
+from assetd_server.listen import Address, ListenError
+from assetd_server.rpc.server import Server, ServerSettings
+from assetd_server.store.base import ObjectStore
+from assetd_server.store.local import LocalStore
+from assetd_server.store.objects import S3Settings, open_s3_store
+from assetd_server.store.retrying import RetryingStore
+from assetd_server.telemetry import Telemetry
+
+__all__ = ["ConfigError", "ListenError", "Parts", "StartError", "running", "serve"]
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StartError(Exception):
+    """The daemon cannot start; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the daemon is made of, ready to serve."""
+
+    assets: Assets
+    server: Server
+    writable: bool
+
+
+def serve(overrides: Mapping[str, str], fs: FileSystem | None = None) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C, then drain and return.
+
+    Prints one line on standard output once it serves. `overrides` win over the environment; `fs`
+    stands in for the real calls of the cache where something else is measured or tested.
+
+    Raises:
+        ConfigError: the environment is not one to run in; all its faults at once.
+        StartError, ListenError, AssetError: ASSETS_DIR or an address is not to be had.
+    """
+    config = load(overrides=overrides)
+    logs.configure(config.log_level)
+    asyncio.run(_serve(config, fs))
+
+
+async def _serve(config: Config, fs: FileSystem | None) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stopping.set)
+    log = structlog.get_logger()
+    async with running(config, fs=fs) as (parts, addresses):
+        for warning in config.warnings:
+            log.warning(warning)
+        if not parts.writable:
+            log.warning("ASSETS_DIR is read-only: hits are served, misses are refused")
+        where = ", ".join(str(address) for address in addresses)
+        store = store_name(config.store)
+        log.info("serving", addresses=where, assets_dir=str(config.assets_dir), store=store)
+        print(f"assetd serves {config.assets_dir} on {where} (store: {store})", flush=True)  # noqa: T201 - the one line that `assetd serve` promises
+        await stopping.wait()
+        # A second signal does not wait for anybody.
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+        log.info("draining", grace_seconds=config.drain_grace_seconds)
+
+
+@asynccontextmanager
+async def running(
+    config: Config, clock: Clock | None = None, fs: FileSystem | None = None
+) -> AsyncIterator[tuple[Parts, tuple[Address, ...]]]:
+    """Serve for the length of the block; on leaving it drain, stop, and release everything.
+
+    Raises:
+        StartError: another daemon owns this ASSETS_DIR.
+        ListenError, AssetError: an address or ASSETS_DIR is not to be had.
+    """
+    clock, telemetry = clock or Clock(), _telemetry(config)
+    assets_dir = AssetsDir(str(config.assets_dir), fs or FileSystem())
+    try:
+        # Before the socket: a second daemon would steal it without a word.
+        if not assets_dir.try_lock_instance():
+            raise StartError(
+                f"another assetd serves {config.assets_dir}: stop it, or choose another ASSETS_DIR"
+            )
+        writable = await asyncio.to_thread(recover, assets_dir)
+        assets = Assets(
+            _open_store(config.store), assets_dir, _assets_settings(config), telemetry, clock
+        )
+        server = Server(
+            _server_settings(config),
+            assets,
+            telemetry,
+            now=clock.now,
+            monotonic=clock.monotonic,
+        )
+        try:
+            addresses = await server.start()
+            server.set_ready(ready=True)
+            yield Parts(assets, server, writable), addresses
+        finally:
+            assets.drain()
+            await server.stop(config.drain_grace_seconds)
+            await assets.close()
+    finally:
+        assets_dir.close()
+        await asyncio.to_thread(telemetry.shutdown)
+
+
+def store_name(location: StoreLocation | None) -> str:
+    """Return where the store is, for people."""
+    match location:
+        case None:
+            return "none"
+        case DirectoryLocation(path):
+            return f"file://{path}"
+        case S3Location(bucket=bucket, prefix=prefix):
+            return f"s3://{bucket}/{prefix}"
+
+
+def _open_store(location: StoreLocation | None) -> ObjectStore | None:
+    match location:
+        case None:
+            return None
+        case DirectoryLocation(path):
+            return RetryingStore(LocalStore(path))
+        case S3Location(bucket, prefix, endpoint_url, kms_key_id):
+            settings = S3Settings(bucket, prefix, endpoint_url, kms_key_id=kms_key_id)
+            return RetryingStore(open_s3_store(settings))
+
+
+def _telemetry(config: Config) -> Telemetry:
+    return Telemetry.exporting(version("assetd-server")) if config.traces else Telemetry()
+
+
+def _assets_settings(config: Config) -> AssetsSettings:
+    return AssetsSettings(
+        freshness=config.freshness,
+        store_timeout_seconds=config.store_timeout_seconds,
+        lock_timeout_seconds=config.lock_timeout_seconds,
+        fetch_timeout_seconds=config.fetch_timeout_seconds,
+        versioning=config.versioning,
+        force_download=config.force_download,
+        connection_count=config.connection_count,
+        transfer_memory_bytes=config.transfer_memory_bytes,
+        range_bytes=config.range_bytes,
+        warnings=config.warnings,
+    )
+
+
+def _server_settings(config: Config) -> ServerSettings:
+    return ServerSettings(
+        addresses=config.listen,
+        server_version=version("assetd-server"),
+        reflection=config.reflection,
+        max_calls=config.max_calls,
+    )
