@@ -1,0 +1,153 @@
+"""Arguments and answers of the helper <-> messages of the contract.
+
+Knows no call: what is made here is sent, and what is read here came, elsewhere.
+"""
+
+import uuid
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+
+from assetd.asset import Asset, Freshness, Holding, Resolution, Scope, Source, Verification
+from assetd.v1 import asset_pb2
+from assetd.v1.asset_service_pb2 import (
+    FetchCompleted,
+    FetchRequest,
+    FetchStarted,
+    ListFilesRequest,
+    ListRequest,
+    PushHeader,
+    ResolveVersionRequest,
+)
+
+Number = TypeVar("Number")
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def word(
+    words: type[Word], wire_name: Callable[[Number], str], number: Number, prefix: str
+) -> Word:
+    """Return the helper's word for an enum value; `unspecified` for one of a newer daemon."""
+    try:
+        return words(wire_name(number).removeprefix(prefix).lower())
+    except ValueError:
+        return words("unspecified")
+
+
+def freshness_number(freshness: str | None) -> asset_pb2.Freshness.ValueType:
+    """Return the contract's value; unset for None.
+
+    Raises:
+        ValueError: it is none of `Freshness`.
+    """
+    if freshness is None:
+        return asset_pb2.FRESHNESS_UNSPECIFIED
+    return asset_pb2.Freshness.Value(f"FRESHNESS_{Freshness(freshness).name}")
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """Return the duration, to the nanosecond; None stays unset."""
+    if seconds is None:
+        return None
+    nanoseconds = round(seconds * 1e9)
+    return Duration(seconds=nanoseconds // 10**9, nanos=nanoseconds % 10**9)
+
+
+def fetch_request(
+    spec: str,
+    *,
+    freshness: str | None,
+    store_timeout: float | None,
+    expected_digest: str | None,
+    verify: bool,
+    force_download: bool,
+    hold: bool,
+    progress_interval: float | None,
+    caller: str,
+) -> FetchRequest:
+    """Return the request for `Client.fetch`."""
+    return FetchRequest(
+        spec=spec,
+        freshness=freshness_number(freshness),
+        store_timeout=duration(store_timeout),
+        expected_digest=expected_digest or "",
+        verify=verify,
+        force_download=force_download,
+        hold=hold,
+        progress_interval=duration(progress_interval),
+        caller=caller,
+    )
+
+
+def resolve_request(
+    spec: str, *, freshness: str | None, store_timeout: float | None
+) -> ResolveVersionRequest:
+    """Return the request for `Client.resolve`."""
+    return ResolveVersionRequest(
+        spec=spec,
+        freshness=freshness_number(freshness),
+        store_timeout=duration(store_timeout),
+    )
+
+
+def push_header(
+    spec: str, *, new: bool, update: bool, bump_major: bool, is_directory: bool, digest: str
+) -> PushHeader:
+    """Return the header of a new push: its `push_id` is like no other."""
+    mode = PushHeader.MODE_UPDATE if update else PushHeader.MODE_UNSPECIFIED
+    return PushHeader(
+        spec=spec,
+        bump=PushHeader.BUMP_MAJOR if bump_major else PushHeader.BUMP_UNSPECIFIED,
+        mode=PushHeader.MODE_NEW if new else mode,
+        kind=asset_pb2.ASSET_KIND_DIRECTORY if is_directory else asset_pb2.ASSET_KIND_FILE,
+        push_id=str(uuid.uuid4()),
+        digest=digest,
+    )
+
+
+def list_request(
+    prefix: str, *, scope: str, latest_only: bool, full: bool, page_size: int
+) -> ListRequest:
+    """Return the request for the first page of `Client.list`.
+
+    Raises:
+        ValueError: `scope` is none of `Scope`.
+    """
+    return ListRequest(
+        name_prefix=prefix,
+        scope=ListRequest.Scope.Value(f"SCOPE_{Scope(scope).name}"),
+        latest_only=latest_only,
+        view=ListRequest.VIEW_FULL if full else ListRequest.VIEW_BASIC,
+        page_size=page_size,
+    )
+
+
+def list_files_request(spec: str, *, freshness: str | None, page_size: int) -> ListFilesRequest:
+    """Return the request for the first page of `Client.list_files`."""
+    return ListFilesRequest(spec=spec, freshness=freshness_number(freshness), page_size=page_size)
+
+
+def asset_from(started: FetchStarted, completed: FetchCompleted, hold: Holding | None) -> Asset:
+    """Return what a fetch brought."""
+    version = completed.asset_version
+    return Asset(
+        path=Path(completed.path),
+        relative_path=completed.relative_path,
+        name=version.name,
+        version=version.version,
+        digest=version.digest,
+        size_bytes=version.size_bytes if version.HasField("size_bytes") else None,
+        file_count=version.file_count if version.HasField("file_count") else None,
+        resolution=word(Resolution, asset_pb2.Resolution.Name, started.resolution, "RESOLUTION_"),
+        source=word(Source, asset_pb2.Source.Name, completed.source, "SOURCE_"),
+        verification=word(
+            Verification, asset_pb2.Verification.Name, completed.verification, "VERIFICATION_"
+        ),
+        transferred_bytes=completed.transferred_bytes,
+        reused_bytes=completed.reused_bytes,
+        elapsed_seconds=completed.elapsed.ToTimedelta().total_seconds(),
+        _hold=hold,
+    )

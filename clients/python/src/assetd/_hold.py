@@ -1,0 +1,118 @@
+"""A hold: the open stream that keeps a version from being evicted.
+
+No thread waits on the stream. gRPC tells when it ends; only then a thread holds again, until
+the daemon's successor is there.
+"""
+
+import logging
+import threading
+
+import grpc
+
+from assetd._connection import Connection
+from assetd._fetch import FetchCall, Fetched
+from assetd._retry import Deadline, Retry
+from assetd.errors import AssetdError, DaemonUnavailableError
+from assetd.v1.asset_service_pb2 import FetchRequest
+
+logger = logging.getLogger("assetd")
+
+# Answers that a later call may not get: all others end a hold for good.
+PASSING_CODES = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
+NO_DEADLINE = Deadline(None)
+
+
+class Hold:
+    """Holds one version until `close`, across restarts of the daemon. Safe for threads.
+
+    Ends by itself only if the daemon answers that it cannot hold the version any more; that is
+    logged as a warning.
+    """
+
+    def __init__(self, connection: Connection, fetched: Fetched) -> None:
+        """Take over the call of a fetch, which has completed."""
+        self._connection = connection
+        self._request = FetchRequest()
+        self._request.CopyFrom(fetched.request)
+        # Said once already: holding again is about the version that is here.
+        self._request.force_download = False
+        self._request.verify = False
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._call = fetched.call
+        connection.add_hold(self)
+        self._watch(fetched.call)
+
+    @property
+    def is_held(self) -> bool:
+        """False after `close`, and once the daemon will not hold the version any more."""
+        return not self._ended.is_set()
+
+    def close(self) -> None:
+        """End the hold; idempotent. Returns at once."""
+        with self._lock:
+            self._ended.set()
+            call = self._call
+        call.cancel()
+        self._connection.drop_hold(self)
+
+    def _watch(self, call: FetchCall) -> None:
+        if not call.add_callback(self._on_end):
+            self._on_end()
+
+    def _on_end(self) -> None:
+        # gRPC calls this on a thread of its own, which must not wait.
+        if not self._ended.is_set():
+            threading.Thread(target=self._hold_again, name="assetd-hold", daemon=True).start()
+
+    def _hold_again(self) -> None:
+        """Repeat the fetch until it completes, for as long as it takes."""
+        retry = Retry(self._connection.policy.endless(), NO_DEADLINE, pause=self._ended.wait)
+        failed = self._call
+        while not self._ended.is_set():
+            try:
+                retry.wait_or_raise(_passing(self._connection.error_from(failed, NO_DEADLINE)))
+            except AssetdError as error:
+                self._give_up(error)
+                return
+            call = self._call_again()
+            if call is None:
+                return
+            if _completes(call):
+                logger.info("holds %s again", self._request.spec)
+                self._watch(call)
+                return
+            failed = call
+
+    def _call_again(self) -> FetchCall | None:
+        with self._lock:
+            if self._ended.is_set():
+                return None
+            self._call = self._connection.start(self._connection.assets.Fetch, self._request)
+            return self._call
+
+    def _give_up(self, error: AssetdError) -> None:
+        if not self._ended.is_set():
+            logger.warning("cannot hold %s any more: %s", self._request.spec, error)
+        self.close()
+
+
+def _completes(call: FetchCall) -> bool:
+    """Follow the stream; tell whether the version is present and held."""
+    try:
+        return any(response.HasField("completed") for response in call)
+    except grpc.RpcError:
+        return False
+
+
+def _passing(error: AssetdError) -> AssetdError:
+    """Return the failure as UNAVAILABLE if a later call may get another answer.
+
+    A status without a reason was not the daemon's decision: its process ended, or something on
+    the way did.
+    """
+    if error.reason and error.code not in PASSING_CODES:
+        return error
+    return DaemonUnavailableError(
+        error.message, metadata=error.metadata, retry_after_seconds=error.retry_after_seconds
+    )

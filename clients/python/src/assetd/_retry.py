@@ -1,0 +1,136 @@
+"""When a call is made again, and when its failure is believed.
+
+Knows nothing of gRPC. This is the only layer that repeats calls: gRPC's own retries are off,
+and the daemon's repeats towards the store are its own affair.
+"""
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+
+from assetd.errors import AssetdError, CallTimeoutError, DaemonUnavailableError
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How patient a client is with a daemon that is UNAVAILABLE.
+
+    Attributes:
+        patience_seconds: how long failures are met by a repeat. It starts anew whenever the call
+            has come further than ever, so that a fetch may be cut as often as it likes.
+        connect_patience_seconds: the same while no daemon has answered the call at all. Short, so
+            that somebody who forgot to start one is told so, and long enough for a restart.
+        first_delay_seconds: the pause before the first repeat; it doubles from one to the next.
+        max_delay_seconds: what the pause grows to.
+    """
+
+    patience_seconds: float = 15.0
+    connect_patience_seconds: float = 1.5
+    first_delay_seconds: float = 0.1
+    max_delay_seconds: float = 2.0
+
+    def delay_seconds(self, failures: int, jitter: float) -> float:
+        """Return the pause after so many failures.
+
+        `jitter` between 0 and 1 makes it half to all of what the doubling gives, so that callers
+        who were cut off together do not come back together.
+        """
+        # The exponent is bounded: a hold repeats for days, and a float does not reach that far.
+        doubled = self.first_delay_seconds * 2.0 ** min(failures - 1, 64)
+        return min(doubled, self.max_delay_seconds) * (1 + jitter) / 2
+
+    def endless(self) -> "RetryPolicy":
+        """Return the same pauses without an end, for a hold."""
+        return RetryPolicy(math.inf, math.inf, self.first_delay_seconds, self.max_delay_seconds)
+
+
+class Deadline:
+    """The moment at which a call has to be over, repeats included. `None`: never."""
+
+    def __init__(self, timeout: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.timeout = timeout
+        self._clock = clock
+        self._end = math.inf if timeout is None else clock() + timeout
+
+    def remaining_seconds(self) -> float | None:
+        """Return what is left, never below 0; None without an end."""
+        return None if self.timeout is None else max(0.0, self._end - self._clock())
+
+    def passes_within(self, seconds: float) -> bool:
+        """Tell whether it will have passed so many seconds from now."""
+        return self._clock() + seconds >= self._end
+
+    def error(self) -> CallTimeoutError:
+        """Return the failure of a call that it ended."""
+        return CallTimeoutError(
+            f"not done within {self.timeout:g} seconds",
+            metadata={"timeout_seconds": f"{self.timeout:g}"},
+        )
+
+
+class Retry:
+    """One call's failures since it last came further. Not for several threads.
+
+    `pause` waits for so many seconds; `clock` and `jitter` are seams for tests.
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        deadline: Deadline,
+        *,
+        pause: Callable[[float], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._policy = policy
+        self._deadline = deadline
+        # An event that nobody sets: a pause that Ctrl-C ends.
+        self._pause = pause or Event().wait
+        self._clock = clock
+        self._jitter = jitter
+        self._failures = 0
+        self._first_failure = 0.0
+        self._answered = False
+        self._furthest_bytes = 0
+
+    def answered(self, done_bytes: int = 0) -> None:
+        """Note that the daemon sent something, and how far the call is.
+
+        An answer alone is no reason for new patience: a daemon whose store is down may begin well
+        each time.
+        """
+        self._answered = True
+        if done_bytes > self._furthest_bytes:
+            self._furthest_bytes = done_bytes
+            self._failures = 0
+
+    def wait_or_raise(self, error: AssetdError) -> None:
+        """Pause until the call may be made again.
+
+        The pause is at least what the daemon asked for.
+
+        Raises:
+            AssetdError: `error`, if a repeat is of no use: it is not UNAVAILABLE, patience has
+                ended, or the pause would outlast the call's deadline.
+        """
+        if error.code != "UNAVAILABLE":
+            raise error from None
+        if not isinstance(error, DaemonUnavailableError):
+            self._answered = True
+        if self._failures == 0:
+            self._first_failure = self._clock()
+        self._failures += 1
+        delay = self._policy.delay_seconds(self._failures, self._jitter())
+        delay += error.retry_after_seconds or 0.0
+        waited = self._clock() - self._first_failure
+        if waited + delay > self._patience_seconds() or self._deadline.passes_within(delay):
+            raise error from None
+        self._pause(delay)
+
+    def _patience_seconds(self) -> float:
+        policy = self._policy
+        return policy.patience_seconds if self._answered else policy.connect_patience_seconds

@@ -1,0 +1,247 @@
+"""What is about to be pushed: listed, hashed, and read again, without following a link.
+
+Knows nothing of gRPC. Every folder and file is opened beneath the descriptor of the one above,
+and what is no plain file is refused before it is opened: opening a FIFO or a device does things.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from assetd.errors import InvalidPartError, SourceChangedError, UnsupportedFileError
+
+READ_BYTES = 1 << 20
+# The store's limit for a key: a path beyond it is refused anyway, and it bounds the recursion.
+MAX_PATH_BYTES = 1024
+
+# O_NONBLOCK: should a FIFO take the file's place between look and open, the open does not hang.
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+OPEN_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+State = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file to push. `path` is inside the asset, and empty for a file asset."""
+
+    path: str
+    size_bytes: int
+    state: State
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or a folder as it was when it was listed, in bytewise order of the paths."""
+
+    root: Path
+    is_directory: bool
+    files: tuple[SourceFile, ...]
+
+    @property
+    def total_bytes(self) -> int:
+        """The sizes of all files added up."""
+        return sum(file.size_bytes for file in self.files)
+
+    def check_unchanged(self) -> None:
+        """List again and compare: names, inodes, sizes and times.
+
+        Raises:
+            SourceChangedError: something is not as it was.
+        """
+        try:
+            now = list_source(self.root)
+        except (OSError, InvalidPartError, UnsupportedFileError):
+            raise _changed(self.root, "") from None
+        if now != self:
+            differing = sorted({file.path for file in set(now.files) ^ set(self.files)})
+            raise _changed(self.root, differing[0] if differing else "")
+
+    @contextmanager
+    def open(self, file: SourceFile) -> Iterator[int]:
+        """Open one file for reading, and give its descriptor.
+
+        Raises:
+            SourceChangedError: what stands there is not what was listed, when the block begins
+                or when it ends.
+        """
+        try:
+            descriptor = _open_beneath(self.root, file.path)
+        except OSError:
+            raise _changed(self.root, file.path) from None
+        try:
+            self._compare(descriptor, file)
+            yield descriptor
+            self._compare(descriptor, file)
+        finally:
+            os.close(descriptor)
+
+    def _compare(self, descriptor: int, file: SourceFile) -> None:
+        if _state(os.fstat(descriptor)) != file.state:
+            raise _changed(self.root, file.path)
+
+    def read(self, file: SourceFile, offset: int = 0) -> Iterator[bytes]:
+        """Give the file's bytes from `offset` on, at most 1 MiB at a time.
+
+        Raises:
+            SourceChangedError: the file is not, or while it was read did not stay, what was listed.
+        """
+        with self.open(file) as descriptor:
+            while offset < file.size_bytes:
+                data = os.pread(descriptor, READ_BYTES, offset)
+                if not data:
+                    raise _changed(self.root, file.path)
+                offset += len(data)
+                yield data
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What a source hashes to: the whole, and each file by its path."""
+
+    digest: str
+    files: dict[str, str]
+
+
+def list_source(root: Path) -> Source:
+    """Look at every file of a file or folder, opening none.
+
+    Raises:
+        UnsupportedFileError: there is a symlink, hard link, device, FIFO or socket.
+        InvalidPartError: there is an empty folder, or a name that is not UTF-8 or too long.
+        OSError: `root` does not exist or cannot be read.
+    """
+    status = root.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        return Source(root, is_directory=False, files=(_plain_file(root, "", status),))
+    descriptor = os.open(root, OPEN_FOLDER)
+    try:
+        files = list(_walk(root, descriptor, ""))
+    finally:
+        os.close(descriptor)
+    files.sort(key=lambda file: file.path.encode())
+    return Source(root, is_directory=True, files=tuple(files))
+
+
+def hash_source(source: Source, on_hashed: Callable[[int], object]) -> Digests:
+    """Read everything once; `on_hashed` gets the bytes hashed so far.
+
+    Raises:
+        SourceChangedError: a file is not, or did not stay, what was listed.
+    """
+    hashed_bytes = 0
+    files = {}
+    lines = hashlib.sha256()
+    for file in source.files:
+        sha256 = hashlib.sha256()
+        for data in source.read(file):
+            sha256.update(data)
+            hashed_bytes += len(data)
+            on_hashed(hashed_bytes)
+        files[file.path] = f"sha256:{sha256.hexdigest()}"
+        # As `sha256sum` prints it, so that anyone can compute the digest of a folder.
+        lines.update(f"{sha256.hexdigest()}  {file.path}\n".encode())
+    digest = f"sha256:{lines.hexdigest()}" if source.is_directory else files[""]
+    return Digests(digest, files)
+
+
+def _walk(root: Path, folder: int, prefix: str) -> Iterator[SourceFile]:
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    if not names:
+        # The store keeps files only: the folder would silently be missing in the version.
+        raise _invalid(root, prefix, "is an empty folder")
+    for name in names:
+        path = prefix + name
+        _check_path(root, path)
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            yield _plain_file(root, path, status)
+            continue
+        below = os.open(name, OPEN_FOLDER, dir_fd=folder)
+        try:
+            yield from _walk(root, below, f"{path}/")
+        finally:
+            os.close(below)
+
+
+def _check_path(root: Path, path: str) -> None:
+    try:
+        size_bytes = len(path.encode())
+    except UnicodeEncodeError:
+        raise _invalid(root, path, "has a name that is not UTF-8") from None
+    if size_bytes > MAX_PATH_BYTES:
+        raise _invalid(root, path, f"has a path of more than {MAX_PATH_BYTES} bytes")
+
+
+def _plain_file(root: Path, path: str, status: os.stat_result) -> SourceFile:
+    if not stat.S_ISREG(status.st_mode):
+        raise _unsupported(root, path, KINDS.get(stat.S_IFMT(status.st_mode), "no plain file"))
+    if status.st_nlink > 1:
+        raise _unsupported(root, path, "a hard link")
+    return SourceFile(path, status.st_size, _state(status))
+
+
+KINDS = {
+    stat.S_IFLNK: "a symlink",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+
+
+def _state(status: os.stat_result) -> State:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        # Not even somebody who sets the file's times can set this one.
+        status.st_ctime_ns,
+    )
+
+
+def _open_beneath(root: Path, path: str) -> int:
+    """Open a file asset, or one file of a folder, each folder beneath the one above."""
+    if not path:
+        return os.open(root, OPEN_FILE)
+    *folders, name = path.split("/")
+    folder = os.open(root, OPEN_FOLDER)
+    try:
+        for below in folders:
+            above, folder = folder, os.open(below, OPEN_FOLDER, dir_fd=folder)
+            os.close(above)
+        return os.open(name, OPEN_FILE, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+def _shown(root: Path, path: str) -> str:
+    """Return the path for a message, where a name that is not UTF-8 must not break the line."""
+    return os.fsencode(root / path).decode(errors="backslashreplace")
+
+
+def _changed(root: Path, path: str) -> SourceChangedError:
+    shown = _shown(root, path)
+    return SourceChangedError(
+        f"{shown} changed while it was being pushed: push again once nobody writes to it",
+        metadata={"path": shown},
+    )
+
+
+def _invalid(root: Path, path: str, why: str) -> InvalidPartError:
+    shown = _shown(root, path)
+    return InvalidPartError(f"{shown} {why}, which no asset can hold", metadata={"path": shown})
+
+
+def _unsupported(root: Path, path: str, kind: str) -> UnsupportedFileError:
+    shown = _shown(root, path)
+    return UnsupportedFileError(
+        f"{shown} is {kind}: a push takes plain files and folders; put a copy in its place",
+        metadata={"path": shown, "kind": kind},
+    )

@@ -1,0 +1,88 @@
+"""The command line `assetd`.
+
+Standard output carries the answer and nothing else, so that a script can take it as it is;
+progress, warnings and errors go to standard error. The exit code tells what kind of failure it
+was. Knows the client alone, and the server only for `assetd serve`.
+"""
+
+from collections.abc import Sequence
+
+import click
+
+from assetd.cli.output import (
+    EXIT_INTERRUPTED,
+    EXIT_OTHER,
+    Session,
+    exit_code,
+    print_error,
+    print_failure,
+)
+from assetd.cli.serve import serve
+from assetd.cli.show import list_versions, resolve, status
+from assetd.cli.transfer import fetch, push
+from assetd.errors import AssetdError
+
+HELP = """Fetch and push model assets by name and version.
+
+An asset is named by a SPEC, name[:version][[sub/part]]:
+
+\b
+  nlp/ranker              the newest version
+  nlp/ranker:1            the newest 1.x; 1.10 is newer than 1.9
+  nlp/ranker:1.2          exactly that version
+  nlp/tokens:0.1[vocab]   a file or folder inside a version
+
+\b
+Examples:
+  assetd serve --store file:///srv/models --assets-dir /var/cache/models
+  assetd push ./model nlp/ranker
+  MODEL=$(assetd fetch nlp/ranker:1)
+
+\b
+Exit codes:
+  0  done                          5    the daemon or the store is unavailable
+  1  any other failure             6    the cache or the disk is full
+  2  usage, invalid argument       7    data loss: bytes are not what they should be
+  3  not found                     8    something must be set right first
+  4  conflict: exists, aborted     130  interrupted
+"""
+
+
+@click.group(help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="assetd", message="assetd %(version)s")
+@click.option(
+    "--address",
+    metavar="ADDRESS",
+    help="Where the daemon listens: unix:///path or a loopback host:port. By default "
+    "ASSETD_ADDRESS, else unix:///run/assetd/assetd.sock for root and the same below "
+    "XDG_RUNTIME_DIR for everybody else.",
+)
+@click.pass_obj
+def assetd(session: Session, address: str | None) -> None:
+    """Take what all commands share."""
+    session.address = address
+
+
+for command in (serve, fetch, push, resolve, list_versions, status):
+    assetd.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command, by default that of the process, and return its exit code."""
+    session = Session()
+    try:
+        result = assetd.main(arguments, prog_name="assetd", standalone_mode=False, obj=session)
+        return int(result or 0)
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except click.ClickException as mistake:
+        mistake.show()
+        return mistake.exit_code
+    except AssetdError as failure:
+        print_failure(failure, as_json=session.as_json)
+        return exit_code(failure)
+    except OSError as failure:
+        # A broken pipe is none of these: click ends quietly when whoever reads has seen enough.
+        where = f"{failure.filename}: " if failure.filename else ""
+        print_error(f"{where}{failure.strerror}")
+        return EXIT_OTHER

@@ -1,0 +1,337 @@
+"""The client: one object for one daemon, with a method for each thing it does.
+
+Importing this imports no grpc: what needs it is imported by the first call. The methods say what
+is asked for; how, is in `assetd._fetch`, `assetd._push` and `assetd._hold`.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from assetd._address import find_address
+from assetd._retry import Deadline, RetryPolicy
+from assetd._source import hash_source, list_source
+from assetd.asset import Asset, PushProgress
+
+if TYPE_CHECKING:
+    from assetd._connection import Connection
+    from assetd.v1.asset_pb2 import FetchProgress
+    from assetd.v1.asset_service_pb2 import (
+        FetchResponse,
+        ListFilesResponse,
+        ListResponse,
+        PushResponse,
+        ResolveVersionResponse,
+    )
+    from assetd.v1.cache_service_pb2 import GetCacheStatusResponse
+
+
+class Client:
+    """Talks to the assetd daemon of this node. Safe for threads.
+
+    A call that finds the daemon UNAVAILABLE is repeated with growing pauses, see `RetryPolicy`;
+    every other failure is raised at once, as one of `assetd.errors`. Every method takes `timeout`,
+    in seconds for the whole call with its repeats; without one a call takes as long as it takes.
+
+    Nothing is dialled, and grpc is not imported, before the first call. gRPC does not survive a
+    fork: make clients after it.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        caller: str | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        """Remember where the daemon is.
+
+        Args:
+            address: `unix:///path` or a loopback `host:port`. By default that of the environment
+                variable ASSETD_ADDRESS, else `unix:///run/assetd/assetd.sock` for root, and
+                `assetd/assetd.sock` below XDG_RUNTIME_DIR for everybody else.
+            caller: who is asking, for the daemon's logs and status. By default the program's name
+                and process id.
+            retry: how patient to be with a daemon that is UNAVAILABLE.
+
+        Raises:
+            ValueError: the address is none, or there is no default.
+        """
+        self._address = find_address(address)
+        self._caller = caller or f"{Path(sys.argv[0]).name or 'python'}[{os.getpid()}]"
+        self._policy = retry or RetryPolicy()
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._closed = False
+
+    @property
+    def address(self) -> str:
+        """Where the daemon is looked for."""
+        return self._address.target
+
+    def fetch(
+        self,
+        spec: str,
+        *,
+        hold: bool = False,
+        freshness: str | None = None,
+        store_timeout: float | None = None,
+        expected_digest: str | None = None,
+        verify: bool = False,
+        force_download: bool = False,
+        progress_interval: float | None = None,
+        on_progress: "Callable[[FetchProgress], object] | None" = None,
+        on_event: "Callable[[FetchResponse], object] | None" = None,
+        timeout: float | None = None,
+    ) -> Asset:
+        """Make a version present on this node, and return where it is.
+
+        Idempotent. All who fetch one version at a time share one download. If the stream is cut,
+        it is joined again, for the version that it had begun with. If this raises, Ctrl-C
+        included, the call is over; the download goes on only while somebody else waits for it.
+
+        Args:
+            spec: `name[:version][[sub/part]]`; without a version the newest one, with `:1` the
+                newest 1.x. With a part the path points at it; all of the version is fetched.
+            hold: keep the version from being evicted until the asset is closed, the client is
+                closed, or the process ends. If the daemon restarts, the hold is taken again.
+            freshness: one of `assetd.Freshness`, by default what the daemon's operator chose.
+            store_timeout: seconds that the store may take to say what the spec stands for.
+            expected_digest: the `sha256:...` that the version must have.
+            verify: hash every file, also on a hit.
+            force_download: download the version even if it is present.
+            progress_interval: seconds between two reports, 0.05 to 5; by default 0.5.
+            on_progress: gets how far the download is; not called on a hit. Within one `attempt`
+                no figure falls. What it raises ends the fetch.
+            on_event: gets every event of the fetch, progress among them.
+            timeout: seconds for the whole fetch; it does not end a hold.
+
+        Raises:
+            AssetNotFoundError, VersionNotFoundError, PartNotFoundError: there is no such thing.
+            StoreUnavailableError: the store does not answer the daemon.
+            CacheFullError, DiskFullError: there is no room.
+            DigestMismatchError: what arrived is not what it should be; nothing was published.
+            DaemonUnavailableError: no daemon answers.
+            CallTimeoutError: `timeout` has passed.
+            AssetdError: any of the other reasons of the contract.
+            ValueError: `freshness` is none.
+        """
+        from assetd import _convert, _fetch, _hold
+
+        request = _convert.fetch_request(
+            spec,
+            freshness=freshness,
+            store_timeout=store_timeout,
+            expected_digest=expected_digest,
+            verify=verify,
+            force_download=force_download,
+            hold=hold,
+            progress_interval=progress_interval,
+            caller=self._caller,
+        )
+        observe = _fetch.observer(on_progress, on_event)
+        connection = self._connect()
+        fetched = _fetch.Fetch(connection, request, Deadline(timeout), observe).run()
+        held = _hold.Hold(connection, fetched) if hold else None
+        return _convert.asset_from(fetched.started, fetched.completed, held)
+
+    def resolve(
+        self,
+        spec: str,
+        *,
+        freshness: str | None = None,
+        store_timeout: float | None = None,
+        timeout: float | None = None,
+    ) -> "ResolveVersionResponse":
+        """Return which version a spec stands for now, and what this node holds of it.
+
+        No side effects. The arguments are those of `fetch`.
+
+        Raises:
+            AssetNotFoundError, VersionNotFoundError, NotCachedError: there is no such version.
+            StoreUnavailableError: the store does not answer the daemon.
+            DaemonUnavailableError: no daemon answers.
+            AssetdError: any of the other reasons of the contract.
+            ValueError: `freshness` is none.
+        """
+        from assetd import _convert
+
+        request = _convert.resolve_request(spec, freshness=freshness, store_timeout=store_timeout)
+        connection = self._connect()
+        return connection.ask(connection.assets.ResolveVersion, request, timeout)
+
+    def push(
+        self,
+        path: str | os.PathLike[str],
+        spec: str,
+        *,
+        new: bool = False,
+        update: bool = False,
+        bump_major: bool = False,
+        on_progress: Callable[[PushProgress], object] | None = None,
+        on_event: "Callable[[PushResponse], object] | None" = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Create one new version of an asset from a file or folder, and return the version.
+
+        All or nothing: when this returns, the version is durable and listed; when it raises,
+        nothing was created, unless the daemon was already committing. The source is read twice,
+        once to hash it and once for what the store lacks, and must not change meanwhile. A cut
+        push is continued where it was.
+
+        Args:
+            path: a plain file, or a folder of plain files and folders.
+            spec: `name` for the next version, `name:1` for the next 1.x, `name:1.2` for exactly
+                that.
+            new: the asset must not exist yet.
+            update: the asset must exist.
+            bump_major: raise the major number, for a spec without a version.
+            on_progress: gets how far the push is, hashing included. What it raises ends the push.
+            on_event: gets every event of the push.
+            timeout: seconds for the push, hashing included.
+
+        Raises:
+            UnsupportedFileError: the source holds a symlink, hard link, device, FIFO or socket.
+            InvalidPartError: it holds an empty folder, or a name that is not UTF-8.
+            SourceChangedError: it changed meanwhile.
+            VersionExistsError: the version exists with other content.
+            AssetExistsError, AssetNotFoundError: what `new` or `update` demands is not so.
+            PushInProgressError: somebody else is pushing this version.
+            DaemonUnavailableError: no daemon answers.
+            AssetdError: any of the other reasons of the contract.
+            OSError: the source cannot be read.
+            ValueError: both `new` and `update`.
+        """
+        from assetd import _convert, _progress, _push
+
+        if new and update:
+            raise ValueError("a push is for a new asset or for an update, not for both")
+        deadline = Deadline(timeout)
+        source = list_source(Path(path))
+        meter = _progress.PushMeter(source.total_bytes, on_progress, on_event)
+        digests = hash_source(source, meter.hashed)
+        header = _convert.push_header(
+            spec,
+            new=new,
+            update=update,
+            bump_major=bump_major,
+            is_directory=source.is_directory,
+            digest=digests.digest,
+        )
+        push = _push.Push(self._connect(), header, source, digests, meter.observe)
+        return push.run(deadline).asset_version.version
+
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        scope: str = "all",
+        latest_only: bool = False,
+        full: bool = False,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> "Iterator[ListResponse]":
+        """Give the versions of all assets whose names begin with `prefix`, page by page.
+
+        Ordered by name, then newest first. Pages are asked for as they are taken, so they show
+        different moments.
+
+        Args:
+            prefix: `nlp/` lists that folder, `nlp/ra` also `nlp/ranker`.
+            scope: `all` asks store and cache, and names in each page's `unreachable` what could
+                not be asked; `store` fails instead; `cache` asks the cache alone.
+            latest_only: only the newest version of each asset.
+            full: size, digest and date of each version too, which reads one manifest a version.
+            page_size: entries of a page, at most 1,000; 0 means 100.
+            timeout: seconds for each page.
+
+        Raises:
+            StoreUnavailableError: `scope` is `store`, and it does not answer the daemon.
+            DaemonUnavailableError: no daemon answers.
+            AssetdError: any of the other reasons of the contract.
+            ValueError: `scope` is none of the three.
+        """
+        from assetd import _convert
+
+        request = _convert.list_request(
+            prefix, scope=scope, latest_only=latest_only, full=full, page_size=page_size
+        )
+        connection = self._connect()
+        return connection.pages(connection.assets.List, request, timeout)
+
+    def list_files(
+        self,
+        spec: str,
+        *,
+        freshness: str | None = None,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> "Iterator[ListFilesResponse]":
+        """Give the files of one version in bytewise order of their paths, page by page.
+
+        The version need not be in the cache. All pages are about the version of the first.
+
+        Args:
+            spec: as for `fetch`; a part narrows the answer to what is at or below it.
+            freshness: as for `fetch`.
+            page_size: entries of a page, at most 1,000; 0 means 100.
+            timeout: seconds for each page.
+
+        Raises:
+            AssetNotFoundError, VersionNotFoundError, PartNotFoundError: there is no such thing.
+            StoreUnavailableError: the store does not answer the daemon.
+            DaemonUnavailableError: no daemon answers.
+            AssetdError: any of the other reasons of the contract.
+            ValueError: `freshness` is none.
+        """
+        from assetd import _convert
+
+        request = _convert.list_files_request(spec, freshness=freshness, page_size=page_size)
+        connection = self._connect()
+        return connection.pages(connection.assets.ListFiles, request, timeout)
+
+    def status(self, *, timeout: float | None = None) -> "GetCacheStatusResponse":
+        """Return what the node's cache holds, what it is doing, and whether all is well.
+
+        Raises:
+            DaemonUnavailableError: no daemon answers.
+            AssetdError: any of the other reasons of the contract.
+        """
+        from assetd.v1.cache_service_pb2 import GetCacheStatusRequest
+
+        connection = self._connect()
+        return connection.ask(connection.cache.GetCacheStatus, GetCacheStatusRequest(), timeout)
+
+    def close(self) -> None:
+        """End all holds and calls, those of other threads included; idempotent."""
+        with self._lock:
+            self._closed = True
+            connection = self._connection
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _connect(self) -> "Connection":
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this client is closed: make another one")
+            if self._connection is None:
+                # Importing grpc takes 55 ms and 21 MiB: not before somebody calls.
+                from assetd._connection import Connection
+
+                self._connection = Connection(self._address, self._policy)
+            return self._connection

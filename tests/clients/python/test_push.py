@@ -1,0 +1,375 @@
+"""Push: turns are taken, only what is wanted travels, and nothing is half done."""
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import assetd
+import pytest
+from assetd import Client, PushPhase, PushProgress
+from assetd._push import FILES_PER_MESSAGE
+from assetd.v1 import asset_pb2
+from assetd.v1.asset_service_pb2 import (
+    PushAccepted,
+    PushCompleted,
+    PushFile,
+    PushHeader,
+    PushRequest,
+    PushResponse,
+    PushWanted,
+)
+from assetd.v1.asset_service_pb2 import PushProgress as WirePushProgress
+
+from tests.clients.python.scripted import (
+    CUT,
+    GUARD_SECONDS,
+    Context,
+    Failure,
+    ScriptedDaemon,
+)
+
+MEBIBYTE = 1 << 20
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A file of two and a half chunks."""
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(range(256)) * (MEBIBYTE // 256 * 5 // 2))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model with an empty file and a folder inside."""
+    root = tmp_path / "model"
+    (root / "sub").mkdir(parents=True)
+    (root / "a").write_bytes(b"aaaa")
+    (root / "empty").write_bytes(b"")
+    (root / "sub/b").write_bytes(b"bb")
+    return root
+
+
+def digest_of(content: bytes) -> str:
+    """A file's digest, computed here."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def accepted() -> PushResponse:
+    """The daemon's first turn."""
+    return PushResponse(accepted=PushAccepted(version="1.3"))
+
+
+def created(version: str = "1.3") -> PushResponse:
+    """The daemon's last word."""
+    return PushResponse(
+        completed=PushCompleted(asset_version=asset_pb2.AssetVersion(version=version))
+    )
+
+
+def test_a_file_is_pushed(daemon: ScriptedDaemon, client: Client, weights: Path) -> None:
+    """Whole, in chunks of at most 1 MiB, under the digest that was hashed first."""
+    assert client.push(weights, "nlp/weights") == "1.3"
+    (record,) = daemon.push_records
+    content = weights.read_bytes()
+    digest = digest_of(content)
+    assert record.header.kind == asset_pb2.ASSET_KIND_FILE
+    assert record.header.digest == record.commit_digest == digest
+    assert record.files == [PushFile(path="", size_bytes=len(content), digest=digest)]
+    assert record.contents == {"": content}
+    assert record.largest_chunk_bytes == MEBIBYTE
+    assert uuid.UUID(record.header.push_id).version == 4
+
+
+def test_a_folder_is_pushed(daemon: ScriptedDaemon, client: Client, folder: Path) -> None:
+    """In the order of the contract: each side speaks in its turn."""
+    client.push(str(folder), "nlp/ranker")
+    (record,) = daemon.push_records
+    assert record.header.kind == asset_pb2.ASSET_KIND_DIRECTORY
+    assert [file.path for file in record.files] == ["a", "empty", "sub/b"]
+    assert record.contents == {"a": b"aaaa", "sub/b": b"bb"}
+    assert record.steps == [
+        *("header", "accepted", "files", "wanted"),
+        *("chunk", "chunk", "commit", "completed"),
+    ]
+
+
+def test_many_files_are_announced_in_batches(
+    daemon: ScriptedDaemon, client: Client, tmp_path: Path
+) -> None:
+    """Of at most 1,000, each answered before the next, and all before the first chunk."""
+    root = tmp_path / "many"
+    root.mkdir()
+    for number in range(FILES_PER_MESSAGE + 2):
+        (root / f"{number:04}").write_text("x" if number % 500 == 0 else "")
+    client.push(root, "nlp/many")
+    (record,) = daemon.push_records
+    assert [len(batch) for batch in record.batches] == [1000, 2]
+    assert record.steps == [
+        *("header", "accepted", "files", "wanted", "files", "wanted"),
+        *("chunk", "chunk", "chunk", "commit", "completed"),
+    ]
+
+
+def test_only_what_is_wanted_travels(
+    daemon: ScriptedDaemon, client: Client, folder: Path, weights: Path
+) -> None:
+    """Of the wanted files, from the wanted offset on."""
+    daemon.wants = lambda _: [PushWanted.Part(path="sub/b", offset=1)]
+    client.push(folder, "nlp/ranker")
+    daemon.wants = lambda _: []
+    client.push(weights, "nlp/weights")
+    assert [record.contents for record in daemon.push_records] == [{"sub/b": b"\0b"}, {}]
+    assert daemon.push_records[1].steps[-3:] == ["wanted", "commit", "completed"]
+
+
+def test_the_header_says_what_was_asked(
+    daemon: ScriptedDaemon, client: Client, weights: Path
+) -> None:
+    """Every argument has its field; what was not given is not sent."""
+    client.push(weights, "nlp/weights")
+    client.push(weights, "nlp/weights", new=True)
+    client.push(weights, "nlp/weights", update=True, bump_major=True)
+    headers = [record.header for record in daemon.push_records]
+    assert {header.spec for header in headers} == {"nlp/weights"}
+    assert [(header.mode, header.bump) for header in headers] == [
+        (PushHeader.MODE_UNSPECIFIED, PushHeader.BUMP_UNSPECIFIED),
+        (PushHeader.MODE_NEW, PushHeader.BUMP_UNSPECIFIED),
+        (PushHeader.MODE_UPDATE, PushHeader.BUMP_MAJOR),
+    ]
+    assert len({header.push_id for header in headers}) == 3
+
+
+def test_new_and_update_exclude_each_other(client: Client, weights: Path) -> None:
+    """No daemon need be asked."""
+    with pytest.raises(ValueError, match="not for both"):
+        client.push(weights, "nlp/weights", new=True, update=True)
+
+
+def test_nothing_is_sent_between_header_and_accepted(
+    daemon: ScriptedDaemon, client: Client, weights: Path
+) -> None:
+    """Some gRPC libraries lose an early refusal otherwise."""
+    came: list[str | None] = []
+    header_came, go_on = threading.Event(), threading.Event()
+
+    def script(requests: Iterator[PushRequest], _: Context) -> Iterator[PushResponse]:
+        def read() -> None:
+            for request in requests:
+                came.append(request.WhichOneof("step"))
+                header_came.set()
+
+        threading.Thread(target=read, daemon=True).start()
+        assert go_on.wait(GUARD_SECONDS)
+        before = list(came)
+        yield accepted()
+        assert before == ["header"]
+        yield created()
+
+    daemon.pushes.append(script)
+    pushing = threading.Thread(target=client.push, args=(weights, "nlp/weights"))
+    pushing.start()
+    assert header_came.wait(GUARD_SECONDS)
+    # On the same connection: what the push had sent meanwhile would have come before this.
+    client.status()
+    go_on.set()
+    pushing.join(GUARD_SECONDS)
+    assert came[:1] == ["header"]
+
+
+def test_a_cut_push_goes_on_where_it_was(
+    daemon: ScriptedDaemon, client: Client, weights: Path
+) -> None:
+    """Under the same `push_id`, so that the daemon knows it again."""
+    headers: list[PushHeader] = []
+
+    def cut_after_a_chunk(
+        requests: Iterator[PushRequest], context: Context
+    ) -> Iterator[PushResponse]:
+        headers.append(next(requests).header)
+        yield accepted()
+        next(requests)
+        yield PushResponse(wanted=PushWanted(parts=[PushWanted.Part(path="")]))
+        assert next(requests).chunk.offset == 0
+        CUT.end(context)
+
+    daemon.pushes.append(cut_after_a_chunk)
+    daemon.wants = lambda _: [PushWanted.Part(path="", offset=2 * MEBIBYTE)]
+    client.push(weights, "nlp/weights")
+    (record,) = daemon.push_records
+    assert record.header == headers[0]
+    assert bytes(record.contents[""][2 * MEBIBYTE :]) == weights.read_bytes()[2 * MEBIBYTE :]
+
+
+def test_the_first_answer_of_a_repeat_counts(
+    daemon: ScriptedDaemon, client: Client, weights: Path
+) -> None:
+    """A daemon that had created it already may say so at once, whatever its status then is."""
+
+    def script(requests: Iterator[PushRequest], context: Context) -> Iterator[PushResponse]:
+        next(requests)
+        yield created("1.7")
+        CUT.end(context)
+
+    daemon.pushes.append(script)
+    assert client.push(weights, "nlp/weights") == "1.7"
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (Failure("ALREADY_EXISTS", "VERSION_EXISTS"), assetd.VersionExistsError),
+        (Failure("ABORTED", "PUSH_IN_PROGRESS"), assetd.PushInProgressError),
+        (Failure("INVALID_ARGUMENT", "PUSH_MISMATCH"), assetd.PushMismatchError),
+    ],
+)
+def test_a_refusal_is_raised_and_not_repeated(
+    daemon: ScriptedDaemon,
+    client: Client,
+    weights: Path,
+    failure: Failure,
+    error: type[assetd.AssetdError],
+) -> None:
+    """Only UNAVAILABLE is."""
+
+    def script(requests: Iterator[PushRequest], context: Context) -> Iterator[PushResponse]:
+        next(requests)
+        failure.end(context)
+
+    daemon.pushes.append(script)
+    with pytest.raises(error):
+        client.push(weights, "nlp/weights")
+    assert daemon.push_records == []
+
+
+@pytest.mark.parametrize("event", ["accepted", "wanted"])
+def test_a_source_that_changes_is_not_committed(
+    daemon: ScriptedDaemon, client: Client, folder: Path, event: str
+) -> None:
+    """Whether before its bytes are sent, or with nothing left but the commit."""
+    daemon.wants = lambda _: [] if event == "wanted" else [PushWanted.Part(path="a")]
+
+    def change(response: PushResponse) -> None:
+        if response.HasField(event):  # type: ignore[arg-type]
+            (folder / "a").write_bytes(b"AAAA")
+
+    with pytest.raises(assetd.SourceChangedError) as raised:
+        client.push(folder, "nlp/ranker", on_event=change)
+    assert raised.value.metadata["path"] == str(folder / "a")
+    assert "commit" not in daemon.push_records[0].steps
+
+
+def test_a_mismatch_is_told_by_its_cause(
+    daemon: ScriptedDaemon, client: Client, weights: Path
+) -> None:
+    """The daemon sees other bytes; the helper sees who changed them."""
+
+    def script(requests: Iterator[PushRequest], context: Context) -> Iterator[PushResponse]:
+        next(requests)
+        weights.write_bytes(b"other")
+        Failure("INVALID_ARGUMENT", "PUSH_MISMATCH").end(context)
+
+    daemon.pushes.append(script)
+    with pytest.raises(assetd.SourceChangedError):
+        client.push(weights, "nlp/weights")
+
+
+def test_nothing_is_sent_of_a_source_that_is_refused(
+    daemon: ScriptedDaemon, client: Client, folder: Path
+) -> None:
+    """The daemon never hears of it."""
+    (folder / "link").symlink_to("a")
+    with pytest.raises(assetd.UnsupportedFileError):
+        client.push(folder, "nlp/ranker")
+    assert daemon.push_records == []
+
+
+def test_a_daemon_that_wants_something_else_is_a_defect(
+    daemon: ScriptedDaemon, client: Client, folder: Path
+) -> None:
+    """Nothing is sent but what was announced, least of all what a path from outside names."""
+    daemon.wants = lambda _: [PushWanted.Part(path="../../etc/passwd")]
+    with pytest.raises(assetd.InternalError, match="not announced"):
+        client.push(folder, "nlp/ranker")
+    assert daemon.push_records[0].contents == {}
+
+
+def test_a_daemon_that_forgets_to_answer_is_a_defect(
+    daemon: ScriptedDaemon, client: Client, folder: Path
+) -> None:
+    """No made-up version, and no repeat."""
+    daemon.pushes.append(lambda _requests, _context: iter([accepted()]))
+    with pytest.raises(assetd.InternalError, match="without an answer"):
+        client.push(folder, "nlp/ranker")
+
+
+def test_whatever_ends_a_push_ends_its_call(
+    daemon: ScriptedDaemon, client: Client, weights: Path
+) -> None:
+    """Ctrl-C leaves no stream behind, and no thread that feeds one."""
+    left = threading.Event()
+
+    def script(requests: Iterator[PushRequest], context: Context) -> Iterator[PushResponse]:
+        context.add_callback(left.set)
+        next(requests)
+        yield accepted()
+        left.wait(GUARD_SECONDS)
+
+    def interrupt(_: PushResponse) -> None:
+        raise KeyboardInterrupt
+
+    daemon.pushes.append(script)
+    with pytest.raises(KeyboardInterrupt):
+        client.push(weights, "nlp/weights", on_event=interrupt)
+    assert left.wait(GUARD_SECONDS)
+
+
+def test_a_timeout_ends_a_push(daemon: ScriptedDaemon, client: Client, weights: Path) -> None:
+    """On both sides."""
+    left = threading.Event()
+
+    def script(requests: Iterator[PushRequest], context: Context) -> Iterator[PushResponse]:
+        context.add_callback(left.set)
+        next(requests)
+        left.wait(GUARD_SECONDS)
+        yield accepted()
+
+    daemon.pushes.append(script)
+    with pytest.raises(assetd.CallTimeoutError):
+        client.push(weights, "nlp/weights", timeout=0.1)
+    assert left.wait(GUARD_SECONDS)
+
+
+def test_progress_covers_hashing_and_all_that_the_daemon_does(
+    daemon: ScriptedDaemon, client: Client, tmp_path: Path
+) -> None:
+    """Within a phase it never falls, also not where a daemon counts anew."""
+
+    def tell(phase: WirePushProgress.Phase.ValueType, *, done: int) -> PushResponse:
+        return PushResponse(
+            progress=WirePushProgress(phase=phase, received_bytes=done, stored_bytes=done)
+        )
+
+    def script(requests: Iterator[PushRequest], _: Context) -> Iterator[PushResponse]:
+        next(requests)
+        yield accepted()
+        yield tell(WirePushProgress.PHASE_RECEIVING, done=3)
+        yield tell(WirePushProgress.PHASE_STORING, done=2)
+        yield tell(WirePushProgress.PHASE_STORING, done=1)
+        yield tell(WirePushProgress.PHASE_COMMITTING, done=0)
+        yield created()
+
+    path = tmp_path / "four"
+    path.write_bytes(b"4444")
+    daemon.pushes.append(script)
+    seen: list[PushProgress] = []
+    client.push(path, "nlp/four", on_progress=seen.append)
+    assert seen == [
+        PushProgress(PushPhase.HASHING, 4, 4),
+        PushProgress(PushPhase.SENDING, 3, 4),
+        PushProgress(PushPhase.STORING, 2, 4),
+        PushProgress(PushPhase.STORING, 2, 4),
+        PushProgress(PushPhase.COMMITTING, 4, 4),
+    ]
