@@ -8,7 +8,8 @@ suite does not check is not promised. Nothing here knows assets, versions or gRP
 are no folders. A directory on disk cannot hold both `a` and `a/b`: there creating the second fails
 with `KeyExistsError`.
 
-**ETags** are opaque, and differ whenever the bytes under a key were written anew.
+**ETags** are opaque, and differ whenever other bytes are written under a key. Equal bytes may bring
+an earlier one back: who must tell two equal writes apart puts something new into each.
 
 **Failures**, the same from every method: `StoreUnavailableError` where the store did not answer or
 answered that it cannot now; `StoreAccessDeniedError` where it refused our credentials;
@@ -120,7 +121,7 @@ class ObjectStore(ABC):
         """Open the bytes `start` to `start + length` of an object; to its end without `length`.
 
         Yields exactly the bytes asked for, cut at the object's end, or fails. With `etag` they are
-        those of that very write. An empty range asks nothing and yields nothing.
+        those of that very write. An empty range, or one beyond the end, yields nothing.
 
         Raises:
             KeyNotFoundError: the key is absent.
@@ -133,9 +134,9 @@ class ObjectStore(ABC):
     ) -> AsyncIterator[Listing]:
         """Yield the keys that begin with `prefix`, in bytewise order, page by page.
 
-        `prefix` is empty or ends in `/`. Keys not greater than `after` are left out. With
-        `delimiter` what lies below the next `/` is told as a prefix only. What is written while the
-        listing runs may be in it or not; what was there before and stays is in it.
+        `prefix` is empty or ends in `/`. Keys and prefixes not greater than `after` are left out.
+        With `delimiter` what lies below the next `/` is told as a prefix only. What is written
+        while the listing runs may be in it or not; what was there before and stays is in it.
         """
 
     @abstractmethod
@@ -179,6 +180,8 @@ class ObjectStore(ABC):
     @abstractmethod
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Show the uploaded object where the key is absent; `receipts` in order of part numbers.
+
+        Called again after its own success it fails either way, or succeeds again.
 
         Raises:
             KeyExistsError: the key is present. The upload is left; abort it.

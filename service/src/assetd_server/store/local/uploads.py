@@ -1,0 +1,136 @@
+"""Multipart uploads of the store in a directory: a sparse file that the parts are written into.
+
+Blocking, called from threads only. Whoever writes a part shares the lock of the file; whoever
+completes or aborts has it alone. So a part that comes late, from a frozen thread or process, finds
+the file gone, or shown under its key, and never writes into an object that readers see.
+"""
+
+import fcntl
+import os
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from assetd_server.store.base import Buffer, ObjectInfo, Upload, UploadNotFoundError
+from assetd_server.store.local.files import LocalFiles, object_info, write_at
+from assetd_server.store.local.root import WORK_FOLDER, LocalRoot, is_absence
+
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class LocalUploads:
+    """The uploads under way in a directory, each until it is completed or aborted."""
+
+    def __init__(self, root: LocalRoot, files: LocalFiles) -> None:
+        self._root = root
+        self._files = files
+
+    def start(self, key: str) -> Upload:
+        """Begin an upload; see `ObjectStore.start_upload`."""
+        with self._root.failures(key):
+            upload = Upload(key=key, upload_id=uuid.uuid4().hex)
+            path = self._root.work_path("uploads", upload.upload_id)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+            return upload
+
+    def write_part(self, upload: Upload, offset: int, data: Buffer) -> str:
+        """Write a part at its place, durably, and return its receipt."""
+        key = upload.key
+        with self._root.failures(key), self._locked(upload, fcntl.LOCK_SH) as descriptor:
+            # Shown already, by a process that died before it could remove the name here.
+            if os.fstat(descriptor).st_nlink > 1:
+                raise UploadNotFoundError(key)
+            view = memoryview(data).cast("B")
+            write_at(descriptor, view, offset)
+            # Here and not at the end alone: completing a large object would take minutes.
+            os.fdatasync(descriptor)
+            return f"{offset}+{view.nbytes}"
+
+    def create(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+        """Show the upload where the key is absent; see `ObjectStore.create_from_upload`."""
+        key, path = upload.key, self._path(upload)
+        with self._root.failures(key), self._locked(upload, fcntl.LOCK_EX) as descriptor:
+            if not self._is_shown(key, descriptor):
+                self._seal(descriptor, receipts)
+                self._files.place(key, lambda target: target.hardlink_to(path))
+            return self._finish(upload, descriptor)
+
+    def put(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+        """Show the upload over whatever is there; see `ObjectStore.put_from_upload`."""
+        key, path = upload.key, self._path(upload)
+        with self._root.failures(key), self._locked(upload, fcntl.LOCK_EX) as descriptor:
+            # A rename between two names of one file does nothing, and would leave both.
+            if self._is_shown(key, descriptor):
+                return self._finish(upload, descriptor)
+            self._seal(descriptor, receipts)
+            with self._root.key_lock(key):
+                return self._files.replace(key, path)
+
+    def abort(self, upload: Upload) -> None:
+        """Drop an upload; see `ObjectStore.abort_upload`."""
+        with (
+            self._root.failures(upload.key),
+            suppress(UploadNotFoundError),
+            self._locked(upload, fcntl.LOCK_EX),
+        ):
+            self._path(upload).unlink()
+
+    @contextmanager
+    def _locked(self, upload: Upload, lock: int) -> Iterator[int]:
+        path = self._path(upload)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._root.require(upload.key)
+            raise UploadNotFoundError(upload.key) from None
+        try:
+            fcntl.flock(descriptor, lock)
+            # Somebody else may have had the lock meanwhile, and have completed or aborted.
+            if not _is_same_file(path, descriptor):
+                raise UploadNotFoundError(upload.key)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _path(self, upload: Upload) -> Path:
+        # The id may come out of a claim in the bucket: it must not lead elsewhere.
+        if not _UPLOAD_ID.fullmatch(upload.upload_id):
+            raise UploadNotFoundError(upload.key)
+        return self._root.path(f"{WORK_FOLDER}/uploads/{upload.upload_id}")
+
+    def _is_shown(self, key: str, descriptor: int) -> bool:
+        """Tell whether the key shows this upload already: somebody died on the last step."""
+        return _is_same_file(self._root.path(key), descriptor)
+
+    def _seal(self, descriptor: int, receipts: Sequence[str]) -> None:
+        os.ftruncate(descriptor, _total_bytes(receipts))
+        self._files.stamp(descriptor)
+        os.fsync(descriptor)
+
+    def _finish(self, upload: Upload, descriptor: int) -> ObjectInfo:
+        """Take away the name that parts are written to, now that the key shows the file."""
+        self._root.sync_folders(upload.key)
+        self._path(upload).unlink()
+        return object_info(upload.key, os.fstat(descriptor))
+
+
+def _is_same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except OSError as error:
+        if not is_absence(error):
+            raise
+        return False
+
+
+def _total_bytes(receipts: Sequence[str]) -> int:
+    """Return the length of the object whose parts have these receipts, each `offset+size`."""
+    end = 0
+    for receipt in receipts:
+        offset, size_bytes = map(int, receipt.split("+"))
+        if offset != end:
+            raise ValueError(f"a part begins at {offset} where the one before it ends at {end}")
+        end += size_bytes
+    return end
