@@ -1,0 +1,338 @@
+"""Requests into orders: every field arrives, and what is out of its range is refused by name."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from assetd.v1 import asset_pb2
+from assetd.v1 import asset_service_pb2 as pb
+from assetd_server.assets.orders import (
+    Bump,
+    FetchOrder,
+    ListFilesOrder,
+    ListOrder,
+    PushChunk,
+    PushCommit,
+    PushFiles,
+    PushHeader,
+    PushMode,
+    PushStep,
+    ResolveOrder,
+    Scope,
+)
+from assetd_server.errors import (
+    AssetError,
+    InvalidFieldError,
+    InvalidNameError,
+    InvalidPartError,
+    InvalidPushStreamError,
+    InvalidSpecError,
+    InvalidVersionError,
+    NotBuiltError,
+)
+from assetd_server.manifest import Part
+from assetd_server.model import AssetKind, Digest, Freshness, PartPath
+from assetd_server.rpc import convert
+from assetd_server.spec import Spec
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+HEX = "0123456789abcdef" * 4
+DIGEST = f"sha256:{HEX}"
+PUSH_ID = "3f2b8c1e-5d4a-4e6f-9a7b-0c1d2e3f4a5b"
+FILE = asset_pb2.ASSET_KIND_FILE
+SPEC = Spec.parse("nlp/ranker:1")
+
+
+def seconds(count: float) -> Duration:
+    """A duration as the wire has it."""
+    whole = int(count)
+    return Duration(seconds=whole, nanos=round((count - whole) * 1e9))
+
+
+def header(**fields: Any) -> pb.PushRequest:
+    """The first message of a push, with what a test is about."""
+    return pb.PushRequest(header=pb.PushHeader(**{"spec": "nlp/ranker", "kind": FILE, **fields}))
+
+
+def files(*named: pb.PushFile) -> pb.PushRequest:
+    """The message that announces files."""
+    return pb.PushRequest(files=pb.PushFiles(files=named))
+
+
+def chunk(**fields: Any) -> pb.PushRequest:
+    """The message that brings bytes."""
+    return pb.PushRequest(chunk=pb.PushChunk(**fields))
+
+
+def commit(digest: str) -> pb.PushRequest:
+    """The last message of a push."""
+    return pb.PushRequest(commit=pb.PushCommit(digest=digest))
+
+
+def test_what_is_unset_is_the_daemons_choice() -> None:
+    """A request with a spec alone is whole."""
+    plain = pb.FetchRequest(spec="nlp/ranker:1")
+    assert convert.fetch_order(plain) == FetchOrder(spec=SPEC)
+    assert convert.resolve_order(pb.ResolveVersionRequest(spec="nlp/ranker:1")) == ResolveOrder(
+        spec=SPEC
+    )
+    assert convert.list_order(pb.ListRequest()) == ListOrder()
+    assert convert.list_files_order(pb.ListFilesRequest(spec="nlp/ranker:1")) == ListFilesOrder(
+        spec=SPEC
+    )
+
+
+def test_every_field_of_a_fetch_arrives() -> None:
+    """Nothing that a caller sets is ignored."""
+    request = pb.FetchRequest(
+        spec="nlp/ranker:1",
+        freshness=asset_pb2.FRESHNESS_STORE_OR_CACHE,
+        store_timeout=seconds(2.5),
+        expected_digest=DIGEST,
+        verify=True,
+        force_download=True,
+        hold=True,
+        progress_interval=seconds(1),
+        caller="ranker-server",
+    )
+    assert convert.fetch_order(request) == FetchOrder(
+        spec=SPEC,
+        freshness=Freshness.STORE_OR_CACHE,
+        store_timeout_seconds=2.5,
+        expected_digest=Digest(DIGEST),
+        verify=True,
+        force_download=True,
+        hold=True,
+        progress_interval_seconds=1.0,
+        caller="ranker-server",
+    )
+
+
+def test_every_field_of_the_other_questions_arrives() -> None:
+    """Nothing that a caller sets is ignored."""
+    assert convert.resolve_order(
+        pb.ResolveVersionRequest(
+            spec="nlp/ranker:1", freshness=asset_pb2.FRESHNESS_CACHE, store_timeout=seconds(3)
+        )
+    ) == ResolveOrder(SPEC, Freshness.CACHE, 3.0)
+    assert convert.list_order(
+        pb.ListRequest(
+            name_prefix="nlp/",
+            scope=pb.ListRequest.SCOPE_STORE,
+            latest_only=True,
+            view=pb.ListRequest.VIEW_FULL,
+            page_size=7,
+            page_token="t",
+        )
+    ) == ListOrder("nlp/", Scope.STORE, latest_only=True, full=True, page_size=7, page_token="t")
+    assert convert.list_files_order(
+        pb.ListFilesRequest(
+            spec="nlp/ranker:1",
+            freshness=asset_pb2.FRESHNESS_STORE,
+            include=["*.json"],
+            exclude=["b*"],
+            page_size=7,
+            page_token="t",
+        )
+    ) == ListFilesOrder(SPEC, Freshness.STORE, ("*.json",), ("b*",), page_size=7, page_token="t")
+
+
+@pytest.mark.parametrize(
+    ("request_", "step"),
+    [
+        (header(), PushHeader(Spec.parse("nlp/ranker"), AssetKind.FILE)),
+        (
+            header(
+                kind=asset_pb2.ASSET_KIND_DIRECTORY,
+                bump=pb.PushHeader.BUMP_MAJOR,
+                mode=pb.PushHeader.MODE_UPDATE,
+                push_id=PUSH_ID,
+                digest=DIGEST,
+            ),
+            PushHeader(
+                Spec.parse("nlp/ranker"),
+                AssetKind.DIRECTORY,
+                Bump.MAJOR,
+                PushMode.UPDATE,
+                PUSH_ID,
+                Digest(DIGEST),
+            ),
+        ),
+        (
+            files(pb.PushFile(path="a/b", size_bytes=5, digest=DIGEST), pb.PushFile(path="c")),
+            PushFiles([Part(PartPath("a/b"), 5, HEX), Part(PartPath("c"), 0, None)]),
+        ),
+        (files(pb.PushFile(size_bytes=5)), PushFiles([Part(PartPath.of_file(), 5)])),
+        (
+            chunk(path="a/b", offset=3, data=b"xy"),
+            PushChunk(PartPath("a/b"), 3, b"xy"),
+        ),
+        (chunk(data=b"x" * 2**20), PushChunk(PartPath.of_file(), 0, b"x" * 2**20)),
+        (commit(""), PushCommit()),
+        (commit(DIGEST), PushCommit(Digest(DIGEST))),
+    ],
+    ids=["header", "full header", "files", "file", "chunk", "1 MiB", "commit", "digest"],
+)
+def test_steps_of_a_push(request_: pb.PushRequest, step: PushStep) -> None:
+    """Each message is one step."""
+    assert convert.push_step(request_) == step
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [(0, 100), (1, 1), (1000, 1000), (1001, 1000), (2**31 - 1, 1000)]
+)
+def test_page_sizes(asked: int, given: int) -> None:
+    """0 is 100, and no page is larger than 1,000."""
+    assert convert.list_order(pb.ListRequest(page_size=asked)).page_size == given
+    request = pb.ListFilesRequest(spec="a", page_size=asked)
+    assert convert.list_files_order(request).page_size == given
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [(0, 0.05), (0.01, 0.05), (0.05, 0.05), (0.7, 0.7), (5, 5), (3600, 5)]
+)
+def test_progress_intervals_are_moved_into_their_range(asked: float, given: float) -> None:
+    """Neither a flood nor a silence that looks like trouble."""
+    order = convert.fetch_order(pb.FetchRequest(spec="a", progress_interval=seconds(asked)))
+    assert order.progress_interval_seconds == pytest.approx(given)
+
+
+def fetch(**fields: Any) -> Callable[[], object]:
+    """A conversion of a fetch that is expected to fail."""
+    return lambda: convert.fetch_order(pb.FetchRequest(**{"spec": "a", **fields}))
+
+
+def step(request: pb.PushRequest) -> Callable[[], object]:
+    """A conversion of a step that is expected to fail."""
+    return lambda: convert.push_step(request)
+
+
+def listing(**fields: Any) -> Callable[[], object]:
+    """A conversion of a listing that is expected to fail."""
+    return lambda: convert.list_order(pb.ListRequest(**fields))
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "field"),
+    [
+        (fetch(include=["*"]), NotBuiltError, "include"),
+        (fetch(exclude=["*"]), NotBuiltError, "exclude"),
+        (fetch(part_only=True), NotBuiltError, "part_only"),
+        (step(header(labels={"a": "b"})), NotBuiltError, "header.labels"),
+        (step(header(validate_only=True)), NotBuiltError, "header.validate_only"),
+        (step(header(staged_path="")), NotBuiltError, "header.staged_path"),
+        (step(header(source_uri="s3://a")), NotBuiltError, "header.source_uri"),
+        (fetch(spec=""), InvalidSpecError, "spec"),
+        (fetch(spec="a["), InvalidSpecError, "spec"),
+        (fetch(spec="../a"), InvalidNameError, "spec"),
+        (fetch(spec="a:01"), InvalidVersionError, "spec"),
+        (fetch(spec="a[../b]"), InvalidPartError, "spec"),
+        (fetch(freshness=9), InvalidFieldError, "freshness"),
+        (fetch(store_timeout=seconds(0)), InvalidFieldError, "store_timeout"),
+        (fetch(store_timeout=seconds(-1)), InvalidFieldError, "store_timeout"),
+        (fetch(progress_interval=seconds(-1)), InvalidFieldError, "progress_interval"),
+        (fetch(expected_digest=HEX), InvalidFieldError, "expected_digest"),
+        (fetch(caller="ä" * 129), InvalidFieldError, "caller"),
+        (listing(scope=9), InvalidFieldError, "scope"),
+        (listing(view=-1), InvalidFieldError, "view"),
+        (listing(page_size=-1), InvalidFieldError, "page_size"),
+        (step(pb.PushRequest()), InvalidPushStreamError, "step"),
+        (step(header(spec="")), InvalidSpecError, "header.spec"),
+        (step(header(spec="a:x")), InvalidVersionError, "header.spec"),
+        (step(header(spec="a[b]")), InvalidFieldError, "header.spec"),
+        (step(header(kind=0)), InvalidFieldError, "header.kind"),
+        (step(header(bump=9)), InvalidFieldError, "header.bump"),
+        (step(header(spec="a:1", bump=1)), InvalidFieldError, "header.bump"),
+        (step(header(spec="a:1.2", bump=2)), InvalidFieldError, "header.bump"),
+        (step(header(mode=9)), InvalidFieldError, "header.mode"),
+        (step(header(digest="sha256:no")), InvalidFieldError, "header.digest"),
+        (step(header(push_id="p1")), InvalidFieldError, "header.push_id"),
+        (step(header(push_id=PUSH_ID.upper())), InvalidFieldError, "header.push_id"),
+        (step(header(push_id=str(uuid.UUID(int=1)))), InvalidFieldError, "header.push_id"),
+        (step(files(*[pb.PushFile()] * 1001)), InvalidFieldError, "files"),
+        (
+            step(files(pb.PushFile(), pb.PushFile(path="/a"))),
+            InvalidPartError,
+            "files[1].path",
+        ),
+        (step(files(pb.PushFile(size_bytes=-1))), InvalidFieldError, "files[0].size_bytes"),
+        (step(files(pb.PushFile(digest="x"))), InvalidFieldError, "files[0].digest"),
+        (step(chunk(path="a//b")), InvalidPartError, "chunk.path"),
+        (step(chunk(offset=-1)), InvalidFieldError, "chunk.offset"),
+        (step(chunk(data=b"x" * (2**20 + 1))), InvalidFieldError, "chunk.data"),
+        (step(commit("x")), InvalidFieldError, "commit.digest"),
+    ],
+)
+def test_refusals(act: Callable[[], object], error: type[AssetError], field: str) -> None:
+    """What cannot be done, or is not built, is refused by the name of its field."""
+    with pytest.raises(error) as refused:
+        act()
+    assert refused.value.metadata["field"] == field
+
+
+def test_a_refused_choice_shows_its_value() -> None:
+    """A client of a later release learns which of its values is not known here."""
+    with pytest.raises(InvalidFieldError, match="freshness cannot be 9"):
+        fetch(freshness=9)()
+
+
+def test_a_caller_may_have_a_long_name() -> None:
+    """256 bytes are enough for any, and little enough for a status page of thousands."""
+    request = pb.FetchRequest(spec="a", caller="ä" * 128)
+    assert convert.fetch_order(request).caller == "ä" * 128
+
+
+def test_every_field_is_read_or_refused() -> None:
+    """A field that the contract gains is converted, or refused by name: never forgotten."""
+    known: dict[type[Message], set[str]] = {
+        pb.ResolveVersionRequest: {"spec", "freshness", "store_timeout"},
+        pb.FetchRequest: {
+            "spec",
+            "freshness",
+            "store_timeout",
+            "expected_digest",
+            "include",
+            "exclude",
+            "part_only",
+            "verify",
+            "force_download",
+            "hold",
+            "progress_interval",
+            "caller",
+        },
+        pb.PushHeader: {
+            "spec",
+            "bump",
+            "mode",
+            "kind",
+            "labels",
+            "validate_only",
+            "push_id",
+            "digest",
+            "staged_path",
+            "source_uri",
+        },
+        pb.PushFile: {"path", "size_bytes", "digest"},
+        pb.PushChunk: {"path", "offset", "data"},
+        pb.PushCommit: {"digest"},
+        pb.ListRequest: {
+            "name_prefix",
+            "scope",
+            "latest_only",
+            "view",
+            "page_size",
+            "page_token",
+        },
+        pb.ListFilesRequest: {
+            "spec",
+            "freshness",
+            "include",
+            "exclude",
+            "page_size",
+            "page_token",
+        },
+    }
+    for message, fields in known.items():
+        assert set(message.DESCRIPTOR.fields_by_name) == fields
