@@ -5,6 +5,7 @@ Decides nothing: every value here has a field there.
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from assetd.v1 import asset_pb2, asset_service_pb2, cache_service_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -102,6 +103,7 @@ def fetch_response(event: FetchEvent, event_time: datetime) -> asset_service_pb2
             return response(event_time=time, progress=_fetch_progress(event))
         case FetchCompleted():
             return response(event_time=time, completed=_fetch_completed(event))
+    assert_never(event)
 
 
 def push_response(event: PushEvent, event_time: datetime) -> asset_service_pb2.PushResponse:
@@ -116,6 +118,7 @@ def push_response(event: PushEvent, event_time: datetime) -> asset_service_pb2.P
             return response(event_time=time, progress=_push_progress(event))
         case PushCompleted():
             return response(event_time=time, completed=_push_completed(event))
+    assert_never(event)
 
 
 def list_response(page: ListPage) -> asset_service_pb2.ListResponse:

@@ -70,10 +70,9 @@ class CallLog:
         if isinstance(message, pb.PushRequest):
             self._pushed_bytes += len(message.chunk.data)
             self._facts["transferred_bytes"] = self._pushed_bytes
-        elif isinstance(message, pb.FetchResponse) and message.HasField("completed"):
-            if self._facts.get("hold"):
-                # It may last for weeks, and the fetch is done.
-                self._write(StatusCode.OK)
+        if self._facts.get("hold") and "source" in self._facts and not self._written:
+            # The fetch is done, and the hold may last for weeks.
+            self._write(StatusCode.OK)
 
     def end(self, code: StatusCode, reason: str = "", error: BaseException | None = None) -> None:
         """Note how the call ended; `error` is shown with its traceback."""

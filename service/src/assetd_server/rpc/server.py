@@ -17,13 +17,13 @@ from assetd.v1 import (
     cache_service_pb2_grpc,
 )
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from assetd_server.listen import Address, ListenError, TcpAddress, UnixAddress
 from assetd_server.rpc.asset_service import Assets, AssetService
 from assetd_server.rpc.cache_service import Cached, CacheService
 from assetd_server.rpc.health_service import Health
 from assetd_server.rpc.interceptors import CallInterceptor, Surroundings
+from assetd_server.rpc.reflection import add_reflection
 from assetd_server.rpc.sockets import SocketFile
 from assetd_server.telemetry import Telemetry
 
@@ -137,8 +137,7 @@ class Server:
         cache_service_pb2_grpc.add_CacheServiceServicer_to_server(self._cache_service, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if settings.reflection:
-            shown = (*_SERVICES, _HEALTH_SERVICE, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(shown, server)
+            add_reflection((*_SERVICES, _HEALTH_SERVICE), server)
         return server
 
     def _bind(self, server: grpc.aio.Server, address: Address) -> Address:
