@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, TypeVar
 
 from assetd_server.errors import (
@@ -34,6 +35,8 @@ from assetd_server.versioning import Version, newest_first
 MAX_MANIFEST_BYTES = 64 * 2**20
 MAX_INDEX_BYTES = 16 * 2**20
 FORMAT = 1
+# What a signed 64-bit reader of a size can hold.
+_MAX_SIZE_BYTES = 2**63 - 1
 
 _T = TypeVar("_T")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
@@ -60,14 +63,14 @@ class Manifest:
     labels: Mapping[str, str] = field(default_factory=dict)
     pushed_by: str = ""
 
-    @property
+    @cached_property
     def digest(self) -> Digest | None:
         """The version's identity, computed from the parts; None for what modelkit pushed."""
         if any(part.sha256_hex is None for part in self.parts):
             return None
         return version_digest(self.kind, self.parts)
 
-    @property
+    @cached_property
     def size_bytes(self) -> int | None:
         """The bytes of all parts together; None while a size is unknown."""
         sizes = [part.size_bytes for part in self.parts]
@@ -166,7 +169,19 @@ def decode_parts(files: object) -> tuple[Part, ...]:
     """
     parts = [_part(path, facts) for path, facts in _typed(files, dict, "files").items()]
     require_distinct_parts(part.path for part in parts)
+    if sum(part.size_bytes or 0 for part in parts) > _MAX_SIZE_BYTES:
+        raise _FaultError("its sizes add up to more than any disk holds")
     return tuple(sorted(parts, key=lambda part: part.path.encode()))
+
+
+def decode_labels(labels: object) -> dict[str, str]:
+    """Return the labels that a `.meta` or a receipt spells.
+
+    Raises:
+        ValueError: another shape, or text that is no UTF-8.
+    """
+    found = _typed(labels, dict, "labels")
+    return {_text(key, "a label"): _text(value, "a label") for key, value in found.items()}
 
 
 def _facts(part: Part) -> dict[str, object]:
@@ -226,7 +241,8 @@ def _document(raw: bytes) -> dict[str, Any]:
         value = json.loads(raw, object_pairs_hook=_distinct_keys)
     except RecursionError:
         raise _FaultError("it is nested too deeply") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
+        # Not only JSONDecodeError: a number of 5,000 digits, bytes that are no UTF-8.
         raise _FaultError(f"it is not JSON ({error})") from None
     return _typed(value, dict, "the document")
 
@@ -242,6 +258,16 @@ def _typed(value: object, kind: type[_T], what: str) -> _T:
     if not isinstance(value, kind):
         raise _FaultError(f"{what} is {type(value).__name__} where {kind.__name__} is due")
     return value
+
+
+def _text(value: object, what: str) -> str:
+    text = _typed(value, str, what)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # JSON can spell half of a surrogate pair, which no message can carry.
+        raise _FaultError(f"{what} is not UTF-8") from None
+    return text
 
 
 def _manifest(document: dict[str, Any]) -> Manifest:
@@ -265,14 +291,13 @@ def _ours(
         raise _FaultError("`files` leaves out a size or a checksum")
     if tuple(part.path for part in parts) != paths:
         raise _FaultError("`files` and `contents` name different parts")
-    labels = _typed(ours.get("labels", {}), dict, "labels")
     manifest = Manifest(
         kind=kind,
         push_time=push_time,
         parts=parts,
-        push_id=_typed(ours.get("push_id", ""), str, "push_id"),
-        labels={key: _typed(value, str, "a label") for key, value in labels.items()},
-        pushed_by=_typed(ours.get("pushed_by", ""), str, "pushed_by"),
+        push_id=_text(ours.get("push_id", ""), "push_id"),
+        labels=decode_labels(ours.get("labels", {})),
+        pushed_by=_text(ours.get("pushed_by", ""), "pushed_by"),
     )
     if ours.get("digest") != manifest.digest:
         raise _FaultError("its digest is not the digest of its files")
@@ -289,6 +314,7 @@ def _contents(document: dict[str, Any]) -> tuple[PartPath, ...]:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        # The first hours of year 1 east of Greenwich have no UTC.
         raise _FaultError(f"push_date {text!r} is no ISO date") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

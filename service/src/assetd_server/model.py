@@ -16,9 +16,8 @@ from assetd_server.errors import (
     InvalidFieldError,
     InvalidNameError,
     InvalidPartError,
-    InvalidVersionError,
 )
-from assetd_server.versioning import Version, VersionSelector
+from assetd_server.versioning import Version
 
 MAX_KEY_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
@@ -27,6 +26,10 @@ MARKER_NAME = ".SUCCESS"
 _FETCHABLE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./-]*[A-Za-z0-9])?")
 _PUSHABLE_SEGMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
 _RESERVED_ENDINGS = (".versions", ".meta", ".lock", ".SUCCESS")
+# What modelkit reads as a version: more than we do, leading zeros and dates that do not exist.
+_VERSION_LIKE = re.compile(
+    r"[0-9]+(?:\.[0-9]+)?|[0-9]{4}(?:-[0-9]{2}){2}T[0-9]{2}(?:-[0-9]{2}){2}Z"
+)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -75,7 +78,7 @@ class AssetName(str):
                 )
             if segment.endswith(_RESERVED_ENDINGS):
                 raise _invalid_name(self, f"{segment} ends in a reserved ending")
-            if _reads_as_version(segment):
+            if _VERSION_LIKE.fullmatch(segment):
                 raise _invalid_name(self, f"{segment} reads as a version")
 
 
@@ -246,14 +249,6 @@ class AssetVersion:
 
     def __str__(self) -> str:
         return f"{self.name}:{self.version}" if self.version else str(self.name)
-
-
-def _reads_as_version(segment: str) -> bool:
-    try:
-        VersionSelector.parse(segment)
-    except InvalidVersionError:
-        return False
-    return True
 
 
 def _invalid_name(name: str, why: str) -> InvalidNameError:

@@ -18,6 +18,7 @@ _MAJOR = re.compile(_NUMBER)
 _MAJOR_MINOR = re.compile(rf"({_NUMBER})\.({_NUMBER})")
 _DATE_SHAPE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}Z")
 _DATE_FORMAT = "%Y-%m-%dT%H-%M-%SZ"
+_LAST_DATE = datetime.max.replace(microsecond=0, tzinfo=UTC)
 
 
 class VersioningSystem(Enum):
@@ -57,8 +58,12 @@ class Version:
 
     @classmethod
     def of(cls, major: int, minor: int) -> "Version":
-        """Return version `major.minor`."""
-        return cls((major, minor), f"{major}.{minor}")
+        """Return version `major.minor`.
+
+        Raises:
+            InvalidVersionError: a number that no version can have.
+        """
+        return cls.parse(f"{major}.{minor}")
 
     @property
     def system(self) -> VersioningSystem:
@@ -170,7 +175,8 @@ def next_version(
     taken: two pushes within one second get two dates.
 
     Raises:
-        InvalidVersionError: the asset counts by dates, and a major was asked for.
+        InvalidVersionError: the asset counts by dates, and a major was asked for; or the newest is
+            the last that can be written.
         MixedVersioningError: the versions are of two systems.
     """
     ordered = newest_first(known)
@@ -192,5 +198,9 @@ def _next_date(ordered: list[Version], now: datetime, *, by_major: bool) -> Vers
     moment = now.astimezone(UTC).replace(microsecond=0)
     if ordered:
         newest = datetime.fromtimestamp(ordered[0].key[0], UTC)
+        if newest >= _LAST_DATE:
+            raise InvalidVersionError(
+                "no date follows {version}: push an exact version", field="spec", version=ordered[0]
+            )
         moment = max(moment, newest + timedelta(seconds=1))
     return Version.parse(moment.strftime(_DATE_FORMAT))

@@ -5,21 +5,25 @@ frozen pushers and released claims. Change the model before the code. Knows no b
 `assets.storing` moves them once the version is claimed.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
+from assetd_server.assets.claimed import ClaimedVersion, ClaimedVersions
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.orders import PushMode
+from assetd_server.assets.shielding import to_the_end
 from assetd_server.errors import (
+    AssetError,
     AssetExistsError,
     AssetNotFoundError,
     PushInProgressError,
     PushMismatchError,
+    StoreUnavailableError,
     VersionExistsError,
 )
-from assetd_server.manifest import Manifest, Part
+from assetd_server.manifest import Manifest
 from assetd_server.model import AssetKind, AssetName, Digest
-from assetd_server.store.base import Upload
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claim, Claims, ClaimState, HeldClaim
 from assetd_server.store.commits import Commits
@@ -52,16 +56,6 @@ class PushPlan:
     default_system: VersioningSystem
 
 
-@dataclass
-class ClaimedVersion:
-    """A version that this push may write. `held` follows the claim's swaps."""
-
-    name: AssetName
-    version: Version
-    held: HeldClaim
-    committed: frozenset[Version] = frozenset()
-
-
 @dataclass(frozen=True)
 class ExistingVersion:
     """The version is there already, with this push's content."""
@@ -71,17 +65,21 @@ class ExistingVersion:
     manifest: Manifest
 
 
-class ClaimLostError(Exception):
-    """The claim was released, or is another's by now: begin again. Never reaches a caller."""
-
-
 class Claiming:
-    """Finds the version and claims it; gives claims up, and finishes those that are committing."""
+    """Finds the version that a push creates, and claims it."""
 
-    def __init__(self, catalog: Catalog, claims: Claims, commits: Commits, clock: Clock) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        claims: Claims,
+        commits: Commits,
+        claimed: ClaimedVersions,
+        clock: Clock,
+    ) -> None:
         self._catalog = catalog
         self._claims = claims
         self._commits = commits
+        self._claimed = claimed
         self._clock = clock
 
     async def preview(self, plan: PushPlan) -> Version:
@@ -115,40 +113,67 @@ class Claiming:
             manifest = await self._catalog.find_manifest(plan.name, version)
             if manifest is not None:
                 return await self._existing(plan, version, manifest)
-            held = await self._take(plan, version, joins=True)
-            if held is None:
-                continue
-            if await self._catalog.find_manifest(plan.name, version) is None:
-                return ClaimedVersion(plan.name, version, held)
-            # Somebody committed and deleted the claim between our two looks.
-            await self.give_up(plan.name, version, plan.claim_id)
+            async with self._withdrawn_on_failure(plan, version):
+                held = await self._take(plan, version, joins=True)
+                if held is None:
+                    continue
+                if await self._catalog.find_manifest(plan.name, version) is None:
+                    return ClaimedVersion(plan.name, version, held)
+                # Somebody committed and deleted the claim between our two looks.
+                await self._claimed.give_up(plan.name, version, plan.claim_id)
         raise _contended(plan)
 
     async def _claim_next(self, plan: PushPlan) -> ClaimedVersion | ExistingVersion:
         taken: set[Version] = set()
         for _ in range(_LOOKS):
-            mine = await self._own_claim(plan)
+            claimed = await self._own_claims(plan)
             known = await self._known(plan)
             done = _version_of(plan.push_id, known)
+            # A claim beside a manifest is litter, which a call that came late has left.
+            mine = next((version for version in claimed if version not in known), None)
+            if mine is not None:
+                _require_same_content(plan, claimed[mine])
             if mine is None and done is not None:
                 manifest = await self._catalog.manifest(plan.name, done)
                 return await self._existing(plan, done, manifest)
             version = mine or self._next(plan, set(known) | taken)
-            held = await self._take(plan, version, joins=mine is not None)
-            if held is not None and await self._is_only(plan, version):
-                return ClaimedVersion(plan.name, version, held, frozenset(known))
-            if held is not None or await self._is_claimed_by_others(plan, version):
-                taken.add(version)
+            async with self._withdrawn_on_failure(plan, version):
+                held = await self._take(plan, version, joins=mine is not None)
+                if held is not None and await self._is_only(plan, version):
+                    return ClaimedVersion(plan.name, version, held, frozenset(known))
+                if held is not None or await self._is_claimed_by_others(plan, version):
+                    taken.add(version)
         raise _contended(plan)
 
-    async def _own_claim(self, plan: PushPlan) -> Version | None:
-        """Return the version that a claim of this very push holds: a repeat goes on there."""
-        for version, held in (await self._claims.of_asset(plan.name)).items():
-            claim = held.claim
-            if claim.push_id == plan.push_id and claim.state is not ClaimState.RELEASED:
-                _require_same_content(plan, claim.digest)
-                return version
-        return None
+    @asynccontextmanager
+    async def _withdrawn_on_failure(self, plan: PushPlan, version: Version) -> AsyncIterator[None]:
+        """Leave no open claim of ours where the block fails or is cancelled."""
+        try:
+            yield
+        except BaseException as error:
+            with suppress(AssetError):
+                await to_the_end(self._withdraw(plan, version, is_answered=_is_answer(error)))
+            raise
+
+    async def _withdraw(self, plan: PushPlan, version: Version, *, is_answered: bool) -> None:
+        if not is_answered and await self._catalog.find_manifest(plan.name, version) is None:
+            there = await self._claims.read(plan.name, version)
+            record = replace(self._new_claim(plan), state=ClaimState.RELEASED)
+            # A create or swap of ours that comes late has to find another write than it expects.
+            if there is None:
+                await self._claims.create(plan.name, version, record)
+            elif there.claim.state is ClaimState.RELEASED:
+                record = replace(record, uploads=there.claim.uploads)
+                await self._claims.swap(plan.name, version, there, record)
+        await self._claimed.give_up(plan.name, version, plan.claim_id)
+
+    async def _own_claims(self, plan: PushPlan) -> dict[Version, Digest]:
+        """Return the versions that claims of this very push hold: a repeat goes on there."""
+        return {
+            version: held.claim.digest
+            for version, held in (await self._claims.of_asset(plan.name)).items()
+            if held.claim.push_id == plan.push_id and held.claim.state is not ClaimState.RELEASED
+        }
 
     async def _known(self, plan: PushPlan) -> dict[Version, str]:
         """Return all versions there are, listed or not, each with its push; check `mode`."""
@@ -196,7 +221,7 @@ class Claiming:
         if not joins:
             return None
         if there.claim.state is ClaimState.COMMITTING:
-            await self.finish(plan.name, version, there)
+            await self._claimed.finish(plan.name, version, there)
             return None
         if there.claim.digest == plan.digest:
             return there
@@ -229,17 +254,14 @@ class Claiming:
             PushInProgressError: this push_id is at work, or done, at another number; a repeat of
                 the push finds it there.
         """
-        for other, there in (await self._claims.of_asset(plan.name)).items():
-            active = there.claim.state is not ClaimState.RELEASED
-            if other != version and active and there.claim.push_id == plan.push_id:
-                await self.give_up(plan.name, version, plan.claim_id)
-                raise self._in_progress(plan, other, there.claim)
+        claimed = await self._own_claims(plan)
         known = await self._catalog.push_ids(plan.name)
-        done = _version_of(plan.push_id, known)
-        if done is None and version not in known:
+        is_done = _version_of(plan.push_id, known) is not None
+        elsewhere = any(other != version and other not in known for other in claimed)
+        if not is_done and not elsewhere and version not in known:
             return True
-        await self.give_up(plan.name, version, plan.claim_id)
-        if done is not None:
+        await self._claimed.give_up(plan.name, version, plan.claim_id)
+        if is_done or elsewhere:
             raise _contended(plan)
         return False
 
@@ -263,87 +285,6 @@ class Claiming:
             await self._claims.delete(plan.name, version)
         return ExistingVersion(plan.name, version, manifest)
 
-    async def begin_commit(self, claimed: ClaimedVersion, parts: tuple[Part, ...]) -> None:
-        """Swap the claim to `committing`, with all parts: after this nothing is cancelled.
-
-        Raises:
-            ClaimLostError: it was released, or is another's by now.
-        """
-        await self.update(claimed, state=ClaimState.COMMITTING, parts=parts)
-
-    async def update(
-        self,
-        claimed: ClaimedVersion,
-        *,
-        state: ClaimState = ClaimState.OPEN,
-        parts: tuple[Part, ...] = (),
-        add_upload: Upload | None = None,
-    ) -> None:
-        """Swap new facts into the claim, which others who joined it may be changing too.
-
-        Raises:
-            ClaimLostError: it was released, or is another's by now.
-        """
-        claim_id = claimed.held.claim.claim_id
-        while claimed.held.claim.state is ClaimState.OPEN:
-            claim = claimed.held.claim
-            uploads = claim.uploads + ((add_upload,) if add_upload else ())
-            wanted = replace(claim, state=state, parts=parts or claim.parts, uploads=uploads)
-            swapped = await self._claims.swap(claimed.name, claimed.version, claimed.held, wanted)
-            if swapped is not None:
-                claimed.held = swapped
-                return
-            there = await self._claims.read(claimed.name, claimed.version)
-            if there is None or there.claim.claim_id != claim_id:
-                raise ClaimLostError
-            claimed.held = there
-        # Once somebody commits, the parts that stand there are the ones that were read back.
-        if claimed.held.claim.state is ClaimState.RELEASED or add_upload is not None:
-            raise ClaimLostError
-
-    async def finish(
-        self,
-        name: AssetName,
-        version: Version,
-        held: HeldClaim,
-        committed: Collection[Version] = (),
-    ) -> Manifest:
-        """Finish a committing claim as it says, whoever began it; return what is committed.
-
-        Idempotent, and the same whoever does it: all of the manifest stands in the claim. Of
-        `committed`, versions known to exist, those that the index has lost are listed again.
-        """
-        claim = held.claim
-        manifest = await self._commits.create_manifest(
-            name,
-            version,
-            Manifest(
-                kind=claim.kind,
-                push_time=claim.time,
-                parts=claim.parts,
-                push_id=claim.push_id,
-                pushed_by=claim.pushed_by,
-            ),
-        )
-        await self._commits.list_version(name, version, committed)
-        await self._claims.delete(name, version)
-        return manifest
-
-    async def give_up(self, name: AssetName, version: Version, claim_id: str) -> None:
-        """Release the claim, if it is ours; never delete it. A committing claim is finished."""
-        for _ in range(_LOOKS):
-            held = await self._claims.read(name, version)
-            if held is None or held.claim.claim_id != claim_id:
-                return
-            if held.claim.state is ClaimState.COMMITTING:
-                await self.finish(name, version, held)
-                return
-            if held.claim.state is ClaimState.RELEASED:
-                return
-            released = replace(held.claim, state=ClaimState.RELEASED)
-            if await self._claims.swap(name, version, held, released) is not None:
-                return
-
     def _in_progress(self, plan: PushPlan, version: Version, claim: Claim) -> PushInProgressError:
         age = (self._clock.now() - claim.time).total_seconds()
         return PushInProgressError(
@@ -358,6 +299,11 @@ class Claiming:
 
 def _version_of(push_id: str, known: Mapping[Version, str]) -> Version | None:
     return next((version for version, made_by in known.items() if made_by == push_id), None)
+
+
+def _is_answer(error: BaseException) -> bool:
+    """Tell whether no call that failed so can still take effect later."""
+    return isinstance(error, AssetError) and not isinstance(error, StoreUnavailableError)
 
 
 def _require_same_content(plan: PushPlan, digest: Digest | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from assetd_server.assets.claimed import ClaimedVersions
 from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.fetch import Fetcher
@@ -146,15 +147,13 @@ class Assets:
     def _make_pusher(self) -> Pusher | None:
         if self._catalog is None:
             return None
-        claiming = Claiming(
-            self._catalog,
-            Claims(self._catalog.store),
-            Commits(self._catalog, self._clock.sleep),
-            self._clock,
-        )
+        claims = Claims(self._catalog.store)
+        commits = Commits(self._catalog, self._clock.sleep)
+        claimed = ClaimedVersions(claims, commits)
         return Pusher(
             self._catalog,
-            claiming,
+            Claiming(self._catalog, claims, commits, claimed, self._clock),
+            claimed,
             self._dir,
             self._disk,
             self._clock,

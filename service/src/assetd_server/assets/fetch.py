@@ -5,7 +5,7 @@ here outlives the call. Promises: `api.md`, "Fetch".
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +25,7 @@ from assetd_server.assets.orders import (
 )
 from assetd_server.assets.present import Answer, Present, answer, require_digest, require_part
 from assetd_server.assets.resolve import Resolver
+from assetd_server.assets.shielding import ended
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.leases import Lease, take_lease
@@ -36,7 +37,7 @@ from assetd_server.errors import (
     StoreUnavailableError,
     VersionNotFoundError,
 )
-from assetd_server.model import Freshness, Resolution, Verification
+from assetd_server.model import Freshness, Resolution, Source, Verification
 from assetd_server.spec import Spec
 from assetd_server.telemetry import Telemetry
 
@@ -154,8 +155,9 @@ class Fetcher:
     ) -> AsyncGenerator[FetchEvent | Answer, None]:
         """Go once from the spec to an answer, the last event; without one, look again."""
         finding = asyncio.create_task(self._find(order, replaces))
-        async for progress in self._waiting(finding, order, began):
-            yield progress
+        async with aclosing(self._waiting(finding, order, began)) as waiting:
+            async for progress in waiting:
+                yield progress
         found = finding.result()
         if isinstance(found, _Hit):
             yield _started_of_hit(found)
@@ -189,7 +191,11 @@ class Fetcher:
         hit = await self._present.hit(spec, miss.paths, order.expected_digest, verify=order.verify)
         if hit is None and self._resolver.freshness(order.freshness) is Freshness.CACHE:
             hit = await self._present.unverified(
-                spec, miss.paths, order.expected_digest, unmarked=self._landing is None
+                spec,
+                miss.paths,
+                order.expected_digest,
+                unmarked=self._landing is None,
+                verify=order.verify,
             )
             if hit is None:
                 raise self._absent(spec)
@@ -209,7 +215,7 @@ class Fetcher:
 
     async def _waiting(
         self, task: asyncio.Task[_T], order: FetchOrder, began: float
-    ) -> AsyncIterator[FetchProgress]:
+    ) -> AsyncGenerator[FetchProgress, None]:
         """Wait for `task`; once the first silent seconds are over, say that we are resolving."""
         try:
             silent = max(began + _SILENT_SECONDS - self._clock.monotonic(), 0.0)
@@ -218,9 +224,8 @@ class Fetcher:
                 yield FetchProgress(FetchPhase.RESOLVING)
                 await asyncio.wait([task], timeout=order.progress_interval_seconds)
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
+            task.cancel()
+            await ended(task)
 
     async def _fly(
         self, order: FetchOrder, found: _Miss, landing: Landing, replaces: bool, began: float
@@ -236,11 +241,14 @@ class Fetcher:
         async with self._flights.join(paths.data, new_state, landing.land) as (flight, joined):
             flight.state.add_link(link)
             planning = asyncio.create_task(_planned(flight))
-            async for progress in self._waiting(planning, order, began):
-                yield progress
+            async with aclosing(self._waiting(planning, order, began)) as waiting:
+                async for progress in waiting:
+                    yield progress
             state = flight.state
             if state.manifest is None or state.meter is None:
-                yield await self._unplanned(order, found, flight)
+                standing = await self._unplanned(order, found, flight)
+                yield _started_of_hit(_Hit(found.resolution, standing))
+                yield standing
                 return
             manifest = state.manifest
             require_part(found.spec, manifest.parts)
@@ -254,8 +262,12 @@ class Fetcher:
                 joined=joined,
                 flight_id=flight.flight_id,
             )
+            # At once, so that a download shorter than the interval shows what it is about too.
+            yield state.meter.snapshot()
             while (landed := await flight.result(order.progress_interval_seconds)) is None:
                 yield state.meter.snapshot()
+        if replaces and not state.replaces and landed.source is Source.CACHE:
+            return  # we joined a flight that was content with what this caller wants replaced
         result = await self._landed(order, found.spec, paths, landed)
         if result is not None:
             yield result
@@ -302,7 +314,9 @@ class Fetcher:
         if version is None:
             return None
         paths = VersionPaths(landed.asset_version.name, version)
-        return await self._quick.run(take_lease, self._dir, paths, unmarked=self._landing is None)
+        return await self._quick.obtain(
+            _release, take_lease, self._dir, paths, unmarked=self._landing is None
+        )
 
     def _completed(self, landed: Answer, began: float) -> FetchCompleted:
         return FetchCompleted(
@@ -315,6 +329,11 @@ class Fetcher:
             elapsed=timedelta(seconds=self._clock.monotonic() - began),
             verification=landed.verification,
         )
+
+
+def _release(lease: Lease | None) -> None:
+    if lease is not None:
+        lease.release()
 
 
 async def _planned(flight: FetchFlight) -> None:

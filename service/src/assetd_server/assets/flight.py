@@ -90,24 +90,37 @@ class Flights(Generic[S, T]):
     ) -> Flight[S, T]:
         flight: Flight[S, T] = Flight(new_state(), self._clock.now())
         flight.task = asyncio.create_task(self._run(key, flight, fly), name=f"flight {key}")
-        # A failure that nobody waits for any more is logged by whoever left, not by the loop.
-        flight.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         self._flights[key] = flight
+
+        def ended(task: asyncio.Task[T]) -> None:
+            # A task that was cancelled before its first step has run none of its code.
+            self._forget(key, flight)
+            # A failure that nobody waits for any more is logged by whoever left, not by the loop.
+            if not task.cancelled():
+                task.exception()
+
+        flight.task.add_done_callback(ended)
         return flight
 
     async def _run(
         self, key: Hashable, flight: Flight[S, T], fly: Callable[[Flight[S, T]], Awaitable[T]]
     ) -> T:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self._timeout_seconds) as limit:
                 return await fly(flight)
         except TimeoutError:
+            if not limit.expired():
+                raise
             raise StoreUnavailableError(
                 "the download took longer than {limit_seconds} s and was given up: raise"
                 " ASSETD_FETCH_TIMEOUT",
                 limit_seconds=self._timeout_seconds,
             ) from None
         finally:
+            self._forget(key, flight)
+
+    def _forget(self, key: Hashable, flight: Flight[S, T]) -> None:
+        if self._flights.get(key) is flight:
             del self._flights[key]
 
     async def cancel_all(self) -> None:

@@ -21,7 +21,7 @@ from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.publish import ModelkitLock, Publisher, try_modelkit_lock
 from assetd_server.cache.receipt import Receipt
-from assetd_server.errors import DigestMismatchError, LockBusyError
+from assetd_server.errors import DigestMismatchError, LockBusyError, UnsafePathError
 from assetd_server.manifest import Manifest, Part
 from assetd_server.model import Source, Verification
 from assetd_server.store.catalog import Catalog, part_key
@@ -123,8 +123,12 @@ class Landing:
         verification = Verification.SIZE
         if state.check_digest:
             meter.phase = FetchPhase.VERIFYING
-            hashed = await self._disk.run(hash_parts, self._dir, state.paths.data, manifest.parts)
-            manifest = _with_hashes(state.paths, manifest, hashed)
+            try:
+                manifest = await self._hashed(state.paths, manifest, state.paths.data)
+            except (DigestMismatchError, UnsafePathError):
+                # Damaged, or gone meanwhile: the store has it whole.
+                state.replaces = True
+                return await self._download(state, manifest, meter)
             verification = Verification.DIGEST
         meter.phase = FetchPhase.PUBLISHING
         lock = await self._modelkit_lock(state.paths)
@@ -148,7 +152,9 @@ class Landing:
         self, state: FlightState, manifest: Manifest, meter: ProgressMeter
     ) -> Landed:
         meter.phase = FetchPhase.DOWNLOADING
-        staged = await self._disk.run(StagedVersion, self._dir, state.paths, manifest.kind)
+        staged = await self._disk.obtain(
+            StagedVersion.discard, StagedVersion, self._dir, state.paths, manifest.kind
+        )
         try:
             await self._disk.run(staged.require_room, manifest.size_bytes or 0)
             await self._transfer.download(_stored(state.paths, manifest), staged, meter)
@@ -166,20 +172,27 @@ class Landing:
     ) -> tuple[Manifest, Verification]:
         """Return the manifest with what was learnt, and how much was compared."""
         if state.check_digest:
-            hashed = await self._disk.run(hash_parts, self._dir, staged.data, manifest.parts)
-            return _with_hashes(state.paths, manifest, hashed), Verification.DIGEST
+            return await self._hashed(state.paths, manifest, staged.data), Verification.DIGEST
         if all(part.crc64nvme is not None for part in manifest.parts):
             return manifest, Verification.CHECKSUM
         return manifest, Verification.SIZE
 
+    async def _hashed(self, paths: VersionPaths, manifest: Manifest, data: str) -> Manifest:
+        hashed = await self._disk.run(hash_parts, self._dir, data, manifest.parts)
+        return _with_hashes(paths, manifest, hashed)
+
     async def _publish(
         self, state: FlightState, staged: StagedVersion, receipt: Receipt, meter: ProgressMeter
     ) -> Landed:
+        # Before the lock: hashing may take minutes, and modelkit waits ten seconds for it.
+        is_equal = state.replaces and await self._stands_equal(staged, receipt)
         lock = await self._modelkit_lock(state.paths)
         try:
-            if not state.replaces and await self._is_whole(state.paths, receipt.manifest):
-                # modelkit was faster. Its bytes were compared by size only; the receipt says so.
-                adopted = replace(receipt, verification=Verification.SIZE)
+            adopts = is_equal or not state.replaces
+            if adopts and await self._is_whole(state.paths, receipt.manifest):
+                # Unless hashed, modelkit was faster: its bytes were compared by size only.
+                verification = receipt.verification if is_equal else Verification.SIZE
+                adopted = replace(receipt, verification=verification)
                 await self._disk.run(self._publisher.adopt, state.paths, adopted)
                 return Landed(adopted, Source.STORE, meter.arrived_bytes, 0)
             await self._disk.run(self._publisher.publish, staged, receipt)
@@ -187,12 +200,27 @@ class Landing:
             lock.release()
         return Landed(receipt, Source.STORE, meter.arrived_bytes, 0)
 
+    async def _stands_equal(self, staged: StagedVersion, receipt: Receipt) -> bool:
+        """Tell whether what stands there has the very bytes that were staged: it stays then."""
+        paths, manifest = staged.paths, receipt.manifest
+        if not await self._is_whole(paths, manifest):
+            return False
+        try:
+            stands = await self._disk.run(hash_parts, self._dir, paths.data, manifest.parts)
+        except UnsafePathError:
+            return False  # it went meanwhile
+        if manifest.digest is None:
+            return stands == await self._disk.run(
+                hash_parts, self._dir, staged.data, manifest.parts
+            )
+        return stands == manifest.parts
+
     async def _modelkit_lock(self, paths: VersionPaths) -> ModelkitLock:
         """Wait for modelkit's lock, which it holds for the whole of its own downloads."""
         deadline = self._clock.monotonic() + self._lock_timeout_seconds
         delay = _LOCK_POLL_SECONDS
         while True:
-            lock = await self._disk.run(try_modelkit_lock, self._dir, paths)
+            lock = await self._disk.obtain(_unlock, try_modelkit_lock, self._dir, paths)
             if lock is not None:
                 return lock
             if self._clock.monotonic() >= deadline:
@@ -207,6 +235,11 @@ class Landing:
 
     def _receipt(self, manifest: Manifest, verification: Verification) -> Receipt:
         return Receipt(manifest, self._catalog.store.url, self._clock.now(), verification)
+
+
+def _unlock(lock: ModelkitLock | None) -> None:
+    if lock is not None:
+        lock.release()
 
 
 def _stored(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:

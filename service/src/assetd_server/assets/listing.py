@@ -4,7 +4,7 @@ Ordered by name, then newest first. Whom the caller asked and we could not ask i
 out silently; only a listing of the store alone fails when the store does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from assetd_server.assets.globs import PartFilter
 from assetd_server.assets.orders import (
@@ -16,7 +16,7 @@ from assetd_server.assets.orders import (
     ListPage,
     Scope,
 )
-from assetd_server.assets.paging import make_token, read_token
+from assetd_server.assets.paging import invalid_token, make_token, read_token
 from assetd_server.assets.present import require_part
 from assetd_server.assets.resolve import Resolver
 from assetd_server.assets.states import States
@@ -25,6 +25,7 @@ from assetd_server.cache.layout import VersionPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.errors import (
     AssetNotFoundError,
+    InvalidVersionError,
     NoStoreError,
     NotCachedError,
     StoreAccessDeniedError,
@@ -66,9 +67,23 @@ class Listing:
             StoreUnavailableError, StoreAccessDeniedError: scope STORE, and it cannot be asked.
             BadIndexError, BadManifestError, MixedVersioningError: an asset of this page is damaged.
         """
+        catalog = None if order.scope is Scope.CACHE else self._catalog
+        if catalog is None and order.scope is Scope.STORE:
+            raise NoStoreError("no store is configured, so there is none to list")
+        try:
+            return await self._page(order, catalog, ())
+        except (StoreUnavailableError, StoreAccessDeniedError):
+            if order.scope is Scope.STORE or catalog is None:
+                raise
+            # Begun anew, so that all of a page comes from the same sources.
+            return await self._page(order, None, (Source.STORE,))
+
+    async def _page(
+        self, order: ListOrder, catalog: Catalog | None, unreachable: Sequence[Source]
+    ) -> ListPage:
         arguments = (order.name_prefix, order.scope, order.latest_only, order.full)
         after = read_token(order.page_token, arguments, 2)
-        names, catalog, unreachable = await self._names(order)
+        names = await self._names(order, catalog)
         entries: list[ListEntry] = []
         size = 0
         for name in names:
@@ -77,7 +92,7 @@ class Listing:
             listed, in_cache = await self._versions(name, order, catalog)
             versions = newest_first([*listed, *in_cache])
             for version in versions[:1] if order.latest_only else versions:
-                if after and name == after[0] and version >= Version.parse(after[1]):
+                if after and name == after[0] and version >= _version_in(after[1]):
                     continue
                 if len(entries) == order.page_size or size > _MAX_PAGE_BYTES:
                     last = entries[-1].asset_version
@@ -89,24 +104,17 @@ class Listing:
                 size += _ENTRY_BYTES + _label_bytes(entry.asset_version)
         return ListPage(entries, "", unreachable)
 
-    async def _names(
-        self, order: ListOrder
-    ) -> tuple[Sequence[AssetName], Catalog | None, Sequence[Source]]:
-        """Return the names to look at, the catalog if it is to be asked, and who did not answer."""
-        in_cache: Iterable[AssetName] = ()
+    async def _names(self, order: ListOrder, catalog: Catalog | None) -> Sequence[AssetName]:
+        names: set[AssetName] = set()
         if order.scope is not Scope.STORE:
-            in_cache = await self._threads.run(self._lookup.names, order.name_prefix)
-        catalog = None if order.scope is Scope.CACHE else self._catalog
-        if catalog is None:
-            if order.scope is Scope.STORE:
-                raise NoStoreError("no store is configured, so there is none to list")
-            return sorted(in_cache), None, ()
-        try:
-            return sorted({*in_cache, *await catalog.names(order.name_prefix)}), catalog, ()
-        except (StoreUnavailableError, StoreAccessDeniedError):
-            if order.scope is Scope.STORE:
-                raise
-            return sorted(in_cache), None, (Source.STORE,)
+            names.update(await self._threads.run(self._names_in_cache, order.name_prefix))
+        if catalog is not None:
+            names.update(await catalog.names(order.name_prefix))
+        return sorted(names)
+
+    def _names_in_cache(self, prefix: str) -> Sequence[AssetName]:
+        # The lookup walks as it is read, so all of that happens in the thread.
+        return list(self._lookup.names(prefix))
 
     async def _versions(
         self, name: AssetName, order: ListOrder, catalog: Catalog | None
@@ -153,7 +161,7 @@ class Listing:
         arguments = (str(order.spec), order.freshness, order.include, order.exclude)
         after = read_token(order.page_token, arguments, 2)
         meaning = await self._resolver.resolve(order.spec, order.freshness, None)
-        version = Version.parse(after[0]) if after else meaning.version
+        version = _version_in(after[0]) if after else meaning.version
         if version is None:
             raise AssetNotFoundError("{name} is a plain path, no asset", name=order.spec.name)
         paths = VersionPaths(order.spec.name, version)
@@ -193,6 +201,13 @@ class Listing:
                 version=paths.version,
             )
         return await self._threads.run(self._lookup.unmarked_manifest, paths), True
+
+
+def _version_in(token_text: str) -> Version:
+    try:
+        return Version.parse(token_text)
+    except InvalidVersionError:
+        raise invalid_token() from None
 
 
 def _label_bytes(asset_version: AssetVersion) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from assetd_server.errors import InvalidPageTokenError
 
 _MAX_TOKEN_CHARACTERS = 16 * 1024
+_NOT_OURS = "it was not made by this method"
 
 
 def make_token(arguments: Sequence[object], after: Sequence[str]) -> str:
@@ -33,9 +34,9 @@ def read_token(token: str, arguments: Sequence[object], length: int) -> list[str
         if len(after) != length or not all(isinstance(text, str) for text in document):
             raise ValueError
     except (ValueError, TypeError, RecursionError, binascii.Error):
-        raise _invalid("it was not made by this method") from None
+        raise invalid_token() from None
     if fingerprint != _fingerprint(arguments):
-        raise _invalid("it was made for other arguments")
+        raise invalid_token("it was made for other arguments")
     return list(after)
 
 
@@ -43,7 +44,8 @@ def _fingerprint(arguments: Sequence[object]) -> str:
     return hashlib.sha256(repr(list(arguments)).encode()).hexdigest()[:16]
 
 
-def _invalid(why: str) -> InvalidPageTokenError:
+def invalid_token(why: str = _NOT_OURS) -> InvalidPageTokenError:
+    """Return the error for a token that nobody can go on from."""
     return InvalidPageTokenError(
         "the page token cannot be used: {why}; list again from the first page",
         field="page_token",

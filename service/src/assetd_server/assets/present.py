@@ -101,7 +101,13 @@ class Present:
         return found
 
     async def unverified(
-        self, spec: Spec, paths: VersionPaths, expected: Digest | None, *, unmarked: bool
+        self,
+        spec: Spec,
+        paths: VersionPaths,
+        expected: Digest | None,
+        *,
+        unmarked: bool,
+        verify: bool = False,
     ) -> Answer | None:
         """Return what stands there without our receipt, for when no store can be asked.
 
@@ -109,7 +115,8 @@ class Present:
         configured) whatever data stands there, as modelkit does. None where there is none.
 
         Raises:
-            DigestMismatchError: it has another digest than `expected`.
+            DigestMismatchError: it has another digest than `expected`, or, with `verify`, than our
+                receipt says.
             PartNotFoundError: it has no such part.
         """
         standing = await self._quick.run(self._lookup.look, paths)
@@ -118,6 +125,8 @@ class Present:
         if standing.kind is None or not (whole or unmarked):
             return None
         verification, digest = Verification.NONE, None
+        if verify and expected is None and standing.receipt is not None:
+            expected = standing.receipt.manifest.digest
         if expected is not None:
             digest = await self._digest(paths, standing)
             require_digest(spec, digest, expected)
@@ -188,7 +197,7 @@ def require_digest(spec: Spec, found: Digest | None, expected: Digest | None) ->
     """
     if expected is not None and found is not None and found != expected:
         raise DigestMismatchError(
-            "{spec} has the digest {found}, and the caller expects {expected}: it is not the"
+            "{spec} has the digest {found}, and {expected} is expected: it is damaged, or not the"
             " content that was pinned",
             spec=spec,
             found=found,

@@ -8,15 +8,14 @@ and deletes its spool.
 import asyncio
 import socket
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TypeVar
 
+from assetd_server.assets.claimed import ClaimedVersion, ClaimedVersions, ClaimLostError
 from assetd_server.assets.claiming import (
-    ClaimedVersion,
     Claiming,
-    ClaimLostError,
     ExistingVersion,
     PushPlan,
 )
@@ -35,11 +34,13 @@ from assetd_server.assets.orders import (
     PushStep,
     PushWanted,
 )
+from assetd_server.assets.shielding import ended, to_the_end
 from assetd_server.assets.storing import PartStorage, ReadPart
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.layout import AssetsDir
 from assetd_server.cache.spool import Spool
 from assetd_server.errors import (
+    AssetError,
     InvalidFieldError,
     InvalidPushStreamError,
     PushInProgressError,
@@ -55,8 +56,6 @@ from assetd_server.model import (
 )
 from assetd_server.store.catalog import Catalog
 from assetd_server.versioning import VersioningSystem
-
-_T = TypeVar("_T")
 
 _BEGINNINGS = 10
 _PROGRESS_INTERVAL_SECONDS = 0.5
@@ -94,6 +93,7 @@ class Pusher:
         self,
         catalog: Catalog,
         claiming: Claiming,
+        claimed: ClaimedVersions,
         assets_dir: AssetsDir,
         disk: Threads,
         clock: Clock,
@@ -101,6 +101,7 @@ class Pusher:
     ) -> None:
         self._catalog = catalog
         self._claiming = claiming
+        self._claimed = claimed
         self._dir = assets_dir
         self._disk = disk
         self._clock = clock
@@ -122,10 +123,11 @@ class Pusher:
             raise InvalidPushStreamError("a push begins with its header", field="header")
         received = await self._receive(header)
         try:
-            async for event in self._run(received, steps, began):
-                yield event
+            async with aclosing(self._run(received, steps, began)) as events:
+                async for event in events:
+                    yield event
         finally:
-            await _to_the_end(self._end(received))
+            await to_the_end(self._end(received))
 
     async def _receive(self, header: PushHeader) -> _Received:
         spec = header.spec
@@ -152,12 +154,12 @@ class Pusher:
             default_system=self._default_system,
         )
         # The folder is this call's own: a repeat may come while the first call still cleans up.
-        spool = await self._disk.run(Spool, self._dir, plan.claim_id)
+        spool = await self._disk.obtain(Spool.discard, Spool, self._dir, plan.claim_id)
         return _Received(header, plan, spool)
 
     async def _run(
         self, received: _Received, steps: AsyncIterator[PushStep], began: float
-    ) -> AsyncIterator[PushEvent]:
+    ) -> AsyncGenerator[PushEvent, None]:
         yield await self._accept(received)
         last_progress = self._clock.monotonic()
         commit: PushCommit | None = None
@@ -181,8 +183,9 @@ class Pusher:
                 "the push of {spec} ended without a commit: nothing was created",
                 spec=received.header.spec,
             )
-        async for event in self._commit(received, commit, began):
-            yield event
+        async with aclosing(self._commit(received, commit, began)) as events:
+            async for event in events:
+                yield event
 
     async def _accept(self, received: _Received) -> PushAccepted:
         plan = received.plan
@@ -250,15 +253,16 @@ class Pusher:
 
     async def _commit(
         self, received: _Received, commit: PushCommit, began: float
-    ) -> AsyncIterator[PushEvent]:
+    ) -> AsyncGenerator[PushEvent, None]:
         if isinstance(received.claimed, ExistingVersion):
             created = received.claimed
         else:
             storing = asyncio.create_task(
                 self._create(received, self._check_received(received, commit))
             )
-            async for progress in self._waiting(received, storing):
-                yield progress
+            async with aclosing(self._waiting(received, storing)) as waiting:
+                async for progress in waiting:
+                    yield progress
             created = storing.result()
         yield PushCompleted(
             asset_version=created.manifest.describe(created.name, created.version),
@@ -304,7 +308,7 @@ class Pusher:
 
     async def _waiting(
         self, received: _Received, storing: asyncio.Task[ExistingVersion]
-    ) -> AsyncIterator[PushProgress]:
+    ) -> AsyncGenerator[PushProgress, None]:
         """Tell how far storing is until it ends; a caller who leaves cancels it."""
         try:
             while not storing.done():
@@ -313,9 +317,8 @@ class Pusher:
                 yield received.progress(phase)
                 await asyncio.wait([storing], timeout=_PROGRESS_INTERVAL_SECONDS)
         finally:
-            if not storing.done():
-                storing.cancel()
-                await asyncio.wait([storing])
+            storing.cancel()
+            await ended(storing)
 
     async def _create(self, received: _Received, parts: tuple[Part, ...]) -> ExistingVersion:
         """Store the parts under the claim and commit; begin again when the claim is lost."""
@@ -327,28 +330,28 @@ class Pusher:
             try:
                 received.stored_bytes = 0
                 storage = PartStorage(
-                    self._catalog, self._claiming, claimed, self._reader(received), received.count
+                    self._catalog, self._claimed, claimed, self._reader(received), received.count
                 )
                 await storage.store_all(parts)
-                await self._claiming.begin_commit(claimed, parts)
+                await self._claimed.begin_commit(claimed, parts)
             except ClaimLostError:
                 received.claimed = None
                 continue
             # From here on whoever meets the claim finishes it, so a cancelled caller changes
             # nothing: let it end rather than leave it to the next one.
-            manifest = await _to_the_end(self._finish(claimed))
+            manifest = await to_the_end(self._finish(claimed))
+            received.claimed = None
             if manifest.digest == received.plan.digest and (
                 received.plan.selector.exact or manifest.push_id == received.plan.push_id
             ):
                 return ExistingVersion(claimed.name, claimed.version, manifest)
-            received.claimed = None
         raise PushInProgressError(
             "the claim on {spec} was released by somebody every time: push it again",
             spec=received.header.spec,
         )
 
     async def _finish(self, claimed: ClaimedVersion) -> Manifest:
-        return await self._claiming.finish(
+        return await self._claimed.finish(
             claimed.name, claimed.version, claimed.held, claimed.committed
         )
 
@@ -363,20 +366,14 @@ class Pusher:
         try:
             claimed = received.claimed
             if isinstance(claimed, ClaimedVersion):
-                await self._claiming.give_up(claimed.name, claimed.version, received.plan.claim_id)
+                # A store that cannot be told leaves the claim open. Whoever pushes the same content
+                # joins it, and the caller has a failure that matters more.
+                with suppress(AssetError):
+                    await self._claimed.give_up(
+                        claimed.name, claimed.version, received.plan.claim_id
+                    )
         finally:
             await self._disk.run(received.spool.discard)
-
-
-async def _to_the_end(work: Coroutine[None, None, _T]) -> _T:
-    """Return what `work` returns; when the caller is cancelled, only after it has ended."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if not task.done():
-            await asyncio.wait([task])
-        raise
 
 
 def _wrong_size(announced: Part, found: int) -> PushMismatchError:

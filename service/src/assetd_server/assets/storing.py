@@ -6,15 +6,18 @@ replaced by an upload that the claim lists, so that whoever takes the claim over
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
-from assetd_server.assets.claiming import ClaimedVersion, Claiming, ClaimLostError
+from assetd_server.assets.claimed import ClaimedVersion, ClaimedVersions, ClaimLostError
+from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.transfer import first_error
 from assetd_server.cache.ingest import checksum_of
-from assetd_server.errors import DigestMismatchError, StoreUnavailableError
+from assetd_server.errors import AssetError, DigestMismatchError, StoreUnavailableError
 from assetd_server.manifest import Part, encode_crc64nvme
 from assetd_server.model import PartPath
 from assetd_server.store.base import (
+    EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
     ObjectStore,
@@ -39,14 +42,14 @@ class PartStorage:
     def __init__(
         self,
         catalog: Catalog,
-        claiming: Claiming,
+        claimed_versions: ClaimedVersions,
         claimed: ClaimedVersion,
         read: ReadPart,
         count_stored: Callable[[int], None],
     ) -> None:
         self._store: ObjectStore = catalog.store
         self._catalog = catalog
-        self._claiming = claiming
+        self._claimed_versions = claimed_versions
         self._claimed = claimed
         self._read = read
         self._count_stored = count_stored
@@ -90,12 +93,20 @@ class PartStorage:
         if size <= _PIECE_BYTES:
             await self._store.create(key, await self._read(part.path, 0, size))
             return
-        upload = await self._store.start_upload(key)
-        try:
+        async with self._upload(key) as upload:
             receipts = await self._send_pieces(upload, part)
             await self._store.create_from_upload(upload, receipts)
+
+    @asynccontextmanager
+    async def _upload(self, key: str) -> AsyncIterator[Upload]:
+        """Begin an upload, and drop it where the block fails."""
+        upload = await self._store.start_upload(key)
+        try:
+            yield upload
         except BaseException:
-            await asyncio.shield(self._store.abort_upload(upload))
+            # What made the block fail matters more than an upload that stays.
+            with suppress(AssetError):
+                await to_the_end(self._store.abort_upload(upload))
             raise
 
     async def _send_pieces(self, upload: Upload, part: Part) -> list[str]:
@@ -119,35 +130,34 @@ class PartStorage:
 
     async def _is_equal(self, key: str, part: Part) -> bool:
         """Read what stands under the key and compare it with what is to stand there."""
+        checksum = 0
         try:
             reader = await self._store.read(key)
-        except KeyNotFoundError:
-            return False
-        if reader.info.size_bytes != part.size_bytes:
-            return False
-        checksum = 0
-        async for chunk in reader:
-            checksum = checksum_of([chunk], checksum)
+            if reader.info.size_bytes != part.size_bytes:
+                return False
+            async for chunk in reader:
+                checksum = checksum_of([chunk], checksum)
+        except (KeyNotFoundError, EtagMismatchError):
+            return False  # it went, or was replaced, also while it was read
         return checksum == part.crc64nvme
 
     async def _replace(self, key: str, part: Part) -> None:
         """Put a part over the unequal one of a released claim."""
         for _ in range(_REPLACE_TRIES):
-            upload = await self._store.start_upload(key)
-            receipts = await self._send_pieces(upload, part)
-            await self._claiming.update(self._claimed, add_upload=upload)
-            # The claim lists the upload now. If the version was committed before that, its bytes
-            # are not ours to replace.
-            name, version = self._claimed.name, self._claimed.version
-            if await self._catalog.find_manifest(name, version) is not None:
-                await self._store.abort_upload(upload)
-                raise ClaimLostError
-            try:
-                await self._store.put_from_upload(upload, receipts)
-            except UploadNotFoundError:
-                if not await self._is_equal(key, part):
-                    continue
-            return
+            async with self._upload(key) as upload:
+                receipts = await self._send_pieces(upload, part)
+                await self._claimed_versions.update(self._claimed, add_upload=upload)
+                # The claim lists the upload now. If the version was committed before that, its
+                # bytes are not ours to replace.
+                name, version = self._claimed.name, self._claimed.version
+                if await self._catalog.find_manifest(name, version) is not None:
+                    raise ClaimLostError
+                try:
+                    await self._store.put_from_upload(upload, receipts)
+                except UploadNotFoundError:
+                    if not await self._is_equal(key, part):
+                        continue
+                return
         raise StoreUnavailableError(
             "uploads of {key} keep vanishing from the store: look for a rule that aborts them",
             key=key,

@@ -18,7 +18,6 @@ from assetd_server.cache.ingest import (
     SmallPart,
     StagedPart,
     StagedVersion,
-    checksum_of,
     combine,
     write_range,
 )
@@ -66,8 +65,8 @@ class ByteBudget:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release(count)
+            # Those behind may fit where this one did not.
+            self.release(count if turn.done() and not turn.cancelled() else 0)
             raise
 
     def release(self, count: int) -> None:
@@ -101,7 +100,7 @@ class _Large:
     stored: StoredPart
     lengths: dict[int, int]
     tries_left: int
-    arrived: "_Arrived"
+    arrived: "_ArrivedBytes"
     opened: asyncio.Future[tuple[StagedPart, str]]
     checksums: dict[int, int] = field(default_factory=dict)
     ended_ranges: int = 0
@@ -162,9 +161,17 @@ class _Download:
         self._staged = staged
         self._meter = meter
         self._units: deque[Callable[[], Awaitable[None]]] = deque()
-        self._ready: asyncio.Queue[SmallPart | None] = asyncio.Queue()
+        self._arrived: asyncio.Queue[_SmallArrival | None] = asyncio.Queue()
+        self._small_bytes = 0
 
     async def run(self, parts: Sequence[StoredPart]) -> None:
+        """Move all parts; whatever the end, all memory is given back."""
+        try:
+            await self._run(parts)
+        finally:
+            self._release_small(self._small_bytes)
+
+    async def _run(self, parts: Sequence[StoredPart]) -> None:
         for stored in parts:
             if stored.size_bytes <= self._transfer.range_bytes:
                 self._units.append(partial(self._small, stored))
@@ -175,46 +182,67 @@ class _Download:
             async with asyncio.TaskGroup() as workers:
                 for _ in range(min(self._transfer.connection_count, len(self._units))):
                     workers.create_task(self._work())
-            self._ready.put_nowait(None)
+            self._arrived.put_nowait(None)
 
     async def _work(self) -> None:
         while self._units:
             await self._units.popleft()()
 
     async def _small(self, stored: StoredPart) -> None:
-        """Fetch a part whole and hand it to the writer, which gives its memory back."""
         await self._transfer.memory.acquire(stored.size_bytes)
-        for tries_left in reversed(range(_TRIES)):
-            arrived = _Arrived(self._meter)
+        self._small_bytes += stored.size_bytes
+        self._arrived.put_nowait(await self._fetch_small(stored, _TRIES))
+
+    def _release_small(self, count: int) -> None:
+        self._small_bytes -= count
+        self._transfer.memory.release(count)
+
+    async def _fetch_small(self, stored: StoredPart, tries_left: int) -> "_SmallArrival":
+        """Fetch a part whole. The memory that it takes is given back once it is written."""
+        for left in reversed(range(tries_left)):
+            count = _ArrivedBytes(self._meter)
             try:
-                data = await self._read(stored, 0, stored.size_bytes, arrived)
-                checksum = checksum_of(data)
+                data = await self._read(stored, 0, stored.size_bytes, count)
             except EtagMismatchError:
-                checksum = None
-            if checksum is not None and stored.part.crc64nvme in (None, checksum):
-                self._ready.put_nowait(SmallPart(stored.part, data))
-                return
-            if not tries_left:
-                raise _mismatch(stored, checksum)
-            self._meter.start_over(arrived.byte_count)
+                if not left:
+                    raise _mismatch(stored, None) from None
+                count.start_over()
+            else:
+                return _SmallArrival(stored, data, count, left)
+        raise AssertionError("the last try returns or raises")
 
     async def _write_small_parts(self) -> None:
         # While one batch is being written the next one gathers: the faster the store, the larger
         # the batches, and the fewer the hops into a thread.
-        while (first := await self._ready.get()) is not None:
+        while (first := await self._arrived.get()) is not None:
             batch = [first]
-            size = first.part.size_bytes or 0
-            while not self._ready.empty() and len(batch) < _BATCH_FILES and size < _BATCH_BYTES:
-                following = self._ready.get_nowait()
+            size = first.stored.size_bytes
+            while not self._arrived.empty() and len(batch) < _BATCH_FILES and size < _BATCH_BYTES:
+                following = self._arrived.get_nowait()
                 if following is None:
-                    self._ready.put_nowait(None)
+                    self._arrived.put_nowait(None)
                     break
                 batch.append(following)
-                size += following.part.size_bytes or 0
-            await self._transfer.disk.run(self._staged.write_small, batch)
-            for small in batch:
-                self._transfer.memory.release(small.part.size_bytes or 0)
+                size += following.stored.size_bytes
+            await self._write_batch(batch)
+
+    async def _write_batch(self, batch: Sequence["_SmallArrival"]) -> None:
+        small = [SmallPart(arrival.stored.part, arrival.data) for arrival in batch]
+        found = await self._transfer.disk.run(self._staged.write_small, small)
+        damaged = []
+        for arrival, checksum in zip(batch, found, strict=True):
+            if arrival.stored.part.crc64nvme in (None, checksum):
+                self._release_small(arrival.stored.size_bytes)
                 self._meter.add_file()
+            elif arrival.tries_left:
+                damaged.append(arrival)
+            else:
+                raise _mismatch(arrival.stored, checksum)
+        # In the memory that they hold: more may not come free before the writer goes on.
+        for arrival in damaged:
+            arrival.count.start_over()
+            again = await self._fetch_small(arrival.stored, arrival.tries_left)
+            await self._write_batch([again])
 
     def _enqueue_large(self, stored: StoredPart, tries_left: int) -> None:
         step = self._transfer.range_bytes
@@ -223,7 +251,7 @@ class _Download:
             stored=stored,
             lengths={start: min(step, stored.size_bytes - start) for start in starts},
             tries_left=tries_left - 1,
-            arrived=_Arrived(self._meter),
+            arrived=_ArrivedBytes(self._meter),
             opened=asyncio.get_running_loop().create_future(),
         )
         self._units.append(partial(self._first_range, large))
@@ -273,7 +301,7 @@ class _Download:
             return
         if not large.tries_left:
             raise _mismatch(large.stored, found)
-        self._meter.start_over(large.arrived.byte_count)
+        large.arrived.start_over()
         await self._transfer.disk.run(self._staged.drop_part, staged)
         self._enqueue_large(large.stored, large.tries_left)
 
@@ -282,7 +310,7 @@ class _Download:
         stored: StoredPart,
         start: int,
         length: int,
-        arrived: "_Arrived",
+        arrived: "_ArrivedBytes",
         *,
         etag: str | None = None,
         on_open: Callable[[str], None] | None = None,
@@ -296,32 +324,47 @@ class _Download:
                     reader = await self._transfer.store.read(
                         stored.key, start=start, length=length, etag=etag
                     )
+                    if on_open is not None:
+                        on_open(reader.info.etag)
+                    if reader.info.size_bytes != stored.size_bytes:
+                        raise EtagMismatchError(stored.key)
+                    async for chunk in reader:
+                        data.append(chunk)
+                        arrived.add(len(chunk))
                 except KeyNotFoundError:
                     raise BadManifestError(
                         "the store lacks {key}, which the version's manifest names: push the"
                         " content again as a new version",
                         key=stored.key,
                     ) from None
-                if on_open is not None:
-                    on_open(reader.info.etag)
-                if reader.info.size_bytes != stored.size_bytes:
-                    raise EtagMismatchError(stored.key)
-                async for chunk in reader:
-                    data.append(chunk)
-                    arrived.add(len(chunk))
         return data
 
 
-class _Arrived:
+@dataclass(frozen=True)
+class _SmallArrival:
+    """A part that came in one piece and waits to be checked and written."""
+
+    stored: StoredPart
+    data: list[Buffer]
+    count: "_ArrivedBytes"
+    tries_left: int
+
+
+class _ArrivedBytes:
     """The bytes of one try, which another try would have to fetch again."""
 
     def __init__(self, meter: ProgressMeter) -> None:
         self._meter = meter
-        self.byte_count = 0
+        self._byte_count = 0
 
     def add(self, count: int) -> None:
-        self.byte_count += count
+        self._byte_count += count
         self._meter.add_bytes(count)
+
+    def start_over(self) -> None:
+        """Begin another try."""
+        self._meter.start_over(self._byte_count)
+        self._byte_count = 0
 
 
 def _mismatch(stored: StoredPart, found: int | None) -> DigestMismatchError:

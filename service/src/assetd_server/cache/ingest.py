@@ -8,7 +8,7 @@ block, and may run in several threads at once for different parts.
 import errno
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from awscrt import checksums
@@ -102,13 +102,23 @@ class StagedVersion:
         self._dir = assets_dir
         self._open_parts: set[StagedPart] = set()
         self._file_count = 0
+        self._needs_syncfs = False
         with os_errors(paths.data):
             assets_dir.remove_tree(self.folder)
             folder = self.data if kind is AssetKind.DIRECTORY else self.folder
-            with assets_dir.ensured_folder(folder):
-                pass
-            # syncfs tells of write errors since its descriptor was opened: before the first write.
-            self._sync_fd = self.fs.open(assets_dir.fd, self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            self._folders_made = {folder}
+            try:
+                self._sync_fd = self._begin(folder)
+            except OSError:
+                # Nobody gets a version to discard, where this fails half-way.
+                assets_dir.remove_tree(self.folder)
+                raise
+
+    def _begin(self, folder: str) -> int:
+        with self._dir.ensured_folder(folder):
+            pass
+        # syncfs tells of write errors since its descriptor was opened: before the first write.
+        return self.fs.open(self._dir.fd, self.folder, os.O_RDONLY | os.O_DIRECTORY)
 
     @property
     def folder(self) -> str:
@@ -152,8 +162,10 @@ class StagedVersion:
         # A descriptor that stays open hears of every write error at its fsync. Many files are
         # synced by syncfs, whose own descriptor hears of them.
         if self._file_count > SYNCFS_ABOVE_FILES:
-            self._open_parts.discard(part)
-            part.close()
+            self._needs_syncfs = True
+            with os_errors(self.paths.data):
+                self._open_parts.discard(part)
+                part.close()
 
     def drop_part(self, part: StagedPart) -> None:
         """Delete a part of which a second try is due."""
@@ -162,15 +174,21 @@ class StagedVersion:
             part.close()
             self._dir.remove_tree(self._part(part.part.path))
 
-    def write_small(self, batch: Iterable[SmallPart]) -> None:
-        """Write parts that came in one piece.
+    def write_small(self, batch: Iterable[SmallPart]) -> list[int]:
+        """Write parts that came in one piece; return the crc64nvme of each, in order.
 
-        One call a batch: the hop into a thread costs more than a small file does.
+        A part whose checksum is not the one that it should have is not written. One call a batch:
+        the hop into a thread costs more than a small file does.
         """
-        for small in batch:
+        return [self._write_one(small) for small in batch]
+
+    def _write_one(self, small: SmallPart) -> int:
+        checksum = checksum_of(small.data)
+        if small.part.crc64nvme in (None, checksum):
             staged = self.add_part(small.part)
             staged.write(0, small.data)
             self.end_part(staged)
+        return checksum
 
     def seal(self, receipt: Receipt) -> None:
         """Put the receipt in place and return when all of it is on stable storage.
@@ -184,7 +202,7 @@ class StagedVersion:
             in_folder = self.kind is AssetKind.DIRECTORY
             marker = f"{self.data}/{MARKER_NAME}" if in_folder else f"{self.folder}/{RECEIPT}"
             write_new(self._dir, marker, receipt.encode())
-            if self._file_count > SYNCFS_ABOVE_FILES:
+            if self._needs_syncfs:
                 self.fs.syncfs(self._sync_fd)
                 return
             for part in self._open_parts:
@@ -205,18 +223,21 @@ class StagedVersion:
 
     def discard(self) -> None:
         """Close and delete what is staged. Idempotent; the last word of every failure."""
-        self.close()
-        with os_errors(self.paths.data):
-            self._dir.remove_tree(self.folder)
+        try:
+            self.close()
+        finally:
+            with os_errors(self.paths.data):
+                self._dir.remove_tree(self.folder)
 
     def close(self) -> None:
-        """Close all descriptors. Idempotent."""
-        for part in self._open_parts:
-            part.close()
-        self._open_parts.clear()
+        """Close all descriptors, whatever closing one of them says. Idempotent."""
+        parts, self._open_parts = self._open_parts, set()
         fd, self._sync_fd = self._sync_fd, -1
-        if fd >= 0:
-            self.fs.close(fd)
+        with os_errors(self.paths.data), ExitStack() as stack:
+            if fd >= 0:
+                stack.callback(self.fs.close, fd)
+            for part in parts:
+                stack.callback(part.close)
 
     def _part(self, part: PartPath, *, make_folders: bool = False) -> str:
         path = f"{self.data}/{part}" if part else self.data
@@ -226,14 +247,13 @@ class StagedVersion:
 
     def _make_folders(self, folder: str) -> None:
         """Make staged folders without syncing each: `seal` syncs them all."""
+        if folder in self._folders_made:
+            return
         above, _, leaf = folder.rpartition("/")
-        for _ in range(2):
-            try:
-                with self._dir.folder(above) as fd, suppress(FileExistsError):
-                    self.fs.mkdir(fd, leaf)
-                return
-            except FileNotFoundError:
-                self._make_folders(above)
+        self._make_folders(above)
+        with self._dir.folder(above) as fd, suppress(FileExistsError):
+            self.fs.mkdir(fd, leaf)
+        self._folders_made.add(folder)
 
 
 def checksum_of(data: Sequence[Buffer], checksum: int = 0) -> int:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from assetd_server.cache.linux import FileSystem
@@ -30,6 +30,16 @@ OWN_FOLDER = ".assetd"
 STAGING = f"{OWN_FOLDER}/staging"
 TRASH = f"{OWN_FOLDER}/trash"
 PUSH = f"{OWN_FOLDER}/push"
+
+# A link, a folder for a file or the reverse; a socket (ENXIO) and a FIFO (ESPIPE) for a file.
+_OUT_OF_PLACE = (
+    errno.ELOOP,
+    errno.EXDEV,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENXIO,
+    errno.ESPIPE,
+)
 
 
 @dataclass(frozen=True)
@@ -124,8 +134,21 @@ class AssetsDir:
 
     @contextmanager
     def ensured_folder(self, path: str) -> Iterator[int]:
-        """Open a folder, making it and its parents first; each new entry is durable at once."""
+        """Open a folder, making it and its parents first; a power cut may take them away."""
         self._make_folders(path)
+        with self.folder(path) as fd:
+            yield fd
+
+    @contextmanager
+    def durable_folder(self, path: str) -> Iterator[int]:
+        """Open a folder, making it and its parents first; a power cut leaves it there."""
+        self._make_folders(path)
+        above = path
+        while above:
+            # Each is an entry of the one above. Those that stood there already are synced too:
+            # another fetch may have made them a moment ago, or have failed before its own sync.
+            above = above.rpartition("/")[0]
+            self.fsync(above or ".")
         with self.folder(path) as fd:
             yield fd
 
@@ -137,14 +160,8 @@ class AssetsDir:
             above, _, leaf = path.rpartition("/")
         if above:
             self._make_folders(above)
-        with self.folder(above or ".") as fd:
-            try:
-                self.fs.mkdir(fd, leaf)
-            except FileExistsError:
-                return
-            # The new folder is an entry of the one above: unless that is synced too, a power cut
-            # takes away everything that was published inside.
-            self.fs.fsync(fd)
+        with self.folder(above or ".") as fd, suppress(FileExistsError):
+            self.fs.mkdir(fd, leaf)
 
     def stat(self, path: str) -> os.stat_result | None:
         """Return the facts of an entry, of a link itself where it is one; None = absent."""
@@ -235,7 +252,7 @@ def meaning(error: OSError, path: str) -> AssetError:
             path=path,
             error=name,
         )
-    if error.errno in (errno.ELOOP, errno.EXDEV, errno.ENOTDIR, errno.EISDIR):
+    if error.errno in _OUT_OF_PLACE:
         return UnsafePathError(
             "{path} in ASSETS_DIR leads through a link or is not what should stand there"
             " ({error}): move it away; nothing was touched",

@@ -9,9 +9,10 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from assetd_server.cache.layout import AssetsDir, VersionPaths, os_errors, try_flock
+from assetd_server.cache.linux import FileSystem
 from assetd_server.errors import AssetInUseError
 from assetd_server.model import AssetKind
 
@@ -27,7 +28,16 @@ class Lease:
         """End the lease. Idempotent."""
         fd, self._fd = self._fd, None
         if fd is not None:
-            self._dir.fs.close(fd)
+            close_lock(self._dir.fs, fd)
+
+
+def close_lock(fs: FileSystem, fd: int) -> None:
+    """Close a descriptor that only carried a lock; what the system says of it is no failure.
+
+    Linux drops descriptor and lock in any case, and nothing was written through it.
+    """
+    with suppress(OSError):
+        fs.close(fd)
 
 
 def take_lease(

@@ -44,8 +44,13 @@ class FileSystem:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def open(self, dir_fd: int, path: str, flags: int, mode: int = 0o644) -> int:
-        """Open `path` beneath `dir_fd`; a link on the way is ELOOP, a way out EXDEV."""
-        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        """Open `path` beneath `dir_fd`; a link on the way is ELOOP, a way out EXDEV.
+
+        Never waits for the other end of a FIFO that somebody put there.
+        """
+        flags |= os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        # No O_NOFOLLOW: beside O_DIRECTORY it would make a link at the end ENOTDIR, as if nothing
+        # but a plain file stood there.
         how = _OpenHow(
             flags=flags,
             mode=mode if flags & os.O_CREAT else 0,
@@ -54,7 +59,7 @@ class FileSystem:
         fd: int = _LIBC.syscall(
             ctypes.c_long(_SYS_OPENAT2),
             ctypes.c_int(dir_fd),
-            ctypes.c_char_p(path.encode()),
+            ctypes.c_char_p(os.fsencode(path)),
             ctypes.byref(how),
             ctypes.c_size_t(ctypes.sizeof(how)),
         )
@@ -153,9 +158,9 @@ class FileSystem:
 def _renameat2(from_fd: int, name: str, to_fd: int, new_name: str, flags: int) -> None:
     if _LIBC.renameat2(
         ctypes.c_int(from_fd),
-        ctypes.c_char_p(name.encode()),
+        ctypes.c_char_p(os.fsencode(name)),
         ctypes.c_int(to_fd),
-        ctypes.c_char_p(new_name.encode()),
+        ctypes.c_char_p(os.fsencode(new_name)),
         ctypes.c_uint(flags),
     ):
         _raise_errno()
@@ -168,22 +173,23 @@ def _raise_errno() -> None:
 
 def _open_by_steps(dir_fd: int, path: str, flags: int, mode: int) -> int:
     """Open as openat2 would have, one folder at a time; each step refuses links."""
+    flags |= os.O_NOFOLLOW
     *folders, name = path.split("/")
     if ".." in (*folders, name) or path.startswith("/"):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
     at = os.open(".", _DIRECTORY, dir_fd=dir_fd)
     try:
         for folder in folders:
-            above, at = at, _open_folder(at, folder)
+            above, at = at, _open_one(at, folder, _DIRECTORY, 0)
             os.close(above)
-        return os.open(name, flags, mode, dir_fd=at)
+        return _open_one(at, name, flags, mode)
     finally:
         os.close(at)
 
 
-def _open_folder(at: int, name: str) -> int:
+def _open_one(at: int, name: str, flags: int, mode: int) -> int:
     try:
-        return os.open(name, _DIRECTORY, dir_fd=at)
+        return os.open(name, flags, mode, dir_fd=at)
     except NotADirectoryError:
         # O_DIRECTORY|O_NOFOLLOW on a link is ENOTDIR; openat2 says ELOOP, and so do we.
         if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):

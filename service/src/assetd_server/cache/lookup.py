@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from assetd_server.cache.hashing import files_below
 from assetd_server.cache.layout import AssetsDir, VersionPaths, os_errors
@@ -21,6 +22,7 @@ from assetd_server.model import MARKER_NAME, AssetKind, AssetName, PartPath
 from assetd_server.versioning import Version
 
 _Stamp = tuple[int, int]
+_RECEIPTS_KEPT = 256
 _WHOLE_FILE = Part(PartPath.of_file())
 
 
@@ -48,6 +50,8 @@ class Lookup:
     def __init__(self, assets_dir: AssetsDir) -> None:
         self._dir = assets_dir
         self._checked: dict[str, frozenset[tuple[str, _Stamp]]] = {}
+        # The receipt of a folder of thousands of files takes longer to read than all else of a hit.
+        self._decoded = lru_cache(_RECEIPTS_KEPT)(self._decode)
 
     def look(self, paths: VersionPaths) -> Standing:
         """Return what stands there now, sizes unchecked.
@@ -59,11 +63,20 @@ class Lookup:
             kind = self._kind(paths)
             if kind is None:
                 return ABSENT
-            raw = self._dir.read_small(paths.marker(kind), MAX_RECEIPT_BYTES)
-            marker, receipt = decode_marker(raw)
+            marker, receipt = self._marker(paths.marker(kind))
             if receipt is not None and receipt.manifest.kind is not kind:
                 marker, receipt = Marker.FOREIGN, None
             return Standing(kind, marker, receipt)
+
+    def _marker(self, path: str) -> tuple[Marker, Receipt | None]:
+        facts = self._dir.stat(path)
+        if facts is None:
+            return Marker.ABSENT, None
+        # A marker is only ever replaced as a whole, by another inode.
+        return self._decoded(path, facts.st_ino, facts.st_mtime_ns, facts.st_size)
+
+    def _decode(self, path: str, *_stamp: int) -> tuple[Marker, Receipt | None]:
+        return decode_marker(self._dir.read_small(path, MAX_RECEIPT_BYTES))
 
     def hit(self, paths: VersionPaths) -> Receipt | None:
         """Return the receipt where the version is whole by it, durable; else None.
@@ -148,12 +161,16 @@ class Lookup:
             yield from sorted(name for name in self._walk("") if name.startswith(prefix))
 
     def _walk(self, folder: str) -> Iterator[AssetName]:
-        with self._dir.folder(folder or ".") as fd:
-            entries = [
-                (entry.name, entry.is_dir(follow_symlinks=False))
-                for entry in self._dir.fs.list_names(fd)
-                if not entry.name.startswith(".")
-            ]
+        try:
+            with self._dir.folder(folder or ".") as fd:
+                entries = [
+                    (entry.name, entry.is_dir(follow_symlinks=False))
+                    for entry in self._dir.fs.list_names(fd)
+                    if not entry.name.startswith(".")
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            # An operator may delete by hand at any time.
+            return
         if folder and any(_version(name) for name, _ in entries):
             with suppress(InvalidNameError):
                 yield AssetName(folder)

@@ -19,7 +19,7 @@ from assetd_server.cache.layout import (
     os_errors,
     try_flock,
 )
-from assetd_server.cache.leases import exclusive, same_inode
+from assetd_server.cache.leases import close_lock, exclusive, same_inode
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.receipt import Marker, Receipt
 from assetd_server.errors import UnsafePathError
@@ -37,7 +37,7 @@ class ModelkitLock:
         """Let modelkit go on. Idempotent. The file stays: unlinking a lock breaks it."""
         fd, self._fd = self._fd, None
         if fd is not None:
-            self._dir.fs.close(fd)
+            close_lock(self._dir.fs, fd)
 
 
 def try_modelkit_lock(assets_dir: AssetsDir, paths: VersionPaths) -> ModelkitLock | None:
@@ -47,7 +47,9 @@ def try_modelkit_lock(assets_dir: AssetsDir, paths: VersionPaths) -> ModelkitLoc
     its file is still the one at the path.
     """
     path = paths.modelkit_lock
-    with os_errors(path), assets_dir.ensured_folder(path.rpartition("/")[0]):
+    with os_errors(path):
+        with assets_dir.ensured_folder(path.rpartition("/")[0]):
+            pass
         while True:
             fd = assets_dir.fs.open(assets_dir.fd, path, os.O_RDWR | os.O_CREAT)
             try:
@@ -125,7 +127,7 @@ class Publisher:
         paths = staged.paths
         with (
             self._dir.folder(staged.folder) as source,
-            self._dir.ensured_folder(paths.folder) as target,
+            self._dir.durable_folder(paths.folder) as target,
             exclusive(self._dir, paths),
         ):
             self._fs.rename(source, DATA, target, paths.leaf)
@@ -135,34 +137,46 @@ class Publisher:
     def _place(self, staged: StagedVersion) -> None:
         """Rename a tree (or a file where a tree stands) to the final path, or exchange the two."""
         paths = staged.paths
+        aside = f"{paths.key}.{uuid.uuid4().hex}"
         with (
             self._dir.folder(staged.folder) as source,
-            self._dir.ensured_folder(paths.folder) as target,
+            self._dir.durable_folder(paths.folder) as target,
         ):
             try:
                 self._fs.rename_noreplace(source, DATA, target, paths.leaf)
             except FileExistsError:
-                self._exchange(paths, source, target)
+                self._exchange(paths, source, target, aside)
             self._fs.fsync(target)
+        # Only now: a power cut before the sync can undo the exchange, and brings back the old tree,
+        # of which nothing may have been deleted.
+        self._dir.remove_tree(f"{TRASH}/{aside}")
 
-    def _exchange(self, paths: VersionPaths, source: int, target: int) -> None:
+    def _exchange(self, paths: VersionPaths, source: int, target: int, aside: str) -> None:
         # By way of the trash: a kill after the exchange leaves the old tree where the next start
         # deletes it, not in staging, where a later fetch might take it for its own.
-        aside = f"{paths.key}.{uuid.uuid4().hex}"
         with exclusive(self._dir, paths), self._dir.ensured_folder(TRASH) as trash:
             self._fs.rename(source, DATA, trash, aside)
             try:
-                self._fs.rename_exchange(trash, aside, target, paths.leaf)
-            except FileNotFoundError:
-                self._fs.rename_noreplace(trash, aside, target, paths.leaf)
-        self._dir.remove_tree(f"{TRASH}/{aside}")
+                self._swap(trash, aside, target, paths.leaf)
+            except OSError:
+                # What lies in the trash is still the staged tree, which nobody else would delete.
+                self._dir.remove_tree(f"{TRASH}/{aside}")
+                raise
+
+    def _swap(self, trash: int, aside: str, target: int, leaf: str) -> None:
+        try:
+            self._fs.rename_exchange(trash, aside, target, leaf)
+        except FileNotFoundError:
+            self._fs.rename_noreplace(trash, aside, target, leaf)
 
     def _write_receipt(self, paths: VersionPaths, receipt: Receipt) -> None:
         folder = f"{STAGING}/{paths.key}"
-        with self._dir.ensured_folder(folder):
-            write_new(self._dir, f"{folder}/{RECEIPT}", receipt.encode())
-        self._rename_receipt(paths, f"{folder}/{RECEIPT}", receipt.manifest.kind)
-        self._dir.remove_tree(folder)
+        try:
+            with self._dir.ensured_folder(folder):
+                write_new(self._dir, f"{folder}/{RECEIPT}", receipt.encode())
+            self._rename_receipt(paths, f"{folder}/{RECEIPT}", receipt.manifest.kind)
+        finally:
+            self._dir.remove_tree(folder)
 
     def _rename_receipt(
         self, paths: VersionPaths, receipt_path: str, kind: AssetKind = AssetKind.FILE

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from assetd_server.errors import InvalidPartError
-from assetd_server.manifest import Manifest, decode_parts, encode_parts
+from assetd_server.manifest import Manifest, decode_labels, decode_parts, encode_parts
 from assetd_server.model import AssetKind, Verification
 
 FORMAT = 1
@@ -78,11 +78,13 @@ def _receipt(document: dict[str, Any]) -> Receipt:
         kind=AssetKind(document["kind"]),
         push_time=datetime.fromisoformat(document["push_time"]),
         parts=decode_parts(document["files"]),
-        labels=dict(document["labels"]),
+        labels=decode_labels(document["labels"]),
         pushed_by=str(document["pushed_by"]),
     )
     if manifest.size_bytes is None or manifest.size_bytes != document["size"]:
         raise ValueError("a receipt knows every size")
+    if manifest.kind is AssetKind.FILE and [part.path for part in manifest.parts] != [""]:
+        raise ValueError("a file has one part")
     return Receipt(
         manifest=manifest,
         source=str(document["source"]),

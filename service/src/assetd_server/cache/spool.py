@@ -4,6 +4,7 @@ A file's bytes come in order. Nothing here is ever served; the start of a run de
 All methods block, and are called one at a time.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -40,8 +41,13 @@ class Spool:
         self._open: tuple[PartPath, int] | None = None
         with os_errors(self._folder):
             assets_dir.remove_tree(self._folder)
-            with assets_dir.ensured_folder(self._folder):
-                pass
+            try:
+                with assets_dir.ensured_folder(self._folder):
+                    pass
+            except OSError:
+                # Nobody gets a spool to discard, where this fails half-way.
+                assets_dir.remove_tree(self._folder)
+                raise
 
     def length(self, path: PartPath) -> int:
         """Return how many bytes of a file have come."""
@@ -59,6 +65,8 @@ class Spool:
             fd, offset, rest = self._descriptor(path, incoming), incoming.length, data
             while rest:
                 written = self._dir.fs.pwritev(fd, [rest], offset)
+                if written == 0:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
                 offset, rest = offset + written, rest[written:]
         incoming.length = offset
         incoming.sha256.update(data)
@@ -83,9 +91,11 @@ class Spool:
 
     def discard(self) -> None:
         """Delete the spool. Idempotent."""
-        self._close()
         with os_errors(self._folder):
-            self._dir.remove_tree(self._folder)
+            try:
+                self._close()
+            finally:
+                self._dir.remove_tree(self._folder)
 
     def _descriptor(self, path: PartPath, incoming: _Incoming) -> int:
         # Files come one behind the other, so one open descriptor is enough for any number of them.
@@ -99,6 +109,7 @@ class Spool:
         return f"{self._folder}/{incoming.number}"
 
     def _close(self) -> None:
-        if self._open is not None:
-            self._dir.fs.close(self._open[1])
-            self._open = None
+        # Forgotten first: Linux drops the descriptor even where closing it fails.
+        was_open, self._open = self._open, None
+        if was_open is not None:
+            self._dir.fs.close(was_open[1])

@@ -77,17 +77,17 @@ class CallInterceptor(ServerInterceptor):
 
         async def unary(request: object, context: Context) -> Message:
             async with self._call(method, context) as call:
-                return await call.answer(behaviours.unary_unary, request)
+                return await call.answer_one_by_one(behaviours.unary_unary, request)
 
         # Coroutines that write, where gRPC also takes generators: it does not close a generator
         # when the caller leaves, so that cleaning up would wait for the garbage collector.
         async def server_stream(request: object, context: Context) -> None:
             async with self._call(method, context) as call:
-                await call.answer_by_stream(behaviours.unary_stream, request)
+                await call.answer_one_by_many(behaviours.unary_stream, request)
 
         async def both_stream(requests: AsyncIterator[object], context: Context) -> None:
             async with self._call(method, context) as call:
-                await call.answer_stream(behaviours.stream_stream, requests)
+                await call.answer_many_by_many(behaviours.stream_stream, requests)
 
         read, write = _tolerant(handler.request_deserializer), handler.response_serializer
         if handler.request_streaming:
@@ -156,7 +156,7 @@ class _Call:
         if status is not None:
             await self._context.abort(status.code, status.message, status.trailers)
 
-    async def answer(
+    async def answer_one_by_one(
         self, behaviour: Callable[[Any, Context], Awaitable[Message]], request: object
     ) -> Message:
         """Answer one request by one response."""
@@ -165,14 +165,14 @@ class _Call:
         self._log.saw(response)
         return response
 
-    async def answer_by_stream(
+    async def answer_one_by_many(
         self, behaviour: Callable[[Any, Context], AsyncGenerator[Message, None]], request: object
     ) -> None:
         """Answer one request by a stream."""
         self._arrived(request)
         await self._send(behaviour(request, self._context))
 
-    async def answer_stream(
+    async def answer_many_by_many(
         self,
         behaviour: Callable[[Any, Context], AsyncGenerator[Message, None]],
         requests: AsyncIterator[object],

@@ -175,7 +175,5 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         # gRPC knows two timeouts for the answer; a frozen client is noticed only with both.
         ("grpc.keepalive_timeout_ms", ping_timeout_ms),
         ("grpc.http2.ping_timeout_ms", ping_timeout_ms),
-        # A hold is silent for weeks: do not stop pinging after a few.
-        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", _MIN_CLIENT_PING_INTERVAL_MS),
     ]

@@ -9,12 +9,13 @@ lost answer is settled by reading again and comparing nonces.
 import json
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from assetd_server.errors import AssetError, BadManifestError
+from assetd_server.errors import AssetError, BadManifestError, InvalidVersionError
 from assetd_server.manifest import Part, decode_parts, encode_parts
 from assetd_server.model import AssetKind, AssetName, Digest
 from assetd_server.store.base import (
@@ -90,14 +91,15 @@ class Claims:
         return HeldClaim(_decode(raw, key), info.etag)
 
     async def of_asset(self, name: AssetName) -> dict[Version, HeldClaim]:
-        """Return all claims of an asset."""
+        """Return all claims of an asset; keys that name no version are nobody's claims."""
         prefix, found = claims_prefix(name), {}
         async for page in self._store.list(prefix, delimiter=True):
             for info in page.objects:
-                version = Version.parse(info.key.removeprefix(prefix))
-                held = await self.read(name, version)
-                if held is not None:
-                    found[version] = held
+                with suppress(InvalidVersionError):
+                    version = Version.parse(info.key.removeprefix(prefix))
+                    held = await self.read(name, version)
+                    if held is not None:
+                        found[version] = held
         return found
 
     async def create(self, name: AssetName, version: Version, claim: Claim) -> HeldClaim | None:

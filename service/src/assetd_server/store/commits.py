@@ -9,14 +9,8 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection
 
-from assetd_server.errors import PushInProgressError
-from assetd_server.manifest import (
-    MAX_MANIFEST_BYTES,
-    Manifest,
-    decode_manifest,
-    encode_index,
-    encode_manifest,
-)
+from assetd_server.errors import BadManifestError, PushInProgressError
+from assetd_server.manifest import Manifest, encode_index, encode_manifest
 from assetd_server.model import AssetName
 from assetd_server.store.base import EtagMismatchError, KeyExistsError
 from assetd_server.store.catalog import Catalog, index_key, meta_key
@@ -50,14 +44,20 @@ class Commits:
         It is `manifest`, or what somebody committed before; the caller compares.
 
         Raises:
-            BadManifestError: what stands there cannot be believed.
+            BadManifestError: what stands there cannot be believed, or went while we looked.
         """
         key = meta_key(name, version)
         try:
             await self._store.create(key, encode_manifest(manifest))
         except KeyExistsError:
-            _, raw = await self._store.get(key, MAX_MANIFEST_BYTES)
-            return decode_manifest(raw, key)
+            found = await self._catalog.find_manifest(name, version)
+            if found is None:
+                raise BadManifestError(
+                    "the store says of {key} that it is there, and then that it is not: look for"
+                    " keys below it, or for somebody who deletes",
+                    key=key,
+                ) from None
+            return found
         return manifest
 
     async def list_version(

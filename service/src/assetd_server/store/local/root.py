@@ -85,12 +85,16 @@ class LocalRoot:
     def sync_folders(self, key: str) -> None:
         """Fsync every folder above the key: until then a power cut may undo what they hold.
 
-        All of them, since another process may have made one and not have fsynced it yet.
+        All of them, since another process may have made one and not have fsynced it yet; but those
+        that are gone, as an empty folder is when a key needs its name, hold nothing any more.
         """
         folder = self.path(key)
         while folder != self._path:
             folder = folder.parent
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
             try:
                 os.fsync(descriptor)
             finally:

@@ -52,10 +52,12 @@ class LocalUploads:
         """Show the upload where the key is absent; see `ObjectStore.create_from_upload`."""
         key, path = upload.key, self._path(upload)
         with self._root.failures(key), self._locked(upload, fcntl.LOCK_EX) as descriptor:
-            if not self._is_shown(key, descriptor):
-                self._seal(descriptor, receipts)
-                self._files.place(key, lambda target: target.hardlink_to(path))
-            return self._finish(upload, descriptor)
+            if self._is_shown(key, descriptor):
+                return self._finish(upload, descriptor)
+            self._seal(descriptor, receipts)
+            self._files.place(key, lambda target: target.hardlink_to(path))
+            path.unlink()
+            return object_info(key, os.fstat(descriptor))
 
     def put(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Show the upload over whatever is there; see `ObjectStore.put_from_upload`."""
@@ -110,7 +112,7 @@ class LocalUploads:
         os.fsync(descriptor)
 
     def _finish(self, upload: Upload, descriptor: int) -> ObjectInfo:
-        """Take away the name that parts are written to, now that the key shows the file."""
+        """Do what is left to do for an upload that its key shows already."""
         self._root.sync_folders(upload.key)
         self._path(upload).unlink()
         return object_info(upload.key, os.fstat(descriptor))

@@ -19,18 +19,10 @@ from botocore.config import Config
 from obstore.store import S3Store
 
 from assetd_server.store.objects.failures import NO_CREDENTIALS, NOWHERE
+from assetd_server.store.objects.sdk_errors import NO_CREDENTIALS_ERRORS
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Credential
-
-NO_CREDENTIALS_ERRORS = (
-    botocore.exceptions.NoCredentialsError,
-    botocore.exceptions.PartialCredentialsError,
-    botocore.exceptions.CredentialRetrievalError,
-    botocore.exceptions.ProfileNotFound,
-    botocore.exceptions.SSOError,
-    botocore.exceptions.TokenRetrievalError,
-)
 
 # obstore bounds a whole request with its body, by 30 s unless told otherwise. A slow download is no
 # failure as long as it moves, and the stall timeout sees to that.

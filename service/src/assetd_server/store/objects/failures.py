@@ -1,6 +1,6 @@
 """What an S3 store's refusals mean in the words of the contract.
 
-Knows HTTP statuses and the error codes of S3, no SDK: `s3.py` brings what its SDKs raised down
+Knows HTTP statuses and the error codes of S3, no SDK: `sdk_errors.py` brings what those raise down
 to a `Refusal`. None of their text goes further, as it may hold anything and helps nobody.
 """
 
@@ -146,6 +146,15 @@ class S3Failures:
             where=self._where,
             bucket=self._bucket,
             key=key,
+        )
+
+    def unusable(self) -> StoreUnavailableError:
+        """Return the failure of settings with which no request can be made."""
+        return StoreUnavailableError(
+            "the store {store} at {where} cannot be opened; check the address of the endpoint, the"
+            " region, and AWS_CA_BUNDLE",
+            store=self._url,
+            where=self._where,
         )
 
     def _full(self, key: str, refusal: Refusal) -> DiskFullError:

@@ -6,18 +6,15 @@ only where the key is absent, and list page by page, or past keys of other peopl
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
-import botocore.exceptions
 import botocore.session
 import obstore
-import obstore.exceptions
 
 from assetd_server.store.base import (
     Buffer,
@@ -34,7 +31,6 @@ from assetd_server.store.base import (
 )
 from assetd_server.store.objects.body import BodyFile
 from assetd_server.store.objects.clients import (
-    NO_CREDENTIALS_ERRORS,
     S3Settings,
     encryption_of,
     make_client,
@@ -42,16 +38,16 @@ from assetd_server.store.objects.clients import (
 )
 from assetd_server.store.objects.failures import Refusal, S3Failures
 from assetd_server.store.objects.pace import Pace
+from assetd_server.store.objects.reader import S3Reader
+from assetd_server.store.objects.sdk_errors import (
+    NO_CREDENTIALS_ERRORS,
+    SDK_ERRORS,
+    refusal_of,
+    translated,
+)
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, PutMode
-
-_SDK_ERRORS = (
-    obstore.exceptions.BaseError,
-    FileNotFoundError,
-    botocore.exceptions.BotoCoreError,
-    botocore.exceptions.ClientError,
-)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,12 +70,16 @@ def open_s3_store(
 
     Raises:
         StoreAccessDeniedError: the environment names a profile that does not exist.
-        StoreUnavailableError: the endpoint or the region cannot be one.
+        StoreUnavailableError: the endpoint, the region or the certificates cannot be such.
     """
     failures = S3Failures(settings.url, settings.bucket, settings.endpoint_url or "AWS")
-    with _translated(failures, settings.prefix):
+    try:
         session = session or botocore.session.get_session()
         return S3ObjectStore(settings, session, make_client(settings, session), executor)
+    except NO_CREDENTIALS_ERRORS as error:
+        raise failures.error("", Refusal.no_credentials()) from error
+    except (*SDK_ERRORS, OSError, ValueError) as error:
+        raise failures.unusable() from error
 
 
 class S3ObjectStore(ObjectStore):
@@ -114,8 +114,8 @@ class S3ObjectStore(ObjectStore):
         """Ask for the object's headers; see `ObjectStore.head`."""
         try:
             meta = await obstore.head_async(self._store, self._root + key)
-        except _SDK_ERRORS as error:
-            refusal = _refusal(error)
+        except SDK_ERRORS as error:
+            refusal = refusal_of(error)
             if refusal.status != HTTPStatus.NOT_FOUND:
                 raise self._failures.error(key, refusal) from error
             # An answer to HEAD has no body, so it cannot say what is absent. One to GET can.
@@ -142,8 +142,8 @@ class S3ObjectStore(ObjectStore):
             options["range"] = {"offset": start}
         try:
             answer = await obstore.get_async(self._store, self._root + key, options=options)
-        except _SDK_ERRORS as error:
-            refusal = _refusal(error)
+        except SDK_ERRORS as error:
+            refusal = refusal_of(error)
             if refusal.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise self._failures.error(key, refusal) from error
             return await self._read_nothing(key, etag, start)
@@ -162,7 +162,7 @@ class S3ObjectStore(ObjectStore):
         # Without a range the HTTP framing itself bounds the body by the size: one await is enough.
         is_small = length is None and start == 0 and end <= self._whole_below_bytes
         pace = None if is_small else self._pace
-        return _S3Reader(info, answer, end - start, pace, self._failures)
+        return S3Reader(info, answer, end - start, pace, self._failures)
 
     async def _read_nothing(
         self, key: str, etag: str | None, start: int | None = None
@@ -173,7 +173,7 @@ class S3ObjectStore(ObjectStore):
             raise EtagMismatchError(key)
         if start is not None and start < info.size_bytes:
             raise self._failures.unavailable(key, "HTTP 416 for a range that is there")
-        return _S3Reader(info, None, 0, None, self._failures)
+        return S3Reader(info, None, 0, None, self._failures)
 
     async def list(
         self, prefix: str, *, after: str = "", delimiter: bool = False
@@ -325,79 +325,13 @@ class S3ObjectStore(ObjectStore):
         )
 
     async def _ask(self, key: str, answer: Awaitable[T]) -> T:
-        with _translated(self._failures, key):
+        with translated(self._failures, key):
             return await answer
 
     async def _call(self, key: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        with _translated(self._failures, key):
+        with translated(self._failures, key):
             return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
-
-
-class _S3Reader:
-    """The `length` bytes of an answer, or a failure; without `pace` in one piece."""
-
-    def __init__(
-        self,
-        info: ObjectInfo,
-        answer: "GetResult | None",
-        length: int,
-        pace: Pace | None,
-        failures: S3Failures,
-    ) -> None:
-        self._info = info
-        self._answer = answer
-        self._length = length
-        self._pace = pace
-        self._failures = failures
-
-    @property
-    def info(self) -> ObjectInfo:
-        return self._info
-
-    async def __aiter__(self) -> AsyncIterator[Buffer]:
-        missing = self._length
-        with _translated(self._failures, self._info.key):
-            async for chunk in self._chunks():
-                missing -= len(chunk)
-                if missing < 0:
-                    raise self._failures.unavailable(self._info.key, "more bytes than announced")
-                yield chunk
-        if missing:
-            raise self._failures.unavailable(self._info.key, "fewer bytes than announced")
-
-    async def _chunks(self) -> AsyncIterator[Buffer]:
-        if not self._answer or not self._length:
-            return
-        if self._pace is None:
-            yield memoryview(await self._answer.bytes_async())
-            return
-        begin = time.monotonic()
-        async for chunk in self._answer.stream(self._pace.chunk_bytes):
-            yield chunk
-        self._pace.note(self._length, time.monotonic() - begin)
-
-
-@contextmanager
-def _translated(failures: S3Failures, key: str) -> Iterator[None]:
-    """Turn what the SDKs raise into the failures of the contract."""
-    try:
-        yield
-    except _SDK_ERRORS as error:
-        raise failures.error(key, _refusal(error)) from error
-
-
-def _refusal(error: Exception) -> Refusal:
-    if isinstance(error, NO_CREDENTIALS_ERRORS):
-        return Refusal.no_credentials()
-    if isinstance(error, botocore.exceptions.ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        code = error.response.get("Error", {}).get("Code", "")
-        # Where the answer has no code botocore repeats the status.
-        return Refusal(status, "" if code == str(status) else code)
-    if isinstance(error, botocore.exceptions.BotoCoreError):
-        return Refusal.without_answer(f"{type(error).__name__} {error.kwargs.get('error', error)}")
-    return Refusal.from_obstore(str(error))
 
 
 def _is_key(name: str) -> bool:
