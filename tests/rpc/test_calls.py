@@ -24,7 +24,6 @@ from assetd_server.assets.orders import (
     ResolveOrder,
 )
 from assetd_server.errors import BadIndexError, IoError, VersionNotFoundError
-from grpc._cython.cygrpc import ExecuteBatchError
 from structlog.testing import capture_logs
 
 from tests.rpc.fakes import COMPLETED, RESOLVED, STARTED, FakeAssets, HoldingAssets
@@ -187,22 +186,26 @@ async def test_a_caller_that_leaves_is_cleaned_up_after(tmp_path: Path) -> None:
 
 
 async def test_a_caller_that_does_not_read_is_cleaned_up_after(tmp_path: Path) -> None:
-    """A handler that waits for its caller to read is closed when the caller leaves."""
-    closed = asyncio.Event()
+    """A handler that waits for its caller to read is closed by the call itself.
+
+    Left to the garbage collector it would be closed by a task that nobody waits for.
+    """
+    closed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     class Endless(FakeAssets):
         async def fetch(self, _order: FetchOrder) -> AsyncGenerator[FetchEvent, None]:
+            call = asyncio.current_task()
             try:
                 while True:
                     yield STARTED
             finally:
-                closed.set()
+                closed.set_result(asyncio.current_task() is call)
 
     async with serving(tmp_path, Endless()) as served:
         call = served.assets.Fetch(FETCH)
         await anext(aiter(call))
         call.cancel()
-        await closed.wait()
+        assert await closed
 
 
 async def test_a_deadline_is_told_apart_from_leaving(tmp_path: Path) -> None:
@@ -219,8 +222,8 @@ async def test_a_deadline_is_told_apart_from_leaving(tmp_path: Path) -> None:
 
 
 async def test_a_write_to_nobody_is_no_defect(tmp_path: Path) -> None:
-    """Of a caller who has just left gRPC may tell by failing a write, before it cancels the call."""
-    error = ExecuteBatchError("Failed to execute batch")
+    """Where a caller has just left, gRPC may fail a write before it cancels the call."""
+    error = grpc.aio.InternalError("Failed to execute batch")
     with capture_logs() as lines:
         async with serving(tmp_path, FakeAssets(error)) as served:
             with pytest.raises(grpc.aio.AioRpcError):
