@@ -254,7 +254,8 @@ class TestStore:
         config = read(ASSETD_STORE=f"file://{tmp_path}/missing")
         assert config.store == DirectoryLocation(tmp_path / "missing")
         assert config.warnings == (
-            f"the store {tmp_path}/missing is no directory, or not yet: make it, or mount it",
+            f"the store {tmp_path}/missing is not there yet: it is made where the directory above"
+            " it is there; if a disk belongs there, mount it",
         )
 
     @pytest.mark.parametrize(

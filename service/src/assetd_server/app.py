@@ -6,7 +6,7 @@ The only module that constructs. Knows no policy: each part gets the few values 
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -147,6 +147,10 @@ def _open_store(location: StoreLocation | None) -> ObjectStore | None:
         case None:
             return None
         case DirectoryLocation(path):
+            # More than the last folder would hide a typo, or a disk that is not mounted; the store
+            # itself says what is missing.
+            with suppress(OSError):
+                path.mkdir()
             return RetryingStore(LocalStore(path))
         case S3Location(bucket, prefix, endpoint_url, kms_key_id):
             settings = S3Settings(bucket, prefix, endpoint_url, kms_key_id=kms_key_id)

@@ -217,7 +217,8 @@ def _require_apart(reader: _Reader, assets_dir: Path, store: StoreLocation | Non
         )
     elif not _is_directory(store.path):
         reader.warnings.append(
-            f"the store {store.path} is no directory, or not yet: make it, or mount it"
+            f"the store {store.path} is not there yet: it is made where the directory above it is"
+            " there; if a disk belongs there, mount it"
         )
 
 

@@ -1,6 +1,7 @@
 """What ASSETS_DIR holds of a version, and of all of them, for those who only look."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,6 +10,8 @@ from assetd_server.assets.orders import CacheState
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.leases import is_leased
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.receipt import Receipt
+from assetd_server.errors import InvalidPartError, UnsafePathError
 from assetd_server.model import AssetVersion, Presence
 
 ABSENT = CacheState(Presence.ABSENT)
@@ -39,21 +42,28 @@ class States:
         if standing.kind is None or not (standing.complete or self._alone):
             return CachedVersion(unknown, ABSENT)
         receipt = standing.receipt
-        manifest = receipt.manifest if receipt else self._lookup.unmarked_manifest(paths)
         hold_count = self._holds.count(paths)
         facts = self._dir.stat(paths.marker(standing.kind))
         return CachedVersion(
-            manifest.describe(paths.name, paths.version) if receipt else unknown,
+            receipt.manifest.describe(paths.name, paths.version) if receipt else unknown,
             CacheState(
                 presence=Presence.PRESENT,
                 relative_path=paths.data,
                 path=self._dir.absolute(paths.data),
-                disk_bytes=manifest.size_bytes or 0,
+                disk_bytes=self._disk_bytes(paths, receipt),
                 last_used_time=datetime.fromtimestamp(facts.st_mtime, UTC) if facts else None,
                 leased=hold_count > 0 or is_leased(self._dir, paths),
                 hold_count=hold_count,
             ),
         )
+
+    def _disk_bytes(self, paths: VersionPaths, receipt: Receipt | None) -> int:
+        # What others put there may hold links, or names that no part can have. It is there all the
+        # same, and must not hide everything else from whoever asks.
+        with suppress(UnsafePathError, InvalidPartError):
+            manifest = receipt.manifest if receipt else self._lookup.unmarked_manifest(paths)
+            return manifest.size_bytes or 0
+        return 0
 
     def all(self) -> Sequence[CachedVersion]:
         """Return every version that is present, in no order."""

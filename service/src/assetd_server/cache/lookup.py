@@ -123,7 +123,13 @@ class Lookup:
         with os_errors(name):
             try:
                 with self._dir.folder(name) as fd:
-                    names = [entry.name for entry in self._dir.fs.list_names(fd)]
+                    # A link or a device is no version; whoever asks for it by name is told so.
+                    names = [
+                        entry.name
+                        for entry in self._dir.fs.list_names(fd)
+                        if entry.is_dir(follow_symlinks=False)
+                        or entry.is_file(follow_symlinks=False)
+                    ]
             except (FileNotFoundError, NotADirectoryError):
                 return []
         versions = [version for text in names if (version := _version(text))]
