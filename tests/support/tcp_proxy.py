@@ -60,10 +60,12 @@ class CountingProxy:
 
     def stop(self) -> None:
         """Ends all connections, and the thread."""
-        self._run(self._shut_down())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            self._run(self._shut_down())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     def cut(self) -> None:
         """Resets every connection that is open now."""
@@ -117,9 +119,9 @@ class CountingProxy:
 
     async def _pass_up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while block := await reader.read(BLOCK_BYTES):
+            self.bytes_to_upstream += len(block)
             writer.write(block)
             await writer.drain()
-            self.bytes_to_upstream += len(block)
         writer.write_eof()
 
     async def _pass_down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,9 +130,10 @@ class CountingProxy:
             allowed = block
             if self._cut_at_bytes is not None:
                 allowed = block[: max(0, self._cut_at_bytes - self.bytes_from_upstream)]
+            # Before they are sent: whoever has received them finds them counted.
+            self.bytes_from_upstream += len(allowed)
             writer.write(allowed)
             await writer.drain()
-            self.bytes_from_upstream += len(allowed)
             if len(allowed) < len(block):
                 self._cut_at_bytes = None
                 await self._reset_all()
@@ -148,6 +151,8 @@ class CountingProxy:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     """Closes a connection with a reset, as a crash or a firewall would."""
+    if writer.transport.is_closing():
+        return
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()

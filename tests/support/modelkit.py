@@ -1,0 +1,99 @@
+"""The real modelkit, in a process and an environment of its own.
+
+Knows how modelkit is called; nothing of assetd.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tests.conftest import ROOT
+from tests.support.daemon import environment
+from tests.support.processes import end
+
+PYTHON: Final = ROOT / ".tools/modelkit/bin/python"
+_DRIVER: Final = Path(__file__).with_name("modelkit_driver.py")
+
+
+class ModelkitError(Exception):
+    """modelkit raised; `kind` is the name of its exception's class."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What modelkit's `fetch_asset` answers."""
+
+    path: Path
+    version: str
+    from_cache: bool
+
+
+class Modelkit:
+    """A modelkit process that takes one order after the other."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+
+    def push(
+        self, what: Path, name: str, version: str, variables: Mapping[str, str], *, new: bool
+    ) -> None:
+        """Pushes a file or folder as the first version of a new asset, or as a further one.
+
+        Raises:
+            ModelkitError: modelkit raised.
+        """
+        self._order(
+            do="new" if new else "update",
+            path=str(what),
+            name=name,
+            version=version,
+            variables=variables,
+        )
+
+    def fetch(self, spec: str, assets_dir: Path, variables: Mapping[str, str]) -> Fetched:
+        """Fetches into `assets_dir`; where `variables` name no store, finds it there.
+
+        Raises:
+            ModelkitError: modelkit raised.
+        """
+        assets_dir.mkdir(parents=True, exist_ok=True)
+        answer = self._order(do="fetch", spec=spec, assets_dir=str(assets_dir), variables=variables)
+        return Fetched(Path(answer["path"]), answer["version"], answer["from_cache"])
+
+    def _order(self, **order: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        answer = json.loads(self._process.stdout.readline())
+        if "error" in answer:
+            raise ModelkitError(answer["error"], answer["message"])
+        return answer["value"]
+
+
+@contextmanager
+def running_modelkit(log: Path) -> Iterator[Modelkit]:
+    """Runs a modelkit for the length of the block; what it logs goes to `log`."""
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            # Safe path: beside the driver lies a module called modelkit, which is ours.
+            [PYTHON, "-P", _DRIVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment({}),
+            bufsize=0,
+        ) as process,
+    ):
+        try:
+            yield Modelkit(process)
+        finally:
+            end(process)

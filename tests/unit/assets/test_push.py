@@ -1,0 +1,597 @@
+"""Push as one caller sees it: the steps, the numbers, what exists already, what an end leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+
+import pytest
+from assetd_server.assets.facade import AssetsSettings
+from assetd_server.assets.orders import (
+    Bump,
+    PushAccepted,
+    PushChunk,
+    PushCommit,
+    PushCompleted,
+    PushFiles,
+    PushHeader,
+    PushMode,
+    PushPhase,
+    PushProgress,
+    PushStep,
+    PushWanted,
+)
+from assetd_server.errors import (
+    AssetError,
+    AssetExistsError,
+    AssetNotFoundError,
+    DiskFullError,
+    InvalidFieldError,
+    InvalidNameError,
+    InvalidPartError,
+    InvalidPushStreamError,
+    InvalidVersionError,
+    PushInProgressError,
+    PushMismatchError,
+    PushNotCommittedError,
+    VersionExistsError,
+)
+from assetd_server.manifest import Part
+from assetd_server.model import AssetKind, Digest, PartPath
+from assetd_server.spec import Spec
+from assetd_server.versioning import VersioningSystem
+
+from tests.support.assets_bench import (
+    Bench,
+    Daemon,
+    PassingClock,
+    digest_of,
+    names_of,
+    steps_of,
+    told,
+)
+from tests.support.versions import Content, left_overs, part_of
+
+TREE = {"a": b"1" * 2500, "sub/b": b"2" * 10, "sub/.dot": b"", "z": b"3"}
+PUSH_ID = "6f0e6a2e-6d1c-4a51-9f0e-0d0b8f8a7c11"
+FILE = PartPath.of_file()
+
+
+def header(spec: str = "x/y", **fields: object) -> PushHeader:
+    """The header of a file's push."""
+    return PushHeader(Spec.parse(spec), AssetKind.FILE, **fields)  # type: ignore[arg-type]
+
+
+def announce(*data: bytes) -> PushFiles:
+    """The files step of a file asset."""
+    return PushFiles([part_of("", one) for one in data])
+
+
+async def state_of(bench: Bench) -> tuple[list[str], set[str]]:
+    """The keys that are no claims, and the states of the claims."""
+    keys = [key for key in bench.memory.keys if not key.startswith(".assetd/")]
+    return keys, await bench.claim_states()
+
+
+# What a push creates
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+@pytest.mark.parametrize("content", [b"", b"data", b"d" * 5000, TREE, {"only": b""}])
+async def test_what_is_pushed_is_stored_and_listed(
+    bench: Bench, daemon: Daemon, content: Content, *, with_digest: bool
+) -> None:
+    """The store holds the very bytes, the index lists the version, and no claim is left."""
+    events = await daemon.push_steps(steps_of("x/y", content, with_digest=with_digest))
+    completed = events[-1]
+    assert isinstance(completed, PushCompleted)
+    assert str(completed.asset_version) == "x/y:0.0"
+    assert completed.asset_version.digest == digest_of(content)
+    assert not completed.already_existed
+    assert await bench.stored("x/y:0.0") == content
+    assert await bench.listed("x/y") == ["0.0"]
+    assert await bench.claims() == {}
+
+
+async def test_the_steps_are_answered_in_order(daemon: Daemon) -> None:
+    """accepted, then wanted for each files step, then progress, then completed, which is last."""
+    events = await daemon.push_steps(steps_of("x/d", TREE, push_id=PUSH_ID))
+    names = names_of(events)
+    assert names[:2] == ["PushAccepted", "PushWanted"]
+    assert set(names[2:-1]) == {"PushProgress"}
+    assert names[-1] == "PushCompleted"
+    accepted, wanted = events[0], events[1]
+    assert accepted == PushAccepted(PUSH_ID, "0.0", version_final=True)
+    assert isinstance(wanted, PushWanted)
+    assert list(wanted.parts) == [(PartPath(path), 0) for path, data in TREE.items() if data]
+
+
+async def test_storing_is_told(bench: Bench, daemon: Daemon) -> None:
+    """While parts are stored the progress says how many bytes have come and are stored."""
+    gate = bench.store.pause("create", "x/y/0.0")
+    seen: list[PushProgress] = []
+    async with aclosing(daemon.assets.push(told(steps_of("x/y", b"d" * 2500)))) as events:
+        async for event in events:
+            if isinstance(event, PushProgress):
+                seen.append(event)
+                gate.open()
+    assert seen[0] == PushProgress(PushPhase.STORING, 2500, 0, 2500)
+
+
+async def test_without_a_digest_the_number_is_a_guess(daemon: Daemon) -> None:
+    """Before the bytes are hashed nothing is claimed, and the number is said not to be final."""
+    events = await daemon.push_steps(steps_of("x/y", b"a", with_digest=False))
+    assert isinstance(events[0], PushAccepted)
+    assert (events[0].version, events[0].version_final) == ("0.0", False)
+    exact = await daemon.push_steps(steps_of("x/y:3.4", b"a", with_digest=False))
+    assert isinstance(exact[0], PushAccepted)
+    assert (exact[0].version, exact[0].version_final) == ("3.4", True)
+
+
+async def test_what_is_pushed_can_be_fetched(daemon: Daemon) -> None:
+    """What one push created, a fetch brings back."""
+    await daemon.push("x/d", TREE)
+    completed = await daemon.fetched("x/d", verify=True)
+    assert completed.asset_version.digest == digest_of(TREE)
+
+
+# The numbers
+
+
+@pytest.mark.parametrize(
+    ("existing", "spec", "bump", "created"),
+    [
+        ([], "x/y", None, "0.0"),
+        ([], "x/y", Bump.MAJOR, "0.0"),
+        ([], "x/y:3", None, "3.0"),
+        ([], "x/y:7.5", None, "7.5"),
+        (["0.0"], "x/y", None, "0.1"),
+        (["0.0"], "x/y", Bump.MINOR, "0.1"),
+        (["0.9", "0.10"], "x/y", None, "0.11"),
+        (["1.5", "10.0"], "x/y", None, "10.1"),
+        (["1.5", "10.0"], "x/y", Bump.MAJOR, "11.0"),
+        (["1.5", "10.0"], "x/y:1", None, "1.6"),
+        (["1.5", "10.0"], "x/y:2", None, "2.0"),
+        (["1.5"], "x/y:1.4", None, "1.4"),
+    ],
+)
+async def test_which_number_comes_next(
+    bench: Bench,
+    daemon: Daemon,
+    existing: Sequence[str],
+    spec: str,
+    bump: Bump | None,
+    created: str,
+) -> None:
+    """A name means the next version, `name:1` the next 1.x, an exact version that one."""
+    for version in existing:
+        await daemon.push(f"x/y:{version}", version.encode())
+    completed = await daemon.push(spec, b"new", bump=bump)
+    assert str(completed.asset_version.version) == created
+    assert created in await bench.listed("x/y")
+    assert len(await bench.listed("x/y")) == len(existing) + 1
+
+
+async def test_dates_count_seconds_and_never_twice(bench: Bench) -> None:
+    """With dates a version is now; two within one second, or after a jump back, get two dates."""
+    clock = PassingClock(datetime(2026, 11, 23, 9, 30, 0, 999, tzinfo=UTC))
+    daemon = bench.daemon(
+        AssetsSettings(versioning=VersioningSystem.SIMPLE_DATE, range_bytes=4096), clock=clock
+    )
+    pushed = [str((await daemon.push("x/y", data)).asset_version.version) for data in (b"1", b"2")]
+    assert pushed == ["2026-11-23T09-30-00Z", "2026-11-23T09-30-01Z"]
+    clock.jump(-3600)
+    third = await daemon.push("x/y", b"3")
+    assert str(third.asset_version.version) == "2026-11-23T09-30-02Z"
+    with pytest.raises(InvalidVersionError):
+        await daemon.push("x/y", b"4", bump=Bump.MAJOR)
+    with pytest.raises(InvalidVersionError):
+        await daemon.push("x/y:1", b"4")
+
+
+async def test_the_index_says_how_an_asset_counts(bench: Bench, daemon: Daemon) -> None:
+    """The setting is for new assets; an asset that exists goes on as it counts."""
+    await daemon.push("x/y", b"1")
+    by_dates = bench.daemon(AssetsSettings(versioning=VersioningSystem.SIMPLE_DATE))
+    assert str((await by_dates.push("x/y", b"2")).asset_version.version) == "0.1"
+
+
+async def test_an_unlisted_version_is_counted_and_listed_again(
+    bench: Bench, daemon: Daemon
+) -> None:
+    """A bump takes no number whose manifest stands, and mends an index that lost it."""
+    await daemon.push("x/y", b"0")
+    await daemon.push("x/y", b"1")
+    await bench.memory.put("x/y.versions", b'{"versions": ["0.0"]}')
+    completed = await daemon.push("x/y", b"2")
+    assert str(completed.asset_version.version) == "0.2"
+    assert await bench.listed("x/y") == ["0.2", "0.1", "0.0"]
+    await bench.memory.delete("x/y.versions")
+    await daemon.push("x/y", b"3")
+    assert await bench.listed("x/y") == ["0.3", "0.2", "0.1", "0.0"]
+
+
+# Modes
+
+
+async def test_new_needs_an_asset_that_is_not(bench: Bench, daemon: Daemon) -> None:
+    """NEW creates the first version, and is ASSET_EXISTS after it, exact or not."""
+    await daemon.push("x/y", b"0", mode=PushMode.NEW)
+    for spec in ("x/y", "x/y:7.7"):
+        with pytest.raises(AssetExistsError):
+            await daemon.push(spec, b"1", mode=PushMode.NEW)
+    assert await bench.listed("x/y") == ["0.0"]
+
+
+async def test_update_needs_an_asset_that_is(bench: Bench, daemon: Daemon) -> None:
+    """UPDATE is ASSET_NOT_FOUND before the first version."""
+    for spec in ("x/y", "x/y:7.7"):
+        with pytest.raises(AssetNotFoundError):
+            await daemon.push(spec, b"1", mode=PushMode.UPDATE)
+    assert bench.memory.keys == []
+    await daemon.push("x/y", b"0")
+    await daemon.push("x/y", b"1", mode=PushMode.UPDATE)
+    await daemon.push("x/y:7.7", b"1", mode=PushMode.UPDATE)
+    assert await bench.listed("x/y") == ["7.7", "0.1", "0.0"]
+
+
+async def test_new_can_be_repeated(daemon: Daemon) -> None:
+    """A repeat of the push that made the asset new gets its first answer, not ASSET_EXISTS."""
+    await daemon.push("x/y", b"0", mode=PushMode.NEW, push_id=PUSH_ID)
+    again = await daemon.push("x/y", b"0", mode=PushMode.NEW, push_id=PUSH_ID)
+    assert str(again.asset_version.version) == "0.0"
+
+
+# What exists already
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+async def test_the_same_content_exists_already(
+    bench: Bench, daemon: Daemon, *, with_digest: bool
+) -> None:
+    """An exact version with the same bytes is answered as it stands; nothing is stored again."""
+    await daemon.push("x/d:1.0", TREE)
+    bench.store.calls.clear()
+    events = await daemon.push_steps(steps_of("x/d:1.0", TREE, with_digest=with_digest))
+    completed = events[-1]
+    assert isinstance(completed, PushCompleted)
+    assert completed.already_existed
+    assert completed.asset_version.digest == digest_of(TREE)
+    assert bench.store.count("create") == bench.store.count("swap") == 0
+    if with_digest:
+        assert events[1] == PushWanted(())
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+async def test_other_content_never_replaces_a_version(
+    bench: Bench, daemon: Daemon, *, with_digest: bool
+) -> None:
+    """An exact version with other bytes is VERSION_EXISTS, and stays as it was."""
+    await daemon.push("x/y:1.0", b"first")
+    with pytest.raises(VersionExistsError) as failure:
+        await daemon.push("x/y:1.0", b"other", with_digest=with_digest)
+    assert failure.value.metadata["existing"] == digest_of(b"first")
+    assert await bench.stored("x/y:1.0") == b"first"
+
+
+async def test_a_folder_is_no_file_of_the_same_bytes(bench: Bench, daemon: Daemon) -> None:
+    """A version keeps its kind: a folder cannot be pushed over a file."""
+    await daemon.push("x/y:1.0", b"first")
+    with pytest.raises(VersionExistsError):
+        await daemon.push("x/y:1.0", {"a": b"first"})
+    assert await bench.stored("x/y:1.0") == b"first"
+
+
+async def test_what_modelkit_pushed_cannot_be_compared(bench: Bench, daemon: Daemon) -> None:
+    """Equality that cannot be proven is VERSION_EXISTS, also for the same bytes."""
+    await bench.modelkit_pushes("x/y:1.0", b"data")
+    with pytest.raises(VersionExistsError, match="modelkit"):
+        await daemon.push("x/y:1.0", b"data")
+    assert str((await daemon.push("x/y", b"data")).asset_version.version) == "1.1"
+    assert await bench.listed("x/y") == ["1.1", "1.0"]
+
+
+async def test_the_same_content_mends_the_index(bench: Bench, daemon: Daemon) -> None:
+    """A version that the index lost is listed before it is answered."""
+    await daemon.push("x/y:1.0", b"data")
+    await bench.memory.put("x/y.versions", b'{"versions": []}')
+    assert (await daemon.push("x/y:1.0", b"data")).already_existed
+    assert await bench.listed("x/y") == ["1.0"]
+
+
+# Repeats
+
+
+@pytest.mark.parametrize("spec", ["x/y", "x/y:1", "x/y:1.0"])
+async def test_a_repeat_gets_the_first_answer(bench: Bench, daemon: Daemon, spec: str) -> None:
+    """The same push_id means the same push, bumps included: no second version is made."""
+    first = await daemon.push(spec, b"data", push_id=PUSH_ID)
+    await daemon.push("x/y", b"in between")
+    other = bench.daemon()
+    again = await other.push(spec, b"data", push_id=PUSH_ID)
+    assert again.asset_version == first.asset_version
+    assert not again.already_existed
+    assert len(await bench.listed("x/y")) == 2
+
+
+async def test_a_push_id_stands_for_one_content(bench: Bench, daemon: Daemon) -> None:
+    """Other bytes under a push_id that is done are PUSH_MISMATCH."""
+    await daemon.push("x/y", b"data", push_id=PUSH_ID)
+    for spec in ("x/y", "x/y:0.0"):
+        with pytest.raises(PushMismatchError):
+            await daemon.push(spec, b"other", push_id=PUSH_ID)
+    assert await bench.listed("x/y") == ["0.0"]
+
+
+async def test_a_push_id_at_work_stands_for_one_content(bench: Bench, daemon: Daemon) -> None:
+    """Other bytes under a push_id that is under way are PUSH_MISMATCH as well."""
+    gate = bench.store.pause("create", "0.0.meta")
+    pushing = asyncio.create_task(daemon.push("x/y", b"data", push_id=PUSH_ID))
+    await gate.reached()
+    with pytest.raises(PushMismatchError):
+        await daemon.push("x/y", b"other", push_id=PUSH_ID)
+    gate.open()
+    await pushing
+
+
+# Beside each other
+
+
+async def test_concurrent_bumps_get_numbers_of_their_own(bench: Bench) -> None:
+    """Eight pushes at once, by two daemons, make eight listed versions, each with its own bytes."""
+    daemons = [bench.daemon(), bench.daemon()]
+    contents = {f"{number}".encode() * 100 for number in range(8)}
+    done = await asyncio.gather(
+        *(daemons[i % 2].push("x/y", content) for i, content in enumerate(sorted(contents)))
+    )
+    versions = {str(completed.asset_version.version) for completed in done}
+    assert len(versions) == 8
+    assert set(await bench.listed("x/y")) == versions
+    assert {await bench.stored(f"x/y:{version}") for version in versions} == contents
+    assert await bench.claim_states() <= {"released"}
+
+
+@pytest.mark.parametrize("count", [2, 8])
+async def test_of_pushers_of_one_version_one_wins(bench: Bench, count: int) -> None:
+    """Other content for one exact version: one succeeds, the others hear why, nothing is mixed."""
+    daemons = [bench.daemon() for _ in range(count)]
+    contents = [{"a": bytes([n]) * 3000, "b": bytes([n])} for n in range(count)]
+    outcomes = await asyncio.gather(
+        *(daemon.push("x/d:1.0", tree) for daemon, tree in zip(daemons, contents, strict=True)),
+        return_exceptions=True,
+    )
+    won = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, PushCompleted)]
+    lost = [outcome for i, outcome in enumerate(outcomes) if i not in won]
+    assert len(won) == 1
+    assert all(isinstance(error, PushInProgressError | VersionExistsError) for error in lost)
+    assert await bench.stored("x/d:1.0") == contents[won[0]]
+    assert await bench.listed("x/d") == ["1.0"]
+
+
+async def test_pushers_of_equal_content_join(bench: Bench) -> None:
+    """The same bytes for one exact version: all succeed, and all but one say that it existed."""
+    daemons = [bench.daemon() for _ in range(4)]
+    done = await asyncio.gather(*(daemon.push("x/d:1.0", TREE) for daemon in daemons))
+    assert sorted(completed.already_existed for completed in done) == [False, True, True, True]
+    assert await bench.stored("x/d:1.0") == TREE
+    assert await bench.claims() == {}
+
+
+async def test_a_push_under_way_names_its_owner(bench: Bench, daemon: Daemon) -> None:
+    """Who is refused hears since when and by whom the version is being pushed."""
+    gate = bench.store.pause("create", "x/y/1.0")
+    pushing = asyncio.create_task(daemon.push("x/y:1.0", b"first"))
+    await gate.reached()
+    other = bench.daemon()
+    other.clock.advance(90)
+    with pytest.raises(PushInProgressError) as failure:
+        await other.push("x/y:1.0", b"other")
+    assert failure.value.metadata["age_seconds"] == "90"
+    assert failure.value.metadata["owner"]
+    gate.open()
+    await pushing
+    assert await bench.stored("x/y:1.0") == b"first"
+
+
+# A stream that is no push
+
+
+@pytest.mark.parametrize(
+    ("steps", "error"),
+    [
+        ([], InvalidPushStreamError),
+        ([PushCommit()], InvalidPushStreamError),
+        ([header(), header()], InvalidPushStreamError),
+        ([header(), PushCommit()], InvalidPushStreamError),
+        ([header(), PushChunk(FILE, 0, b"d")], InvalidPushStreamError),
+        ([header()], PushNotCommittedError),
+        ([header(), announce(b"d")], PushNotCommittedError),
+        ([header(), announce(b"d"), PushChunk(FILE, 0, b"d")], PushNotCommittedError),
+        ([header(), announce(b"d", b"e")], InvalidFieldError),
+        ([header(), PushFiles([part_of("a", b"d")])], InvalidFieldError),
+        ([header(), announce(b"d"), PushChunk(FILE, 1, b"d")], PushMismatchError),
+        ([header(), announce(b"d"), PushChunk(FILE, 0, b"dd")], PushMismatchError),
+        ([header(), announce(b"dd"), PushChunk(FILE, 0, b"d"), PushCommit()], PushMismatchError),
+        ([header(), announce(b"d"), PushChunk(FILE, 0, b"e"), PushCommit()], PushMismatchError),
+        (
+            [
+                header(digest=digest_of(b"d")),
+                announce(b"e"),
+                PushChunk(FILE, 0, b"e"),
+                PushCommit(),
+            ],
+            PushMismatchError,
+        ),
+        (
+            [header(), announce(b"d"), PushChunk(FILE, 0, b"d"), PushCommit(digest_of(b"e"))],
+            PushMismatchError,
+        ),
+        ([header(digest=digest_of(b"d")), PushFiles([Part(FILE, 1)])], InvalidFieldError),
+        ([header("x/y:1", bump=Bump.MAJOR)], InvalidFieldError),
+        ([header("x/y:1.0", bump=Bump.MINOR)], InvalidFieldError),
+        ([header("x/1.0")], InvalidNameError),
+        ([header("x/y.meta")], InvalidNameError),
+        ([header("x_/y")], InvalidNameError),
+        (
+            [header("n" * 250 + "/" + "m" * 250 + "/" + "o" * 250 + "/" + "p" * 240)],
+            InvalidNameError,
+        ),
+    ],
+)
+async def test_a_stream_that_is_wrong_creates_nothing(
+    bench: Bench, daemon: Daemon, steps: Sequence[PushStep], error: type[AssetError]
+) -> None:
+    """Whatever is wrong is named, no version exists after it, and no claim stays open."""
+    with pytest.raises(error):
+        await daemon.push_steps(steps)
+    keys, claims = await state_of(bench)
+    assert keys == []
+    assert claims <= {"released"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "error"),
+    [
+        (["a", "a"], InvalidFieldError),
+        (["a", "a/b"], InvalidPartError),
+        (["/".join(["d" * 200] * 5)], InvalidPartError),
+        ([""], InvalidFieldError),
+    ],
+)
+@pytest.mark.parametrize("with_digest", [True, False])
+async def test_files_that_cannot_stand_together(
+    bench: Bench,
+    daemon: Daemon,
+    paths: Sequence[str],
+    error: type[AssetError],
+    *,
+    with_digest: bool,
+) -> None:
+    """A file twice, `a` beside `a/b`, or a key too long are refused, and nothing is created."""
+    parts = [part_of(path, b"") for path in paths]
+    digest = Digest.of_hex("1" * 64) if with_digest else None
+    first = PushHeader(Spec.parse("x/" + "n" * 30), AssetKind.DIRECTORY, digest=digest)
+    with pytest.raises(error):
+        await daemon.push_steps([first, PushFiles(parts), PushCommit()])
+    assert (await state_of(bench))[0] == []
+
+
+async def test_an_announced_file_that_never_comes_is_noticed(daemon: Daemon) -> None:
+    """Each announced file has to come whole; an empty one needs no chunk."""
+    files = PushFiles([part_of("a", b"1"), part_of("b", b"")])
+    first = PushHeader(Spec.parse("x/d"), AssetKind.DIRECTORY)
+    with pytest.raises(PushMismatchError) as failure:
+        await daemon.push_steps([first, files, PushCommit()])
+    assert failure.value.metadata["path"] == "a"
+
+
+async def test_chunks_may_change_between_files(bench: Bench, daemon: Daemon) -> None:
+    """Each file's chunks come in order; between files the sender may go back and forth."""
+    steps: list[PushStep] = [
+        PushHeader(Spec.parse("x/d"), AssetKind.DIRECTORY),
+        PushFiles([part_of("a", b"1234")]),
+        PushChunk(PartPath("a"), 0, b"12"),
+        PushFiles([part_of("b", b"5678")]),
+        PushChunk(PartPath("b"), 0, b"56"),
+        PushChunk(PartPath("a"), 2, b"34"),
+        PushChunk(PartPath("b"), 2, b"78"),
+        PushCommit(),
+    ]
+    await daemon.push_steps(steps)
+    assert await bench.stored("x/d:0.0") == {"a": b"1234", "b": b"5678"}
+
+
+async def test_what_follows_the_commit_is_not_read(bench: Bench, daemon: Daemon) -> None:
+    """A version is what came before its commit."""
+    steps = [*steps_of("x/y", b"data"), PushChunk(FILE, 4, b"more")]
+    await daemon.push_steps(steps)
+    assert await bench.stored("x/y:0.0") == b"data"
+
+
+async def test_a_full_disk_ends_the_push(bench: Bench) -> None:
+    """Bytes that cannot be spooled are DISK_FULL, and nothing of the push stays."""
+    daemon = bench.daemon()
+    daemon.fs.fail(2, 28, "pwritev")
+    with pytest.raises(DiskFullError):
+        await daemon.push("x/y", b"d" * 5000)
+    assert left_overs(daemon.root) == []
+    assert (await state_of(bench))[0] == []
+    await daemon.push("x/y", b"d" * 5000)
+
+
+# Leaving
+
+
+async def broken_off(steps: Sequence[PushStep], after: int) -> AsyncIterator[PushStep]:
+    """Yield some steps, then end as a connection does that was lost."""
+    for step in steps[:after]:
+        yield step
+    raise ConnectionResetError
+
+
+@pytest.mark.parametrize("after", range(1, 7))
+async def test_a_lost_connection_leaves_nothing(bench: Bench, daemon: Daemon, after: int) -> None:
+    """Whichever step was the last to come, claim and spool are given up."""
+    steps = steps_of("x/d", TREE)
+    with pytest.raises(ConnectionResetError):
+        async with aclosing(daemon.assets.push(broken_off(steps, after))) as events:
+            assert [event async for event in events]
+    assert (await state_of(bench))[0] == []
+    await daemon.require_idle()
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+@pytest.mark.parametrize("spec", ["x/d", "x/d:1.0"])
+async def test_a_push_cancelled_anywhere_leaves_nothing(
+    bench: Bench, daemon: Daemon, spec: str, *, with_digest: bool
+) -> None:
+    """Cancelled at any step: no open claim, no spool; then the version is whole or absent."""
+    steps = steps_of(spec, TREE, with_digest=with_digest)
+    turns, done = 0, False
+    while not done:
+        turns += 1
+        pushing = asyncio.create_task(daemon.push_steps(steps))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        pushing.cancel()
+        [outcome] = await asyncio.gather(pushing, return_exceptions=True)
+        done = not isinstance(outcome, BaseException)
+        assert isinstance(outcome, asyncio.CancelledError | list), outcome
+        await daemon.require_idle()
+        assert await bench.claim_states() <= {"released"}
+        if committed := [key for key in bench.memory.keys if key.endswith(".meta")]:
+            assert len(committed) == 1
+            assert (
+                await bench.stored(committed[0].removesuffix(".meta").replace("d/", "d:")) == TREE
+            )
+            # From the commit on a caller who leaves changes nothing: the version is listed.
+            assert await bench.listed("x/d") == [committed[0][4:-5]]
+            await wiped(bench)
+    assert turns > 20
+
+
+async def wiped(bench: Bench) -> None:
+    """Empty the store."""
+    for key in bench.memory.keys:
+        await bench.memory.delete(key)
+
+
+@pytest.mark.parametrize(
+    ("operation", "key"),
+    [("create", "x/y/1.0"), ("read", "x/y/1.0"), ("swap", ".assetd/claims/x/y/1.0")],
+)
+async def test_a_caller_who_closes_while_parts_are_stored(
+    bench: Bench, daemon: Daemon, operation: str, key: str
+) -> None:
+    """Closing the generator stops the storing first, and only then gives the claim up."""
+    async with aclosing(daemon.assets.push(told(steps_of("x/y:1.0", b"d" * 5000)))) as events:
+        gate = bench.store.pause(operation, key)
+        async for event in events:
+            if isinstance(event, PushProgress):
+                break
+        await gate.reached()
+    await daemon.require_idle()
+    assert await bench.claim_states() == {"released"}
+    assert not [key for key in bench.memory.keys if key.endswith(".meta")]
+    await daemon.push("x/y:1.0", b"other")
+    assert await bench.stored("x/y:1.0") == b"other"
