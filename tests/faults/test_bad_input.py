@@ -4,10 +4,7 @@ Requests go over the wire as they are, past the checks of any helper. What the d
 stands in `test_disk` and `test_store_down`.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,90 +13,31 @@ from assetd.v1.asset_service_pb2 import (
     FetchRequest,
     ListFilesRequest,
     ListRequest,
-    PushChunk,
-    PushCommit,
-    PushFile,
-    PushFiles,
     PushHeader,
     PushRequest,
     ResolveVersionRequest,
 )
 from assetd.v1.asset_service_pb2_grpc import AssetServiceStub
-from assetd.v1.cache_service_pb2 import CacheSelector, EvictRequest, PinRequest, UnpinRequest
-from assetd.v1.cache_service_pb2 import VerifyRequest
+from assetd.v1.cache_service_pb2 import (
+    CacheSelector,
+    EvictRequest,
+    PinRequest,
+    UnpinRequest,
+    VerifyRequest,
+)
 from assetd.v1.cache_service_pb2_grpc import CacheServiceStub
 from google.protobuf.duration_pb2 import Duration
 
-from tests.support.daemon import Daemon, running_daemons
-from tests.support.trees import read_tree, write_tree
+from tests.support.daemon import Daemon
+from tests.support.refusals import Bad, bad, check, daemon, nothing_left_behind
 from tests.support.wire import Failure, failure_of
+
+__all__ = ["daemon", "nothing_left_behind"]
 
 pytestmark = pytest.mark.xdist_group("bad_input")
 
 DIGEST = "sha256:" + 64 * "0"
-TREE = {"config.json": b"{}", "sub/vocab.txt": b"a b c"}
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A request that has to be refused, with the words that its caller needs."""
-
-    request: Any
-    reason: str
-    words: tuple[str, ...]
-    code: str = "INVALID_ARGUMENT"
-    name: str = field(default="")
-
-    def __str__(self) -> str:
-        return self.name or f"{self.reason}-{self.words[0][:24]}"
-
-
-def bad(request: Any, reason: str, *words: str, code: str = "INVALID_ARGUMENT") -> Bad:
-    """Return one row."""
-    return Bad(request, reason, words, code)
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with good/file and good/folder, both 0.0, in the store and in the cache."""
-    folder = tmp_path_factory.mktemp("bad")
-    (folder / "file").write_bytes(b"content")
-    write_tree(folder / "folder", TREE)
-    with running_daemons(folder) as daemons:
-        daemon = daemons(store=folder / "store")
-        with daemon.client() as client:
-            for name in ("file", "folder"):
-                client.push(folder / name, f"good/{name}")
-                client.fetch(f"good/{name}")
-        yield daemon
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_behind(daemon: Daemon) -> Iterator[None]:
-    """Whatever a test asks for: afterwards store and cache are as they were, and so is the rest."""
-    places = (daemon.assets_dir, daemon.assets_dir.with_name("store"))
-    before = [read_tree(place) for place in places]
-    yield
-    after = [without_claims(read_tree(place)) for place in places]
-    assert after == [without_claims(tree) for tree in before]
-    assert daemon.leftovers() == []
-    with daemon.client() as client:
-        status = client.status()
-    assert (list(status.flights), list(status.holds), status.reserved_bytes) == ([], [], 0)
-
-
-def without_claims(tree: dict[str, bytes]) -> dict[str, bytes]:
-    """Leave out the records of pushes that gave up, which the protocol keeps on purpose."""
-    return {path: data for path, data in tree.items() if not path.startswith(".assetd/claims/")}
-
-
-def check(failure: Failure, row: Bad) -> None:
-    """Compare with what is documented; every value that is told stands in the metadata too."""
-    assert (failure.code, failure.reason) == (row.code, row.reason)
-    missing = [word for word in row.words if word not in failure.message]
-    assert not missing, failure.message
-    assert failure.metadata
-
+NOT_FOUND = "NOT_FOUND"
 
 SPECS = [
     bad("", "INVALID_SPEC", "the spec is empty"),
@@ -152,7 +90,6 @@ def test_a_bad_spec_is_refused_by_every_method(daemon: Daemon, row: Bad) -> None
             check(failure_of(call), row)
 
 
-NOT_FOUND = "NOT_FOUND"
 FETCHES = [
     bad(FetchRequest(spec="good/none"), "ASSET_NOT_FOUND", "good/none", "spelling", code=NOT_FOUND),
     bad(
@@ -285,7 +222,7 @@ LISTINGS = [
 def test_a_bad_listing_is_refused(daemon: Daemon, row: Bad) -> None:
     """Tokens that are none, sizes that are none."""
     with daemon.channel() as channel:
-        check(failure_of(lambda: _list(AssetServiceStub(channel), row.request)), row)
+        check(failed_listing(AssetServiceStub(channel), row.request), row)
 
 
 def test_a_page_token_is_bound_to_its_arguments(daemon: Daemon) -> None:
@@ -300,110 +237,11 @@ def test_a_page_token_is_bound_to_its_arguments(daemon: Daemon) -> None:
             ListFilesRequest(page_token=token, spec="good/folder"),
         ):
             row = bad(request, "INVALID_PAGE_TOKEN", "list again from the first page")
-            check(failure_of(lambda request=request: _list(stub, request)), row)
+            check(failed_listing(stub, request), row)
 
 
-def _list(stub: AssetServiceStub, request: Any) -> Any:
-    return stub.List(request) if isinstance(request, ListRequest) else stub.ListFiles(request)
-
-
-def header(spec: str = "new/asset", **fields: Any) -> PushRequest:
-    """The first step of a push of a folder."""
-    fields.setdefault("kind", AssetKind.ASSET_KIND_DIRECTORY)
-    return PushRequest(header=PushHeader(spec=spec, **fields))
-
-
-def files(*paths: str, size_bytes: int = 3, digest: str = "") -> PushRequest:
-    """The announcement of files that are all alike."""
-    announced = [PushFile(path=path, size_bytes=size_bytes, digest=digest) for path in paths]
-    return PushRequest(files=PushFiles(files=announced))
-
-
-def chunk(path: str, data: bytes = b"abc", offset: int = 0) -> PushRequest:
-    """Some bytes."""
-    return PushRequest(chunk=PushChunk(path=path, data=data, offset=offset))
-
-
-def commit(digest: str = "") -> PushRequest:
-    """The last step."""
-    return PushRequest(commit=PushCommit(digest=digest))
-
-
-OTHER = "sha256:" + sha256(b"other").hexdigest()
-PUSHES = [
-    # Names that could not be fetched, or would hide what belongs to another asset.
-    bad([header("new/a_")], "INVALID_NAME", "'new/a_'", "begin and end with a letter or digit"),
-    bad([header("new/_a")], "INVALID_NAME", "'new/_a'", "begins and ends with a letter or digit"),
-    bad([header("new/1.0")], "INVALID_NAME", "'new/1.0'", "reads as a version"),
-    bad([header("new/2/x")], "INVALID_NAME", "'new/2/x'", "reads as a version"),
-    bad([header("new/x.versions")], "INVALID_NAME", "'new/x.versions'", "reserved ending"),
-    bad([header("new/x.meta")], "INVALID_NAME", "'new/x.meta'", "reserved ending"),
-    bad([header("new/asset[part]")], "INVALID_FIELD", "'new/asset[part]'", "pushed whole"),
-    # Headers that contradict themselves.
-    bad([header(kind=0)], "INVALID_FIELD", "header.kind", "the API names"),
-    bad([header(push_id="not-a-uuid")], "INVALID_FIELD", "'not-a-uuid'", "UUID4"),
-    bad([header("new/asset:1.2", bump=2)], "INVALID_FIELD", "'new/asset:1.2'", "leave bump unset"),
-    bad([header(digest="sha1:1")], "INVALID_FIELD", "'sha1:1'", "64 lower-case hex digits"),
-    # Part paths.
-    bad([header(), files("../up")], "INVALID_PART", "'../up'", "below its version"),
-    bad([header(), files("/etc/passwd")], "INVALID_PART", "'/etc/passwd'", "below its version"),
-    bad([header(), files("a\x00b")], "INVALID_PART", "NUL and control characters"),
-    bad([header(), files("sub/.SUCCESS")], "INVALID_PART", ".SUCCESS marks a complete version"),
-    bad([header(), files("a", "a")], "INVALID_FIELD", "'a'", "twice"),
-    bad(
-        [header(), files("a", "a/b"), chunk("a"), chunk("a/b"), commit()],
-        "INVALID_PART",
-        *("'a'", "a file and a folder at once"),
-    ),
-    bad([header(), files("a", size_bytes=-1)], "INVALID_FIELD", "files[0].size_bytes"),
-    bad([header(), files("")], "INVALID_FIELD", "needs a path"),
-    # Steps in another order.
-    bad([files("a")], "INVALID_PUSH_STREAM", "begins with its header"),
-    bad([header(), header()], "INVALID_PUSH_STREAM", "one header"),
-    bad([header(), chunk("a")], "INVALID_PUSH_STREAM", "'a'", "before the file was announced"),
-    bad([header(), commit()], "INVALID_PUSH_STREAM", "at least one file"),
-    bad([PushRequest()], "INVALID_PUSH_STREAM", "set header, files, chunk or commit"),
-    # Bytes that are not those announced.
-    bad([header(), files("a"), chunk("a", b"ab"), commit()], "PUSH_MISMATCH", "'a'", "2", "3"),
-    bad([header(), files("a"), chunk("a", b"abcd"), commit()], "PUSH_MISMATCH", "'a'", "4", "3"),
-    bad([header(), files("a"), chunk("a", offset=1)], "PUSH_MISMATCH", "'a'", "in order"),
-    bad(
-        [header(), files("a", digest=OTHER), chunk("a"), commit()],
-        "PUSH_MISMATCH",
-        *("'a'", sha256(b"abc").hexdigest(), sha256(b"other").hexdigest()),
-    ),
-    bad([header(), files("a"), chunk("a"), commit(OTHER)], "PUSH_MISMATCH", OTHER),
-    # Ends without a commit.
-    bad(
-        [header(), files("a"), chunk("a")],
-        "PUSH_NOT_COMMITTED",
-        *("new/asset", "nothing was created"),
-        code="ABORTED",
-    ),
-    # What exists, or does not.
-    bad(
-        [header("good/folder", mode=1)],
-        "ASSET_EXISTS",
-        *("good/folder", "0.0", "push an update"),
-        code="ALREADY_EXISTS",
-    ),
-    bad(
-        [header("new/asset", mode=2)],
-        "ASSET_NOT_FOUND",
-        *("new/asset", "push it as a new one"),
-        code=NOT_FOUND,
-    ),
-    bad(
-        [header("good/folder:0.0"), files("a"), chunk("a"), commit()],
-        "VERSION_EXISTS",
-        *("good/folder:0.0", "push the next version"),
-        code="ALREADY_EXISTS",
-    ),
-]
-
-
-@pytest.mark.parametrize("row", PUSHES, ids=str)
-def test_a_bad_push_creates_nothing(daemon: Daemon, row: Bad) -> None:
-    """All messages at once, as those send them who have no helper; no version, no bytes."""
-    with daemon.channel() as channel:
-        check(failure_of(lambda: AssetServiceStub(channel).Push(iter(row.request))), row)
+def failed_listing(stub: AssetServiceStub, request: ListRequest | ListFilesRequest) -> Failure:
+    """Call the method that takes the request."""
+    if isinstance(request, ListRequest):
+        return failure_of(lambda: stub.List(request))
+    return failure_of(lambda: stub.ListFiles(request))

@@ -1,6 +1,7 @@
 """SIGTERM: what is under way ends well, who holds is told, and a successor takes over."""
 
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,8 +16,8 @@ from assetd.v1.asset_service_pb2_grpc import AssetServiceStub
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from tests.support.daemon import EAGER, Daemon, Daemons
-from tests.support.proxied_store import ProxiedStore
+from tests.support.daemon import EAGER, Daemon, Daemons, running_daemons
+from tests.support.proxied_store import ProxiedStore, proxied_store
 from tests.support.trees import sha256_of, write_random_file
 from tests.support.waiting import wait_until
 
@@ -25,23 +26,39 @@ pytestmark = [pytest.mark.needs_program("versitygw"), pytest.mark.xdist_group("d
 SIZE_BYTES = 12 << 20
 # A download lasts longer than all that a test does meanwhile, unless the test speeds it up.
 SLOW_BYTES_PER_SECOND = 1 << 20
+# What a client says first, with empty settings.
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What big/asset consists of."""
-    write_random_file(tmp_path / "source", SIZE_BYTES, seed=15)
-    (tmp_path / "tiny").write_bytes(b"tiny")
-    return tmp_path / "source"
+    source = tmp_path_factory.mktemp("source") / "source"
+    write_random_file(source, SIZE_BYTES, seed=15)
+    return source
+
+
+@pytest.fixture(scope="module")
+def filled_store(source: Path) -> Iterator[ProxiedStore]:
+    """A store with cached/tiny, and big/asset."""
+    tiny = source.with_name("tiny")
+    tiny.write_bytes(b"tiny")
+    folder = source.parent
+    with proxied_store(folder / "s3") as store, running_daemons(folder) as daemons:
+        store.fill(daemons, folder / "filler", {"big/asset": source, "cached/tiny": tiny})
+        yield store
 
 
 @pytest.fixture
-def start(
-    daemons: Daemons, slow_store: ProxiedStore, source: Path, tmp_path: Path
-) -> Callable[..., Daemon]:
-    """Starts a daemon with a cached asset, cached/tiny, and one that is slow to come, big/asset."""
-    sources = {"big/asset": source, "cached/tiny": source.with_name("tiny")}
-    slow_store.fill(daemons, tmp_path / "filler", sources)
+def slow_store(filled_store: ProxiedStore) -> ProxiedStore:
+    """The same, at full speed again."""
+    filled_store.proxy.rate_bytes_per_second = None
+    return filled_store
+
+
+@pytest.fixture
+def start(daemons: Daemons, slow_store: ProxiedStore) -> Callable[..., Daemon]:
+    """Starts a daemon that has cached/tiny, and for which big/asset is slow to come."""
 
     def start(**variables: str) -> Daemon:
         daemon = daemons(store=slow_store.url, variables=slow_store.through_proxy | variables)
@@ -189,6 +206,17 @@ def test_a_push_under_way_ends_well(
     daemon.start()
     with daemon.client() as client:
         assert client.resolve("big/pushed").asset_version.size_bytes == SIZE_BYTES
+
+
+def test_a_mute_connection_is_not_waited_for(daemons: Daemons, tmp_path: Path) -> None:
+    """A client that is frozen never closes its connection; gRPC would wait 20 s for it."""
+    daemon = daemons(store=tmp_path / "store", variables={"ASSETD_DRAIN_GRACE": "1h"})
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.connect(str(daemon.socket))
+        mute.sendall(HTTP2_PREFACE)
+        assert mute.recv(1)
+        daemon.terminate()
+        assert daemon.wait(timeout_seconds=15) == 0
 
 
 def test_a_second_signal_does_not_wait(start: Callable[..., Daemon]) -> None:

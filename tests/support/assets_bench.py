@@ -5,9 +5,11 @@ files on the disk. Every test ends with `require_nothing_left`. Knows no gRPC.
 """
 
 import asyncio
+import fcntl
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -283,3 +285,35 @@ def started_of(events: Sequence[FetchEvent]) -> FetchStarted:
 def names_of(events: Sequence[object]) -> list[str]:
     """Return the kinds of the events, in order."""
     return [type(event).__name__ for event in events]
+
+
+@contextmanager
+def flocked(path: Path, operation: int) -> Iterator[bool]:
+    """Try to lock a file or folder as another process would; tells whether it was to be had."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def may_be_moved(path: Path) -> bool:
+    """Whether nobody holds a lease on it."""
+    with flocked(path, fcntl.LOCK_EX) as free:
+        return free
+
+
+async def first_of(events: AsyncGenerator[FetchEvent, None], kind: type) -> FetchEvent:
+    """Read on until an event of this kind comes."""
+    return await anext(event async for event in events if isinstance(event, kind))
+
+
+def flip_byte(path: Path) -> None:
+    """Rot: another first byte, of the same length."""
+    data = bytearray(path.read_bytes())
+    data[0] ^= 1
+    path.write_bytes(data)

@@ -165,11 +165,11 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
 
-    def wait(self) -> int:
+    def wait(self, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> int:
         """Waits for the end and returns the exit code; a daemon that does not end is killed."""
         assert self.process is not None
         try:
-            return self.process.wait(STOP_TIMEOUT_SECONDS)
+            return self.process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             self.kill()
             raise

@@ -160,8 +160,15 @@ class PausingStore(ObjectStore):
         if rule is not None:
             rule.times -= 1
             if rule.gate is not None:
-                await rule.gate.pass_through()
+                await self._wait_at(rule.gate, operation, key)
         return rule
+
+    async def _wait_at(self, gate: Gate, operation: str, key: str) -> None:
+        try:
+            await gate.pass_through()
+        except asyncio.CancelledError:
+            self.calls.append((f"cancelled {operation}", key))
+            raise
 
     # The contract
 

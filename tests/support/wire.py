@@ -22,10 +22,14 @@ class Failure:
 
 def failure_of(call: Callable[[], Any]) -> Failure:
     """Makes a call that has to fail, a stream to its end, and returns how it did."""
-    with pytest.raises(grpc.RpcError) as raised:
+
+    def read_to_the_end() -> None:
         answer = call()
         if isinstance(answer, Iterable):
             list(answer)
+
+    with pytest.raises(grpc.RpcError) as raised:
+        read_to_the_end()
     # What gRPC raises is the failed call itself, which its type does not say.
     ended = cast(grpc.Call, raised.value)
     trailers = dict(ended.trailing_metadata() or ())

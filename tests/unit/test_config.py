@@ -73,12 +73,22 @@ def test_the_least_that_will_do(read: Load, assets_dir: Path) -> None:
     )
 
 
+def test_the_region_that_the_aws_library_reads_wins(read: Load) -> None:
+    """AWS_DEFAULT_REGION is left to the library, as a profile's region is."""
+    store = read(
+        ASSETD_STORE="s3://models/prod", AWS_REGION="eu-west-1", AWS_DEFAULT_REGION="eu-west-2"
+    ).store
+    assert isinstance(store, S3Location)
+    assert store.region is None
+
+
 def test_everything_can_be_chosen(read: Load, assets_dir: Path) -> None:
     """Each variable arrives in its value."""
     config = read(
         ASSETD_STORE="s3://models/prod",
         S3_ENDPOINT="http://127.0.0.1:9000",
         AWS_KMS_KEY_ID="key-1",
+        AWS_REGION="eu-west-1",
         ASSETD_LISTEN="unix:///srv/a.sock, 127.0.0.1:7070",
         ASSETD_FRESHNESS="store_or_cache",
         ASSETD_VERSIONING="simple_date",
@@ -97,7 +107,7 @@ def test_everything_can_be_chosen(read: Load, assets_dir: Path) -> None:
     )
     assert config == Config(
         assets_dir=assets_dir,
-        store=S3Location("models", "prod", "http://127.0.0.1:9000", "key-1"),
+        store=S3Location("models", "prod", "http://127.0.0.1:9000", "eu-west-1", "key-1"),
         listen=(UnixAddress(Path("/srv/a.sock")), TcpAddress("127.0.0.1", 7070)),
         freshness=Freshness.STORE_OR_CACHE,
         versioning=VersioningSystem.SIMPLE_DATE,

@@ -3,6 +3,7 @@
 The server sends what the test scripts; the store is the real one, with both of its SDKs.
 """
 
+import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from assetd_server.store.base import (
     UploadNotFoundError,
 )
 from assetd_server.store.objects import S3Settings, open_s3_store
+from assetd_server.store.objects.body import BodyFile
 from assetd_server.store.retrying import RetryingStore
 
 from tests.support.ports import LOOPBACK
@@ -361,6 +363,13 @@ async def test_a_wrong_range_is_never_taken_for_the_right_one(answer: Answer) ->
     assert DATA[10:20].startswith(b"".join(got))
 
 
+async def test_a_wrong_rest_is_never_taken_for_the_right_one() -> None:
+    """Also where the end was left open."""
+    async with answered_by(found_range(DATA[5:], 5, len(DATA))) as (store, _):
+        with pytest.raises(StoreUnavailableError):
+            await store.read("k", start=10)
+
+
 @pytest.mark.parametrize("size_bytes", [0, 10])
 async def test_a_range_that_is_not_there_is_empty(size_bytes: int) -> None:
     """S3 says 416 to any range of an empty object, and to one behind the end."""
@@ -514,6 +523,20 @@ async def test_a_part_is_sent_as_it_is() -> None:
         assert (sent.method, sent.body) == ("PUT", DATA)
         assert sent.path == "/bucket/pre/k?uploadId=u1&partNumber=7"
         assert not any("checksum" in name or name == "x-amz-trailer" for name in sent.headers)
+
+
+def test_a_part_is_read_like_a_file() -> None:
+    """As botocore and what lies below it may do: in blocks, twice, from anywhere."""
+    file = BodyFile(bytearray(DATA))
+    assert file.read(10) == DATA[:10]
+    assert file.tell() == 10
+    assert file.seek(0, io.SEEK_END) == len(DATA)
+    assert file.seek(-5, io.SEEK_CUR) == len(DATA) - 5
+    assert file.read() == DATA[-5:]
+    assert file.read(1) == b""
+    file.seek(0)
+    assert io.BufferedReader(file).read() == DATA
+    assert file.seekable()
 
 
 async def test_what_is_written_is_encrypted_with_the_operators_key() -> None:

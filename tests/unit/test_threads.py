@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -16,6 +16,7 @@ class Gate:
         self.begun = threading.Event()
         self.may_end = threading.Event()
         self.ended = False
+        GATES.append(self)
 
     def __call__(self, result: str = "done") -> str:
         self.begun.set()
@@ -27,11 +28,25 @@ class Gate:
         await asyncio.to_thread(self.begun.wait)
 
 
+GATES: list[Gate] = []
+
+
+@pytest.fixture(autouse=True)
+def gates() -> Iterator[None]:
+    """A test that fails must not leave a thread waiting, for which the process would wait."""
+    yield
+    for gate in GATES:
+        gate.may_end.set()
+    GATES.clear()
+
+
 @pytest_asyncio.fixture
 async def threads() -> AsyncIterator[Threads]:
     """A pool of one thread."""
     threads = Threads("test", 1)
     yield threads
+    for gate in GATES:
+        gate.may_end.set()
     await asyncio.to_thread(threads.close)
 
 

@@ -108,9 +108,9 @@ async def running(
                 f"another assetd serves {config.assets_dir}: stop it, or choose another ASSETS_DIR"
             )
         writable = await asyncio.to_thread(recover, assets_dir)
-        assets = Assets(
-            _open_store(config.store), assets_dir, _assets_settings(config), telemetry, clock
-        )
+        # botocore reads files, and may ask the machine for its role.
+        store = await asyncio.to_thread(_open_store, config.store)
+        assets = Assets(store, assets_dir, _assets_settings(config), telemetry, clock)
         server = Server(
             _server_settings(config),
             assets,
@@ -152,8 +152,8 @@ def _open_store(location: StoreLocation | None) -> ObjectStore | None:
             with suppress(OSError):
                 path.mkdir()
             return RetryingStore(LocalStore(path))
-        case S3Location(bucket, prefix, endpoint_url, kms_key_id):
-            settings = S3Settings(bucket, prefix, endpoint_url, kms_key_id=kms_key_id)
+        case S3Location(bucket, prefix, endpoint_url, region, kms_key_id):
+            settings = S3Settings(bucket, prefix, endpoint_url, region, kms_key_id)
             return RetryingStore(open_s3_store(settings))
 
 

@@ -178,8 +178,14 @@ def _read_store(reader: _Reader) -> StoreLocation | None:
             store,
             endpoint_url=reader.value(variables.S3_ENDPOINT),
             kms_key_id=reader.value(variables.KMS_KEY_ID),
+            region=_read_region(reader),
         )
     return store
+
+
+def _read_region(reader: _Reader) -> str | None:
+    """Return what the AWS library would not find by itself."""
+    return None if reader.texts.get("AWS_DEFAULT_REGION") else reader.value(variables.REGION)
 
 
 def _read_modelkit_store(reader: _Reader) -> StoreLocation | None:

@@ -25,6 +25,7 @@ class S3Location:
     bucket: str
     prefix: str
     endpoint_url: str | None = None
+    region: str | None = None
     kms_key_id: str | None = None
 
 
@@ -160,8 +161,15 @@ S3_ENDPOINT: Final = Variable(
 KMS_KEY_ID: Final = Variable(
     "AWS_KMS_KEY_ID",
     "",
-    "The key that S3 encrypts pushed objects with. All other AWS_ variables are read by the AWS"
-    " library itself.",
+    "The key that S3 encrypts pushed objects with. Other AWS_ variables are read by the AWS library"
+    " itself.",
+    _optional(str),
+)
+REGION: Final = Variable(
+    "AWS_REGION",
+    "",
+    "The region of the bucket, where AWS_DEFAULT_REGION does not name it: the AWS library for"
+    " Python reads that one only.",
     _optional(str),
 )
 LISTEN: Final = Variable(
@@ -287,6 +295,7 @@ ALL: Final[tuple[Variable[Any], ...]] = (
     STORE,
     S3_ENDPOINT,
     KMS_KEY_ID,
+    REGION,
     LISTEN,
     FRESHNESS,
     VERSIONING,

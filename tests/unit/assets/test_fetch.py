@@ -1,32 +1,23 @@
-"""Fetch as one caller sees it: the events, what is shared, what is compared, how a hold ends."""
+"""Fetch as one caller sees it: the events, what is shared, parts, and whom it may ask."""
 
 import asyncio
-import fcntl
 import json
-import os
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 from assetd_server.assets.facade import AssetsSettings
 from assetd_server.assets.orders import (
     FetchCompleted,
-    FetchEvent,
     FetchOrder,
     FetchPhase,
     FetchProgress,
     FetchStarted,
 )
-from assetd_server.cache.leases import take_lease
 from assetd_server.errors import (
-    AssetInUseError,
     AssetNotFoundError,
-    DigestMismatchError,
-    LockBusyError,
     NotCachedError,
     PartNotFoundError,
-    ShuttingDownError,
     StoreUnavailableError,
     VersionNotFoundError,
 )
@@ -35,54 +26,21 @@ from assetd_server.spec import Spec
 
 from tests.support.assets_bench import (
     RANGE_BYTES,
-    SETTINGS,
     Bench,
     Daemon,
     PassingClock,
     digest_of,
+    first_of,
     names_of,
     paths_of,
     started_of,
 )
-from tests.support.clocks import ManualClock
 from tests.support.trees import read_tree
 from tests.support.versions import put
 
 HIT = ["FetchStarted", "FetchCompleted"]
 OTHER_DIGEST = Digest.of_hex("0" * 64)
 TREE = {"a": b"1" * 100, "sub/b": b"2" * (3 * RANGE_BYTES), "sub/.dot": b"", "z": b"3"}
-
-
-@contextmanager
-def flocked(path: Path, operation: int) -> Iterator[bool]:
-    """Try to lock a file or folder as another process would; tells whether it was to be had."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
-
-
-def may_be_moved(path: Path) -> bool:
-    """Whether nobody holds a lease on it."""
-    with flocked(path, fcntl.LOCK_EX) as free:
-        return free
-
-
-async def first_of(events: AsyncGenerator[FetchEvent, None], kind: type) -> FetchEvent:
-    """Read on until an event of this kind comes."""
-    return await anext(event async for event in events if isinstance(event, kind))
-
-
-def flip_byte(path: Path) -> None:
-    """Rot: another first byte, of the same length."""
-    data = bytearray(path.read_bytes())
-    data[0] ^= 1
-    path.write_bytes(data)
 
 
 # The events
@@ -467,387 +425,3 @@ async def test_data_that_contradicts_our_receipt_is_never_served(
     bench.store.come_back()
     await daemon.fetch("x/y:0.0")
     assert (daemon.root / "x/y/0.0").read_bytes() == b"data"
-
-
-# Digests
-
-
-@pytest.mark.parametrize("is_cached", [False, True])
-async def test_an_expected_digest_that_fits(daemon: Daemon, *, is_cached: bool) -> None:
-    """A pinned digest is compared with the bytes themselves, and the answer says DIGEST."""
-    await daemon.push("x/d", TREE)
-    if is_cached:
-        await daemon.fetch("x/d")
-    completed = await daemon.fetched("x/d", expected_digest=digest_of(TREE))
-    assert completed.verification is Verification.DIGEST
-
-
-@pytest.mark.parametrize("is_cached", [False, True])
-async def test_an_expected_digest_that_does_not_fit(
-    bench: Bench, daemon: Daemon, *, is_cached: bool
-) -> None:
-    """Another digest ends the call with DIGEST_MISMATCH, before anything is downloaded."""
-    await daemon.push("x/d", TREE)
-    if is_cached:
-        await daemon.fetch("x/d")
-    bench.store.calls.clear()
-    with pytest.raises(DigestMismatchError) as failure:
-        await daemon.fetch("x/d", expected_digest=OTHER_DIGEST)
-    assert failure.value.metadata["found"] == digest_of(TREE)
-    assert failure.value.metadata["expected"] == OTHER_DIGEST
-    assert bench.store.count("read") == 0
-
-
-async def test_modelkits_push_has_no_digest_until_it_is_asked_for(
-    bench: Bench, daemon: Daemon
-) -> None:
-    """What modelkit pushed is checked by size; an expected digest is computed from the bytes."""
-    await bench.modelkit_pushes("x/d:0.0", TREE)
-    completed = await daemon.fetched("x/d:0.0")
-    assert completed.verification is Verification.SIZE
-    assert completed.asset_version.digest is None
-    checked = await daemon.fetched("x/d:0.0", expected_digest=digest_of(TREE))
-    assert checked.verification is Verification.DIGEST
-    with pytest.raises(DigestMismatchError):
-        await daemon.fetch("x/d:0.0", expected_digest=OTHER_DIGEST)
-
-
-@pytest.mark.parametrize("expected", [digest_of(TREE), OTHER_DIGEST])
-async def test_an_expected_digest_on_modelkits_push(
-    bench: Bench, daemon: Daemon, expected: Digest
-) -> None:
-    """On a miss the digest of what modelkit pushed is compared once the bytes are here."""
-    await bench.modelkit_pushes("x/d:0.0", TREE)
-    if expected == digest_of(TREE):
-        completed = await daemon.fetched("x/d:0.0", expected_digest=expected)
-        assert completed.verification is Verification.DIGEST
-        assert completed.asset_version.digest == expected
-        return
-    with pytest.raises(DigestMismatchError):
-        await daemon.fetch("x/d:0.0", expected_digest=expected)
-
-
-async def test_an_expected_digest_of_unchecked_data(bench: Bench, daemon: Daemon) -> None:
-    """While the store is down, a pinned digest decides on what modelkit left in the cache."""
-    await daemon.push("x/d", TREE)
-    put(daemon.root, TREE, paths_of("x/d:0.0"), marker=b"")
-    bench.store.go_down()
-    completed = await daemon.fetched("x/d:0.0", expected_digest=digest_of(TREE))
-    assert completed.verification is Verification.DIGEST
-    with pytest.raises(DigestMismatchError):
-        await daemon.fetch("x/d:0.0", expected_digest=OTHER_DIGEST)
-
-
-async def test_a_digest_is_hashed_once_a_run(daemon: Daemon) -> None:
-    """A second fetch with the same pinned digest does not read the files again; verify does."""
-    await daemon.push("x/d", TREE)
-    await daemon.fetch("x/d")
-
-    def part_reads() -> int:
-        reads = [call.paths[0] for call in daemon.fs.named("pread")]
-        return sum(path.startswith("x/d/0.0/") and "SUCCESS" not in path for path in reads)
-
-    before = part_reads()
-    await daemon.fetch("x/d:0.0", expected_digest=digest_of(TREE))
-    once = part_reads()
-    assert once > before
-    await daemon.fetch("x/d:0.0", expected_digest=digest_of(TREE))
-    assert part_reads() == once
-    await daemon.fetch("x/d:0.0", verify=True)
-    assert part_reads() == once + (once - before)
-
-
-# Verify, force
-
-
-@pytest.mark.parametrize("part", ["a", "sub/b"])
-@pytest.mark.parametrize("pinned", [False, True])
-async def test_verify_finds_a_flipped_byte_and_repairs_it(
-    bench: Bench, daemon: Daemon, part: str, *, pinned: bool
-) -> None:
-    """A byte that rotted in the cache is found by verify or a pinned digest, and fetched again."""
-    await daemon.push("x/d", TREE)
-    await daemon.fetch("x/d")
-    flip_byte(daemon.root / "x/d/0.0" / part)
-    bench.store.calls.clear()
-    asked: dict[str, object] = {"expected_digest": digest_of(TREE)} if pinned else {"verify": True}
-    events = await daemon.fetch("x/d:0.0", **asked)
-    completed = events[-1]
-    assert isinstance(completed, FetchCompleted)
-    assert completed.source is Source.STORE
-    assert completed.verification is Verification.DIGEST
-    assert read_tree(daemon.root / "x/d/0.0") == TREE
-    assert bench.store.count("read", part) > 0
-
-
-async def test_verify_of_sound_bytes_downloads_nothing(bench: Bench, daemon: Daemon) -> None:
-    """Sound bytes stay where they are, and the answer says DIGEST."""
-    await daemon.push("x/d", TREE)
-    await daemon.fetch("x/d")
-    bench.store.calls.clear()
-    completed = await daemon.fetched("x/d:0.0", verify=True)
-    assert completed.verification is Verification.DIGEST
-    assert completed.source is Source.CACHE
-    assert bench.store.calls == []
-
-
-async def test_verify_finds_rot_in_what_modelkit_left(daemon: Daemon) -> None:
-    """Data of the right size with a wrong byte is not adopted where somebody asks for hashes."""
-    await daemon.push("x/y", b"data")
-    put(daemon.root, b"dat!", paths_of("x/y:0.0"), marker=b"")
-    completed = await daemon.fetched("x/y:0.0", verify=True)
-    assert completed.source is Source.STORE
-    assert (daemon.root / "x/y/0.0").read_bytes() == b"data"
-
-
-async def test_who_joins_may_be_stricter(bench: Bench, daemon: Daemon) -> None:
-    """A caller that verifies is not content with what those it joined were content with."""
-    await daemon.push("x/y", b"data")
-    put(daemon.root, b"dat!", paths_of("x/y:0.0"), marker=b"")
-    gate = bench.store.pause("get", "0.0.meta")
-    content_with_sizes = asyncio.create_task(daemon.fetched("x/y:0.0"))
-    await gate.reached()
-    strict = asyncio.create_task(daemon.fetch("x/y:0.0", verify=True))
-    await daemon.until_waiting(2)
-    gate.open()
-    assert (await content_with_sizes).verification is Verification.SIZE
-    events = await strict
-    completed = events[-1]
-    assert isinstance(completed, FetchCompleted)
-    assert completed.verification is Verification.DIGEST
-    assert names_of(events).count("FetchStarted") == 1
-    assert (daemon.root / "x/y/0.0").read_bytes() == b"data"
-
-
-async def test_who_joins_may_insist_on_a_download(bench: Bench, daemon: Daemon) -> None:
-    """A forced caller that joins a flight which adopts what stands there has it replaced after."""
-    await daemon.push("x/y", b"data")
-    put(daemon.root, b"dat!", paths_of("x/y:0.0"), marker=b"")
-    gate = bench.store.pause("get", "0.0.meta")
-    content_with_sizes = asyncio.create_task(daemon.fetched("x/y:0.0"))
-    await gate.reached()
-    forced = asyncio.create_task(daemon.fetched("x/y:0.0", force_download=True))
-    await daemon.until_waiting(2)
-    gate.open()
-    assert (await content_with_sizes).source is Source.CACHE
-    assert (await forced).source is Source.STORE
-    assert (daemon.root / "x/y/0.0").read_bytes() == b"data"
-
-
-async def test_damage_without_a_way_to_mend_is_told(bench: Bench, daemon: Daemon) -> None:
-    """Rot that verify finds while the store is down, or must not be asked, is never answered."""
-    await daemon.push("x/y", b"data")
-    await daemon.fetch("x/y")
-    flip_byte(daemon.root / "x/y/0.0")
-    with pytest.raises(NotCachedError):
-        await daemon.fetch("x/y:0.0", verify=True, freshness=Freshness.CACHE)
-    bench.store.go_down()
-    with pytest.raises(StoreUnavailableError):
-        await daemon.fetch("x/y:0.0", verify=True)
-
-
-@pytest.mark.parametrize("by_operator", [False, True])
-async def test_force_downloads_what_is_present(
-    bench: Bench, daemon: Daemon, *, by_operator: bool
-) -> None:
-    """force_download, of the call or of the daemon, reads the store although it is there."""
-    await daemon.push("x/y", b"data")
-    await daemon.fetch("x/y")
-    settings = AssetsSettings(force_download=by_operator)
-    forced = bench.daemon(settings, root=daemon.root)
-    bench.store.calls.clear()
-    completed = await forced.fetched("x/y:0.0", force_download=not by_operator)
-    assert completed.source is Source.STORE
-    assert bench.store.count("read", "x/y/0.0") == 1
-
-
-async def test_force_leaves_equal_content_alone(daemon: Daemon) -> None:
-    """What proves equal to the new copy stays, so a lease on it is no obstacle."""
-    await daemon.push("x/y", b"data")
-    await daemon.fetch("x/y")
-    inode = (daemon.root / "x/y/0.0").stat().st_ino
-    lease = take_lease(daemon.assets_dir, paths_of("x/y:0.0"))
-    assert lease is not None
-    completed = await daemon.fetched("x/y:0.0", force_download=True)
-    lease.release()
-    assert completed.source is Source.STORE
-    assert (daemon.root / "x/y/0.0").stat().st_ino == inode
-
-
-@pytest.mark.parametrize("content", [b"data", TREE])
-async def test_what_is_leased_is_never_replaced(
-    daemon: Daemon, content: bytes | dict[str, bytes]
-) -> None:
-    """Damage under a lease is ASSET_IN_USE, and stays untouched until the lease ends."""
-    await daemon.push("x/y", content)
-    await daemon.fetch("x/y")
-    standing = daemon.root / "x/y/0.0"
-    damaged = standing if isinstance(content, bytes) else standing / "a"
-    flip_byte(damaged)
-    before = read_tree(standing)
-    lease = take_lease(daemon.assets_dir, paths_of("x/y:0.0"))
-    assert lease is not None
-    for order in ({"force_download": True}, {"verify": True}):
-        with pytest.raises(AssetInUseError):
-            await daemon.fetch("x/y:0.0", **order)
-        assert read_tree(standing) == before
-    lease.release()
-    await daemon.fetch("x/y:0.0", force_download=True)
-    assert read_tree(standing) == (content if isinstance(content, dict) else {"": content})
-
-
-# Holds
-
-
-async def test_a_hold_is_a_lease_until_it_is_closed(daemon: Daemon) -> None:
-    """With hold nobody can move the version, from completed on until the caller closes."""
-    await daemon.push("x/y", b"data")
-    standing = daemon.root / "x/y/0.0"
-    order = FetchOrder(Spec.parse("x/y"), hold=True, caller="me")
-    async with aclosing(daemon.assets.fetch(order)) as events:
-        await first_of(events, FetchCompleted)
-        assert not may_be_moved(standing)
-        [hold] = (await daemon.assets.status()).holds
-        assert (str(hold.asset_version), hold.caller) == ("x/y:0.0", "me")
-    assert may_be_moved(standing)
-
-
-async def test_a_hold_keeps_a_forced_fetch_away(daemon: Daemon) -> None:
-    """A hold of this very daemon counts like any lease."""
-    await daemon.push("x/y", b"data")
-    async with aclosing(daemon.assets.fetch(FetchOrder(Spec.parse("x/y"), hold=True))) as events:
-        await first_of(events, FetchCompleted)
-        flip_byte(daemon.root / "x/y/0.0")
-        with pytest.raises(AssetInUseError):
-            await daemon.fetch("x/y:0.0", force_download=True)
-
-
-async def test_draining_ends_holds(daemon: Daemon) -> None:
-    """A draining daemon ends its holds with SHUTTING_DOWN, and takes no new calls."""
-    await daemon.push("x/y", b"data")
-    async with aclosing(daemon.assets.fetch(FetchOrder(Spec.parse("x/y"), hold=True))) as events:
-        await first_of(events, FetchCompleted)
-        waiting = asyncio.ensure_future(anext(events))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        daemon.assets.drain()
-        with pytest.raises(ShuttingDownError):
-            await waiting
-    assert may_be_moved(daemon.root / "x/y/0.0")
-    with pytest.raises(ShuttingDownError):
-        await daemon.fetch("x/y")
-    with pytest.raises(ShuttingDownError):
-        await daemon.push("x/y", b"more")
-
-
-async def test_draining_lets_a_download_end(bench: Bench, daemon: Daemon) -> None:
-    """A fetch under way ends well while the daemon drains; only its hold does not begin."""
-    await daemon.push("x/y", b"data")
-    gate = bench.store.pause("read", "x/y/0.0")
-    fetching = asyncio.create_task(daemon.fetch("x/y"))
-    holding = asyncio.create_task(daemon.fetch("x/y", hold=True))
-    await gate.reached()
-    daemon.assets.drain()
-    gate.open()
-    assert names_of(await fetching)[-1] == "FetchCompleted"
-    with pytest.raises(ShuttingDownError):
-        await holding
-
-
-async def test_a_hold_that_is_cancelled_leaves_no_lease(daemon: Daemon) -> None:
-    """A caller whose task dies anywhere on its way to a hold leaves no lease behind."""
-    await daemon.push("x/y", b"data")
-    await daemon.fetch("x/y")
-    for steps in range(60):
-        holding = asyncio.create_task(daemon.fetch("x/y:0.0", hold=True))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        holding.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await holding
-        assert may_be_moved(daemon.root / "x/y/0.0"), f"a lease is left after {steps} steps"
-
-
-async def test_a_hold_of_a_plain_path_ends_like_any(bench: Bench) -> None:
-    """Without a store a plain path can be held too, though there is nothing to lease."""
-    alone = bench.daemon(with_store=False)
-    (alone.root / "some/folder").mkdir(parents=True)
-    order = FetchOrder(Spec.parse("some/folder"), hold=True)
-    async with aclosing(alone.assets.fetch(order)) as events:
-        await first_of(events, FetchCompleted)
-        assert len(list((await alone.assets.status()).holds)) == 1
-
-
-async def test_without_a_store_unmarked_data_can_be_held(bench: Bench) -> None:
-    """Without a store a version counts without its marker, for a lease as well."""
-    alone = bench.daemon(with_store=False)
-    put(alone.root, b"data", paths_of("x/y:0.0"))
-    async with aclosing(alone.assets.fetch(FetchOrder(Spec.parse("x/y"), hold=True))) as events:
-        await first_of(events, FetchCompleted)
-        assert not may_be_moved(alone.root / "x/y/0.0")
-
-
-# Beside modelkit
-
-
-async def test_modelkits_lock_is_waited_for(bench: Bench) -> None:
-    """While modelkit has its lock, publishing waits; after the limit the call is LOCK_BUSY."""
-    clock = ManualClock()
-    daemon = bench.daemon(clock=clock)
-    await bench.daemon().push("x/y", b"data")
-    lock = daemon.root / ".cache/x/y.lock"
-    lock.parent.mkdir(parents=True)
-    lock.touch()
-    with flocked(lock, fcntl.LOCK_EX) as locked:
-        assert locked
-        fetching = asyncio.create_task(daemon.fetch("x/y"))
-        await clock.until_asleep()
-        clock.advance(SETTINGS.lock_timeout_seconds)
-        with pytest.raises(LockBusyError) as failure:
-            await fetching
-        assert failure.value.metadata["lock"] == ".cache/x/y.lock"
-        assert not (daemon.root / "x/y/0.0").exists()
-
-
-async def test_modelkits_lock_that_is_released_is_taken(bench: Bench) -> None:
-    """Once modelkit lets go, the fetch goes on, and the lock is free again after it."""
-    clock = ManualClock()
-    daemon = bench.daemon(clock=clock)
-    await bench.daemon().push("x/y", b"data")
-    lock = daemon.root / ".cache/x/y.lock"
-    lock.parent.mkdir(parents=True)
-    lock.touch()
-    with flocked(lock, fcntl.LOCK_EX):
-        fetching = asyncio.create_task(daemon.fetched("x/y"))
-        await clock.until_asleep()
-    clock.advance(10)
-    assert (await fetching).source is Source.STORE
-    assert may_be_moved(lock)
-
-
-async def test_a_hit_does_not_wait_for_modelkit(daemon: Daemon) -> None:
-    """A hit takes no lock of modelkit's."""
-    await daemon.push("x/y", b"data")
-    await daemon.fetch("x/y")
-    with flocked(daemon.root / ".cache/x/y.lock", fcntl.LOCK_EX) as locked:
-        assert locked
-        assert names_of(await daemon.fetch("x/y")) == HIT
-
-
-async def test_a_cancelled_fetch_leaves_no_lock(daemon: Daemon) -> None:
-    """Cancelled at any step, a fetch leaves neither modelkit's lock nor a staged file behind."""
-    await daemon.push("x/y", b"data")
-    steps, done = 0, False
-    while not done:
-        steps += 1
-        fetching = asyncio.create_task(daemon.fetch("x/y:0.0"))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        fetching.cancel()
-        done = not isinstance(
-            (await asyncio.gather(fetching, return_exceptions=True))[0], asyncio.CancelledError
-        )
-        await daemon.until_waiting(0)
-        await daemon.require_idle()
-        (daemon.root / "x/y/0.0").unlink(missing_ok=True)
-    assert steps > 10

@@ -150,18 +150,22 @@ async def test_a_full_store_is_told(bench: Bench, daemon: Daemon) -> None:
 
 
 class CrowdedStore(MemoryStore):
-    """Counts how many writes of parts are under way at once."""
+    """Lets the first writes of parts wait until sixteen of them have come; counts how many do."""
 
     def __init__(self) -> None:
         super().__init__()
         self.busy = 0
         self.most = 0
+        self._crowd = asyncio.Event()
 
     async def create(self, key: str, data: Buffer) -> ObjectInfo:
         if key.startswith("."):
             return await super().create(key, data)
         self.busy += 1
         self.most = max(self.most, self.busy)
+        if self.busy == 16:
+            self._crowd.set()
+        await self._crowd.wait()
         for _ in range(5):
             await asyncio.sleep(0)
         self.busy -= 1

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 from assetd_server.errors import DiskFullError, StoreAccessDeniedError, StoreUnavailableError
 from assetd_server.store.base import KeyExistsError, KeyNotFoundError, UploadNotFoundError
 from assetd_server.store.local import LocalStore
+from assetd_server.store.local.files import LocalFiles
 from assetd_server.store.local.root import LEFT_BEHIND_SECONDS, WORK_FOLDER, LocalRoot
 
 NANOSECONDS = 1_000_000_000
@@ -129,6 +130,31 @@ async def test_a_name_too_long_for_the_disk_is_absent(store: LocalStore) -> None
     await store.delete(key)
     with pytest.raises(StoreUnavailableError, match="too long"):
         await store.create(key, b"x")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store: store.head("loop/k"),
+        lambda store: store.put("loop/k", b"x"),
+        lambda store: store.swap("loop/k", b"x", "etag"),
+        lambda store: store.delete("loop/k"),
+        lambda store: anext(store.list("loop/")),
+        lambda store: _upload(store, "loop/k"),
+    ],
+)
+async def test_a_path_that_leads_nowhere_is_no_absence(
+    store: LocalStore, root: Path, call: Callable[[LocalStore], Awaitable[object]]
+) -> None:
+    """A disk that fails on the way to a key says nothing of the key."""
+    (root / "loop").symlink_to(root / "loop")
+    with pytest.raises((StoreUnavailableError, StoreAccessDeniedError)):
+        await call(store)
+
+
+async def _upload(store: LocalStore, key: str) -> None:
+    begun = await store.start_upload(key)
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"x")])
 
 
 # Writers in place
@@ -290,6 +316,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from assetd_server.store.base import Upload
+from assetd_server.store.local.files import LocalFiles
 from assetd_server.store.local.files import LocalFiles
 from assetd_server.store.local.root import LocalRoot
 from assetd_server.store.local.uploads import LocalUploads
@@ -491,6 +518,27 @@ async def test_an_executor_of_the_caller_stays_the_callers(root: Path) -> None:
         await store.close()
         assert executor.submit(lambda: 1).result() == 1
         assert len(await keys(store)) == 5
+
+
+def test_a_folder_that_disappears_is_made_again(root: Path) -> None:
+    """Some times: somebody who removes it for ever is not outdone."""
+    files = LocalFiles(LocalRoot(root))
+    tries = []
+
+    def show(target: Path) -> None:
+        tries.append(target)
+        if len(tries) < 3:
+            raise FileNotFoundError
+        target.touch()
+
+    files.place("a/k", show)
+    assert tries == [root / "a/k"] * 3
+
+    def show_never(_: Path) -> None:
+        raise FileNotFoundError
+
+    with pytest.raises(StoreUnavailableError, match="disappearing"):
+        files.place("a/k", show_never)
 
 
 async def test_folders_that_come_and_go_are_in_nobodys_way(store: LocalStore) -> None:

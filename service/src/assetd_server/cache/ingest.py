@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from awscrt import checksums
 
 from assetd_server.cache.layout import STAGING, AssetsDir, VersionPaths, os_errors
-from assetd_server.cache.linux import Buffer
+from assetd_server.cache.linux import Buffer, write_at
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import DiskFullError
 from assetd_server.manifest import Part
@@ -53,21 +53,7 @@ class StagedPart:
             DiskFullError, IoError: the range may be written in part; discard the staged version.
         """
         with os_errors(self._staged.paths.data):
-            self._hint_writeback(offset, self._write_all(offset, data))
-
-    def _write_all(self, offset: int, data: Sequence[Buffer]) -> int:
-        rest, done = [memoryview(buffer) for buffer in data if len(buffer)], 0
-        while rest:
-            # IOV_MAX is 1,024 buffers a call.
-            written = self._staged.fs.pwritev(self._fd, rest[:1024], offset + done)
-            if written == 0:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            done += written
-            while rest and written >= len(rest[0]):
-                written -= len(rest.pop(0))
-            if written:
-                rest[0] = rest[0][written:]
-        return done
+            self._hint_writeback(offset, write_at(self._staged.fs, self._fd, data, offset))
 
     def _hint_writeback(self, offset: int, length: int) -> None:
         try:
@@ -272,9 +258,7 @@ def write_range(part: StagedPart, offset: int, data: Sequence[Buffer]) -> int:
 def write_new(assets_dir: AssetsDir, path: str, content: bytes) -> None:
     """Write a small file of our own aside and fsync it; whatever stood there is replaced."""
     with assets_dir.opened(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as fd:
-        written = assets_dir.fs.pwritev(fd, [content], 0)
-        if written != len(content):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        write_at(assets_dir.fs, fd, [content], 0)
         assets_dir.fs.fsync(fd)
 
 

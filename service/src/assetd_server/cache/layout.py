@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from assetd_server.errors import (
     TooManyRequestsError,
     UnsafePathError,
 )
-from assetd_server.model import MARKER_NAME, AssetKind, AssetName, PartPath
+from assetd_server.model import MARKER_NAME, MAX_SEGMENT_BYTES, AssetKind, AssetName, PartPath
 from assetd_server.versioning import Version
 
 OWN_FOLDER = ".assetd"
@@ -80,9 +81,13 @@ class VersionPaths:
         return f"{self.data}/{MARKER_NAME}"
 
     @property
-    def modelkit_lock(self) -> str:
-        """The file that modelkit locks while it fetches any version of the asset."""
-        return f".cache/{self.name}.lock"
+    def modelkit_lock(self) -> str | None:
+        """The file that modelkit locks while it fetches any version of the asset.
+
+        None where its name would be too long for a file: modelkit cannot fetch such an asset.
+        """
+        leaf = f"{self.name.segments[-1]}.lock"
+        return f".cache/{self.name}.lock" if len(leaf) <= MAX_SEGMENT_BYTES else None
 
     @property
     def key(self) -> str:
@@ -101,6 +106,7 @@ class AssetsDir:
         """
         self.path = path
         self.fs = fs
+        self.lease_probe = threading.Lock()
         with os_errors(path):
             self.fd = fs.open_root(path)
 

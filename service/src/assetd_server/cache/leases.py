@@ -67,8 +67,9 @@ def take_lease(
 
 
 def _begins(assets_dir: AssetsDir, paths: VersionPaths, fd: int, unmarked: bool) -> bool:
-    if not try_flock(assets_dir.fs, fd, fcntl.LOCK_SH):
-        return False
+    with assets_dir.lease_probe:
+        if not try_flock(assets_dir.fs, fd, fcntl.LOCK_SH):
+            return False
     is_folder = stat.S_ISDIR(assets_dir.fs.fstat(fd).st_mode)
     kind = AssetKind.DIRECTORY if is_folder else AssetKind.FILE
     marked = unmarked or assets_dir.stat(paths.marker(kind)) is not None
@@ -127,7 +128,8 @@ def is_leased(assets_dir: AssetsDir, paths: VersionPaths) -> bool:
     """Tell whether somebody, in this process or another, holds a lease on the version now."""
     with os_errors(paths.data):
         try:
-            with assets_dir.opened(paths.data) as fd:
+            # The probe is itself a lock: no lease of this process may fail on it.
+            with assets_dir.lease_probe, assets_dir.opened(paths.data) as fd:
                 return not try_flock(assets_dir.fs, fd, fcntl.LOCK_EX)
         except FileNotFoundError:
             return False

@@ -27,6 +27,10 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 Buffer = bytes | bytearray | memoryview
 
+# A longer write makes the page cache look for larger folios. On a virtual machine whose memory had
+# been in use, 2 GiB in writes of 64 KiB took 0.8 s of system time, of 128 KiB 1.7, of 1 MiB 4.8.
+_WRITE_BYTES = 64 * 2**10
+
 
 class _OpenHow(ctypes.Structure):
     _fields_ = (
@@ -153,6 +157,24 @@ class FileSystem:
         """Return what an unprivileged writer may still write to the file system of `fd`."""
         facts = os.fstatvfs(fd)
         return facts.f_bavail * facts.f_frsize
+
+
+def write_at(fs: FileSystem, fd: int, data: Sequence[Buffer], offset: int) -> int:
+    """Write all the buffers, one behind the other, at `offset`; return how many bytes that is.
+
+    Raises:
+        OSError: some of it may be written.
+    """
+    done = 0
+    for buffer in data:
+        rest = memoryview(buffer)
+        while rest:
+            written = fs.pwritev(fd, [rest[:_WRITE_BYTES]], offset + done)
+            if written == 0:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            done += written
+            rest = rest[written:]
+    return done
 
 
 def _renameat2(from_fd: int, name: str, to_fd: int, new_name: str, flags: int) -> None:

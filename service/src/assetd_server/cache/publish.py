@@ -29,9 +29,9 @@ from assetd_server.model import AssetKind
 class ModelkitLock:
     """The lock that modelkit holds while it fetches a version of an asset; ours around publish."""
 
-    def __init__(self, assets_dir: AssetsDir, fd: int) -> None:
+    def __init__(self, assets_dir: AssetsDir, fd: int | None) -> None:
         self._dir = assets_dir
-        self._fd: int | None = fd
+        self._fd = fd
 
     def release(self) -> None:
         """Let modelkit go on. Idempotent. The file stays: unlinking a lock breaks it."""
@@ -47,6 +47,8 @@ def try_modelkit_lock(assets_dir: AssetsDir, paths: VersionPaths) -> ModelkitLoc
     its file is still the one at the path.
     """
     path = paths.modelkit_lock
+    if path is None:
+        return ModelkitLock(assets_dir, None)
     with os_errors(path):
         with assets_dir.ensured_folder(path.rpartition("/")[0]):
             pass

@@ -7,7 +7,7 @@ the state, and is not walked (`layout.md`, "Start"). Knows no store.
 from contextlib import suppress
 
 from assetd_server.cache.layout import PUSH, STAGING, TRASH, AssetsDir, os_errors
-from assetd_server.errors import ReadOnlyError
+from assetd_server.errors import DiskFullError, ReadOnlyError
 
 
 def recover(assets_dir: AssetsDir) -> bool:
@@ -21,7 +21,14 @@ def recover(assets_dir: AssetsDir) -> bool:
         assets_dir.fs.syncfs(assets_dir.fd)
         for folder in (STAGING, TRASH, PUSH):
             assets_dir.remove_tree(folder)
-            with assets_dir.ensured_folder(folder):
-                pass
+        # On a full disk there is no room for these either; hits work, and deleting may help.
+        with suppress(DiskFullError):
+            for folder in (STAGING, TRASH, PUSH):
+                _make(assets_dir, folder)
         return True
     return False
+
+
+def _make(assets_dir: AssetsDir, folder: str) -> None:
+    with os_errors(folder), assets_dir.ensured_folder(folder):
+        pass

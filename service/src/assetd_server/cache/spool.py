@@ -4,7 +4,6 @@ A file's bytes come in order. Nothing here is ever served; the start of a run de
 All methods block, and are called one at a time.
 """
 
-import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from awscrt import checksums
 
 from assetd_server.cache.layout import PUSH, AssetsDir, os_errors
+from assetd_server.cache.linux import write_at
 from assetd_server.manifest import Part
 from assetd_server.model import PartPath
 
@@ -62,13 +62,8 @@ class Spool:
         """
         incoming = self._files.setdefault(path, _Incoming(len(self._files)))
         with os_errors(self._folder):
-            fd, offset, rest = self._descriptor(path, incoming), incoming.length, data
-            while rest:
-                written = self._dir.fs.pwritev(fd, [rest], offset)
-                if written == 0:
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                offset, rest = offset + written, rest[written:]
-        incoming.length = offset
+            fd = self._descriptor(path, incoming)
+            incoming.length += write_at(self._dir.fs, fd, [data], incoming.length)
         incoming.sha256.update(data)
         incoming.crc64nvme = checksums.crc64nvme(data, incoming.crc64nvme)
 

@@ -3,6 +3,7 @@
 Knows no method and no asset. `app` takes the instance lock of ASSETS_DIR before it starts this.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,8 @@ MAX_REQUEST_BYTES: Final = 4 * 2**20
 _SPARE_CALLS: Final = 64
 # Helpers may ask more often than gRPC likes whether a silent hold is alive.
 _MIN_CLIENT_PING_INTERVAL_MS: Final = 5_000
+# For connections without a call of ours: watches of health are told, clients say goodbye.
+_FAREWELL_SECONDS: Final = 0.5
 
 _SERVICES: Final[tuple[str, ...]] = (
     asset_service_pb2.DESCRIPTOR.services_by_name["AssetService"].full_name,
@@ -120,10 +123,23 @@ class Server:
         server, self._server = self._server, None
         if server is None:
             return
-        await server.stop(grace_seconds)
+        await self._close(server, grace_seconds)
         stuck = await self._interceptor.wait_until_idle(self._settings.clean_up_seconds)
         if stuck:
             self._log.error("calls that were cancelled do not end", calls=stuck)
+
+    async def _close(self, server: grpc.aio.Server, grace_seconds: float) -> None:
+        """Wait until all calls have ended, and hardly longer.
+
+        gRPC waits for every client to close its connection, too: an idle one in Python looks at it
+        every 5 s, a frozen one never. Meanwhile no successor could serve.
+        """
+        closing = asyncio.create_task(server.stop(grace_seconds))
+        idle = asyncio.create_task(self._interceptor.wait_until_idle(grace_seconds))
+        await asyncio.wait([closing, idle], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([closing], timeout=_FAREWELL_SECONDS)
+        await server.stop(None)
+        await closing
 
     def _new_server(self) -> grpc.aio.Server:
         settings = self._settings
