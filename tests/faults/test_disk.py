@@ -6,7 +6,7 @@ import pytest
 from assetd import Client, DiskFullError, ReadOnlyError
 
 from tests.support.command_line import run, start
-from tests.support.daemon import Daemon, Daemons, running_daemons
+from tests.support.daemon import EAGER, Daemon, Daemons, running_daemons
 from tests.support.proxied_store import ProxiedStore
 from tests.support.small_disk import SmallDisks, free_bytes, free_inodes, small_disks
 from tests.support.trees import read_tree, write_random_file, write_tree
@@ -148,7 +148,8 @@ def test_a_read_only_disk_serves_its_hits(
     """Hits and holds work; what is missing is READ_ONLY, exit code 8; nothing is lost."""
     disk = small_disks.mount(size="64m")
     daemon = daemons(assets_dir=disk, store=store)
-    with daemon.client() as client:
+    # The client may find its connection to the daemon before cut.
+    with daemon.client(EAGER) as client:
         client.fetch("many/files")
         if when == "before it starts":
             daemon.stop()

@@ -13,7 +13,7 @@ from tests.support.daemon import Daemon, Daemons
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.proxied_store import BUCKET, ProxiedStore
 from tests.support.trees import sha256_of, write_random_file
-from tests.support.versitygw import versitygw
+from tests.support.versitygw import S3Server, versitygw
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.needs_program("versitygw"), pytest.mark.xdist_group("store_down")]
@@ -59,6 +59,7 @@ def test_a_store_that_refuses_connections(daemons: Daemons, tmp_path: Path) -> N
         for failure in failures:
             assert isinstance(failure, StoreUnavailableError)
             assert f"s3://{BUCKET}/assets" in failure.message
+            assert "see whether it runs and S3_ENDPOINT leads to it" in failure.message
             assert failure.retry_after_seconds
             assert "secret" not in str(failure) + str(failure.metadata)
         with pytest.raises(StoreUnavailableError, match="raise store_timeout, or allow the cache"):
@@ -78,14 +79,14 @@ def failures_of(*calls: Callable[[], object]) -> list[BaseException | None]:
         return [future.exception() for future in [threads.submit(call) for call in calls]]
 
 
-def test_a_store_that_dies_meanwhile(daemon: Daemon) -> None:
+def test_a_store_that_dies_meanwhile(daemon: Daemon, slow_store: ProxiedStore) -> None:
     """Kill -9 of the server in mid-fetch: STORE_UNAVAILABLE; what is cached is still served."""
     fetch = start("fetch", "big/asset", address=daemon.address)
     with daemon.client() as client:
         wait_until(
             lambda: [f for f in client.status().flights if f.progress.present_bytes], "bytes"
         )
-        kill_versitygw()
+        kill(slow_store.server)
         out, err = fetch.communicate(timeout=120)
         assert (fetch.returncode, out) == (UNAVAILABLE, "")
         assert "(STORE_UNAVAILABLE)" in err
@@ -102,11 +103,11 @@ def test_a_store_that_dies_meanwhile(daemon: Daemon) -> None:
             client.fetch("cached/tiny", store_timeout=0.05)
 
 
-def kill_versitygw() -> None:
-    """Kill the server that this test's own process has started."""
-    servers = [p for p in psutil.Process().children() if p.name() == "versitygw"]
-    (server,) = servers
-    server.kill()
+def kill(server: S3Server) -> None:
+    """Kill the server's process, which is a child of ours."""
+    address = f"{LOOPBACK}:{server.port}"
+    (process,) = [p for p in psutil.Process().children() if address in p.cmdline()]
+    process.kill()
 
 
 def test_a_line_that_is_cut_is_resumed(
@@ -149,6 +150,7 @@ def test_credentials_that_the_store_refuses(daemons: Daemons, tmp_path: Path) ->
             ):
                 assert isinstance(failure, StoreAccessDeniedError)
                 assert "refused the daemon's credentials" in failure.message
+                assert "check the daemon's AWS_ variables or role" in failure.message
                 assert "not-the-secret" not in str(failure) + str(failure.metadata)
         assert run("fetch", "some/asset", address=daemon.address).code == OTHER
         log = "".join(str(line) for line in daemon.log_lines())

@@ -37,7 +37,8 @@ def test_a_name_is_refused_or_stays_below_the_root(text: str) -> None:
     except InvalidNameError:
         return
     paths = VersionPaths(name, VERSION)
-    for path in (paths.folder, paths.data, paths.marker(AssetKind.FILE), paths.modelkit_lock):
+    lock = paths.modelkit_lock or paths.folder
+    for path in (paths.folder, paths.data, paths.marker(AssetKind.FILE), lock):
         assert not climbs(path)
         assert path.isascii()
         assert path.isprintable()

@@ -21,7 +21,7 @@ from assetd_server.errors import (
     StoreUnavailableError,
     VersionNotFoundError,
 )
-from assetd_server.model import Digest, Freshness, Resolution, Source, Verification
+from assetd_server.model import Freshness, Resolution, Source, Verification
 from assetd_server.spec import Spec
 
 from tests.support.assets_bench import (
@@ -39,7 +39,6 @@ from tests.support.trees import read_tree
 from tests.support.versions import put
 
 HIT = ["FetchStarted", "FetchCompleted"]
-OTHER_DIGEST = Digest.of_hex("0" * 64)
 TREE = {"a": b"1" * 100, "sub/b": b"2" * (3 * RANGE_BYTES), "sub/.dot": b"", "z": b"3"}
 
 

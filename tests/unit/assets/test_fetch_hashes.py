@@ -4,9 +4,7 @@ import asyncio
 
 import pytest
 from assetd_server.assets.facade import AssetsSettings
-from assetd_server.assets.orders import (
-    FetchCompleted,
-)
+from assetd_server.assets.orders import FetchCompleted
 from assetd_server.cache.leases import take_lease
 from assetd_server.errors import (
     AssetInUseError,
@@ -28,7 +26,6 @@ from tests.support.assets_bench import (
 from tests.support.trees import read_tree
 from tests.support.versions import put
 
-HIT = ["FetchStarted", "FetchCompleted"]
 OTHER_DIGEST = Digest.of_hex("0" * 64)
 TREE = {"a": b"1" * 100, "sub/b": b"2" * (3 * RANGE_BYTES), "sub/.dot": b"", "z": b"3"}
 

@@ -5,20 +5,12 @@ import fcntl
 from contextlib import aclosing
 
 import pytest
-from assetd_server.assets.orders import (
-    FetchCompleted,
-    FetchOrder,
-)
-from assetd_server.errors import (
-    AssetInUseError,
-    LockBusyError,
-    ShuttingDownError,
-)
-from assetd_server.model import Digest, Source
+from assetd_server.assets.orders import FetchCompleted, FetchOrder
+from assetd_server.errors import AssetInUseError, LockBusyError, ShuttingDownError
+from assetd_server.model import Source
 from assetd_server.spec import Spec
 
 from tests.support.assets_bench import (
-    RANGE_BYTES,
     SETTINGS,
     Bench,
     Daemon,
@@ -33,8 +25,6 @@ from tests.support.clocks import ManualClock
 from tests.support.versions import put
 
 HIT = ["FetchStarted", "FetchCompleted"]
-OTHER_DIGEST = Digest.of_hex("0" * 64)
-TREE = {"a": b"1" * 100, "sub/b": b"2" * (3 * RANGE_BYTES), "sub/.dot": b"", "z": b"3"}
 
 
 # Holds

@@ -11,8 +11,6 @@ from assetd_server.assets.orders import (
     Bump,
     PushAccepted,
     PushCompleted,
-    PushFiles,
-    PushHeader,
     PushMode,
     PushPhase,
     PushProgress,
@@ -26,8 +24,7 @@ from assetd_server.errors import (
     PushMismatchError,
     VersionExistsError,
 )
-from assetd_server.model import AssetKind, PartPath
-from assetd_server.spec import Spec
+from assetd_server.model import PartPath
 from assetd_server.versioning import VersioningSystem
 
 from tests.support.assets_bench import (
@@ -39,27 +36,11 @@ from tests.support.assets_bench import (
     steps_of,
     told,
 )
-from tests.support.versions import Content, part_of
+from tests.support.versions import Content
 
 TREE = {"a": b"1" * 2500, "sub/b": b"2" * 10, "sub/.dot": b"", "z": b"3"}
 PUSH_ID = "6f0e6a2e-6d1c-4a51-9f0e-0d0b8f8a7c11"
 FILE = PartPath.of_file()
-
-
-def header(spec: str = "x/y", **fields: object) -> PushHeader:
-    """The header of a file's push."""
-    return PushHeader(Spec.parse(spec), AssetKind.FILE, **fields)  # type: ignore[arg-type]
-
-
-def announce(*data: bytes) -> PushFiles:
-    """The files step of a file asset."""
-    return PushFiles([part_of("", one) for one in data])
-
-
-async def state_of(bench: Bench) -> tuple[list[str], set[str]]:
-    """The keys that are no claims, and the states of the claims."""
-    keys = [key for key in bench.memory.keys if not key.startswith(".assetd/")]
-    return keys, await bench.claim_states()
 
 
 # What a push creates
@@ -209,6 +190,16 @@ async def test_new_needs_an_asset_that_is_not(bench: Bench, daemon: Daemon) -> N
     for spec in ("x/y", "x/y:7.7"):
         with pytest.raises(AssetExistsError):
             await daemon.push(spec, b"1", mode=PushMode.NEW)
+    assert await bench.listed("x/y") == ["0.0"]
+
+
+async def test_of_several_new_assets_of_one_name_one_is_new(bench: Bench, daemon: Daemon) -> None:
+    """NEW pushes at once never become 0.0 and 0.1: all but one are refused."""
+    pushes = [daemon.push("x/y", b"%d" % number, mode=PushMode.NEW) for number in range(6)]
+    ended = await asyncio.gather(*pushes, return_exceptions=True)
+    refused = [error for error in ended if isinstance(error, BaseException)]
+    assert len(refused) == 5
+    assert all(isinstance(error, AssetExistsError | PushInProgressError) for error in refused)
     assert await bench.listed("x/y") == ["0.0"]
 
 

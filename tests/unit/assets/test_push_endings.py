@@ -28,17 +28,10 @@ from assetd_server.manifest import Part
 from assetd_server.model import AssetKind, Digest, PartPath
 from assetd_server.spec import Spec
 
-from tests.support.assets_bench import (
-    Bench,
-    Daemon,
-    digest_of,
-    steps_of,
-    told,
-)
+from tests.support.assets_bench import Bench, Daemon, digest_of, steps_of, told
 from tests.support.versions import left_overs, part_of
 
 TREE = {"a": b"1" * 2500, "sub/b": b"2" * 10, "sub/.dot": b"", "z": b"3"}
-PUSH_ID = "6f0e6a2e-6d1c-4a51-9f0e-0d0b8f8a7c11"
 FILE = PartPath.of_file()
 
 

@@ -3,7 +3,7 @@
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -185,3 +185,31 @@ def test_the_calls_for_the_disk_work_on_files_and_folders(top: int, root: Path) 
     with pytest.raises(OSError, match="Bad file descriptor"):
         REAL.start_writeback(fd, 0, 1)
     assert (root / "file").read_bytes() == b"tabc"
+
+
+class Stingy(FileSystem):
+    """Takes seven bytes a call, and remembers how many each call offered."""
+
+    def __init__(self) -> None:
+        self.offered: list[int] = []
+
+    def pwritev(self, fd: int, buffers: Sequence[linux.Buffer], offset: int) -> int:
+        [buffer] = buffers
+        self.offered.append(len(buffer))
+        return super().pwritev(fd, [memoryview(buffer)[:7]], offset)
+
+
+def test_writes_are_short_and_none_of_them_is_believed_to_be_whole(top: int) -> None:
+    """A call may take less than it is offered, and is never offered more than 64 KiB."""
+    fd, fs = REAL.open(top, "new", CREATE, 0o644), Stingy()
+    data: list[linux.Buffer] = [b"", b"0123456789" * 3, memoryview(b"abcde")]
+    assert linux.write_at(fs, fd, data, 2) == 35
+    assert REAL.pread(fd, 100, 0) == b"\0\0" + b"0123456789" * 3 + b"abcde"
+    REAL.truncate(fd, 0)
+    large = bytes(range(256)) * 800
+    assert linux.write_at(REAL, fd, [large], 0) == len(large)
+    assert REAL.pread(fd, 2**20, 0) == large
+    fs.offered.clear()
+    linux.write_at(fs, fd, [large[:100_000]], 0)
+    assert max(fs.offered) == 64 * 2**10
+    REAL.close(fd)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from assetd_server.cache.layout import AssetsDir
+from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.leases import take_lease
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.publish import ModelkitLock, Publisher, try_modelkit_lock
@@ -23,7 +23,7 @@ from assetd_server.errors import (
     IoError,
     UnsafePathError,
 )
-from assetd_server.model import AssetKind
+from assetd_server.model import AssetKind, AssetName
 
 from tests.support.file_systems import FaultyFileSystem, Stopped
 from tests.support.versions import (
@@ -442,3 +442,14 @@ def test_readers_keep_the_old_file(assets_dir: AssetsDir, root: Path) -> None:
     with (root / PATHS.data).open("rb") as reader:
         publish(assets_dir, FILE)
         assert reader.read() == OLD_FILE
+
+
+def test_a_name_that_modelkit_cannot_lock_needs_no_lock(assets_dir: AssetsDir) -> None:
+    """`<name>.lock` of 255 bytes fits in no folder, so modelkit fetches no such asset."""
+    for length in (250, 251, 255):
+        paths = VersionPaths(AssetName("a" * length), PATHS.version)
+        lock = try_modelkit_lock(assets_dir, paths)
+        assert lock is not None
+        assert (paths.modelkit_lock is None) is (length > 250)
+        lock.release()
+        lock.release()

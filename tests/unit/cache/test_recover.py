@@ -51,6 +51,12 @@ def test_a_read_only_folder_serves_hits(
     assert not recover(assets_dir)
 
 
+def test_a_full_disk_serves_hits(assets_dir: AssetsDir, fs: FaultyFileSystem) -> None:
+    """There is no room for our own folders, which is no reason not to start."""
+    fs.fail(1, errno.ENOSPC, "mkdir")
+    assert recover(assets_dir)
+
+
 def test_a_broken_disk_is_no_read_only_folder(assets_dir: AssetsDir, fs: FaultyFileSystem) -> None:
     """EIO at the start is told, not taken for a mount option."""
     fs.fail(1, errno.EIO, "syncfs")

@@ -128,6 +128,9 @@ class Claiming:
         for _ in range(_LOOKS):
             claimed = await self._own_claims(plan)
             known = await self._known(plan)
+            if taken and plan.mode is PushMode.NEW:
+                # Somebody else is making this asset: the next number would not be a new asset.
+                raise _contended(plan)
             done = _version_of(plan.push_id, known)
             # A claim beside a manifest is litter, which a call that came late has left.
             mine = next((version for version in claimed if version not in known), None)

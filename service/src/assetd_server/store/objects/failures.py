@@ -168,7 +168,8 @@ class S3Failures:
 
     def _denied(self, key: str, refusal: Refusal) -> StoreAccessDeniedError:
         return StoreAccessDeniedError(
-            "the store {store} at {where} refused the daemon's credentials for {key!r}: {cause}",
+            "the store {store} at {where} refused the daemon's credentials for {key!r}: {cause};"
+            " check the daemon's AWS_ variables or role, and what the bucket allows it",
             store=self._url,
             where=self._where,
             key=key,
@@ -178,7 +179,8 @@ class S3Failures:
     def unavailable(self, key: str, cause: str) -> StoreUnavailableError:
         """Return the failure of a store that did not answer, or not as it should."""
         return StoreUnavailableError(
-            "the store {store} at {where} did not answer for {key!r}: {cause}",
+            "the store {store} at {where} did not answer for {key!r}: {cause}; try again, and see"
+            " whether it runs and S3_ENDPOINT leads to it",
             store=self._url,
             where=self._where,
             key=key,
