@@ -60,6 +60,7 @@ class Bench:
             self.peak_rss_bytes = max(self.peak_rss_bytes, _peak_rss_bytes(daemon.pid))
         finally:
             daemon.stop()
+            daemon.forget()
 
     def compare(self, comparison: Comparison, workload: Workload, *, durable: bool) -> None:
         """Add one round, in which the one goes first who went second in the last."""

@@ -69,3 +69,5 @@ async def _settled(future: "asyncio.Future[_R]") -> None:
             await asyncio.wait([future])
         except asyncio.CancelledError:
             continue
+    if not future.cancelled():
+        future.exception()  # seen: asyncio complains of failures that nobody looked at
