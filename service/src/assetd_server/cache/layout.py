@@ -31,6 +31,7 @@ OWN_FOLDER = ".assetd"
 STAGING = f"{OWN_FOLDER}/staging"
 TRASH = f"{OWN_FOLDER}/trash"
 PUSH = f"{OWN_FOLDER}/push"
+PINS = f"{OWN_FOLDER}/pins"
 
 # A link, a folder for a file or the reverse; a socket (ENXIO) and a FIFO (ESPIPE) for a file.
 _OUT_OF_PLACE = (
@@ -59,6 +60,11 @@ class VersionPaths:
     def leaf(self) -> str:
         """The entry of the version in the asset's folder."""
         return str(self.version)
+
+    @property
+    def spec(self) -> str:
+        """The version as a caller writes it."""
+        return f"{self.name}:{self.version}"
 
     @property
     def data(self) -> str:
@@ -219,6 +225,10 @@ class AssetsDir:
     def free_bytes(self) -> int:
         """Return what may still be written to the disk of ASSETS_DIR."""
         return self.fs.free_bytes(self.fd)
+
+    def total_bytes(self) -> int:
+        """Return the size of the disk of ASSETS_DIR."""
+        return self.fs.total_bytes(self.fd)
 
 
 def try_flock(fs: FileSystem, fd: int, operation: int) -> bool:
