@@ -229,7 +229,7 @@ async def test_the_last_who_leaves_stops_it_before_it_started(
 async def test_the_last_who_leaves_stops_the_download(
     bench: Bench, daemon: Daemon, part: str
 ) -> None:
-    """When nobody waits any more the download ends, nothing of it stays, and a repeat succeeds."""
+    """When nobody waits any more the download ends, and a repeat succeeds."""
     await daemon.push("x/d", TREE)
     gate = bench.store.pause("read", part)
     events = daemon.assets.fetch(FetchOrder(Spec.parse("x/d")))

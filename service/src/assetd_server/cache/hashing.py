@@ -10,7 +10,7 @@ from assetd_server.errors import UnsafePathError
 from assetd_server.manifest import Part
 from assetd_server.model import MARKER_NAME, PartPath
 
-_CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 4 * 2**20
 
 
 def hash_parts(assets_dir: AssetsDir, data: str, parts: tuple[Part, ...]) -> tuple[Part, ...]:
@@ -29,7 +29,7 @@ def _hash_part(assets_dir: AssetsDir, data: str, part: Part) -> Part:
     with os_errors(path):
         try:
             with assets_dir.opened(path) as fd:
-                while chunk := assets_dir.fs.pread(fd, _CHUNK_BYTES, offset):
+                while chunk := assets_dir.fs.pread(fd, CHUNK_BYTES, offset):
                     sha256.update(chunk)
                     crc = checksums.crc64nvme(chunk, crc)
                     offset += len(chunk)
