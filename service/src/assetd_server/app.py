@@ -120,6 +120,7 @@ async def running(
         )
         try:
             addresses = await server.start()
+            assets.start()
             server.set_ready(ready=True)
             yield Parts(assets, server, writable), addresses
         finally:
@@ -172,6 +173,7 @@ def _assets_settings(config: Config) -> AssetsSettings:
         connection_count=config.connection_count,
         transfer_memory_bytes=config.transfer_memory_bytes,
         range_bytes=config.range_bytes,
+        staging_max_age_seconds=config.staging_max_age_seconds,
         warnings=config.warnings,
     )
 

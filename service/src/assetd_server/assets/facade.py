@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from assetd_server.assets.claimed import ClaimedVersions
 from assetd_server.assets.claiming import Claiming
@@ -14,6 +15,7 @@ from assetd_server.assets.clock import Clock
 from assetd_server.assets.fetch import Fetcher
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
+from assetd_server.assets.housekeeping import Chore, Housekeeping
 from assetd_server.assets.landing import FetchFlight, FlightState, Landed, Landing
 from assetd_server.assets.listing import Listing
 from assetd_server.assets.orders import (
@@ -36,12 +38,16 @@ from assetd_server.assets.orders import (
 from assetd_server.assets.present import Present
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.resolve import Resolver
+from assetd_server.assets.reusing import Reuse
+from assetd_server.assets.shielding import ended
 from assetd_server.assets.states import States
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import Transfer
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.publish import Publisher
+from assetd_server.cache.reuse import find_in_versions
+from assetd_server.cache.staging import StagingSweep
 from assetd_server.errors import NoStoreError, ShuttingDownError
 from assetd_server.model import AssetVersion, Freshness, Presence
 from assetd_server.store.base import ObjectStore
@@ -65,7 +71,12 @@ class AssetsSettings:
     connection_count: int = 32
     transfer_memory_bytes: int = 192 * 2**20
     range_bytes: int = 8 * 2**20
+    staging_max_age_seconds: float = 24 * 3600.0
     warnings: tuple[str, ...] = ()
+
+
+# Often enough that what is too old does not stay much longer.
+_MAX_SWEEP_INTERVAL_SECONDS = 600.0
 
 
 class Assets:
@@ -117,6 +128,9 @@ class Assets:
             settings.force_download,
         )
         self._pusher = self._make_pusher()
+        self._sweep = StagingSweep(assets_dir, settings.staging_max_age_seconds)
+        self._housekeeping = Housekeeping(clock, self._make_chores())
+        self._background: asyncio.Task[None] | None = None
         self._listing = Listing(
             self._catalog, self._resolver, self._lookup, self._states, self._quick
         )
@@ -135,6 +149,7 @@ class Assets:
         return Landing(
             self._catalog,
             transfer,
+            Reuse(self._dir, self._disk, [partial(find_in_versions, self._lookup)]),
             self._dir,
             self._lookup,
             Publisher(self._dir, self._lookup),
@@ -159,6 +174,19 @@ class Assets:
             self._clock,
             self._settings.versioning,
         )
+
+    def _make_chores(self) -> list[Chore]:
+        often_enough = self._settings.staging_max_age_seconds / 4
+        interval_seconds = min(often_enough, _MAX_SWEEP_INTERVAL_SECONDS)
+        return [Chore("sweep of staging", interval_seconds, self._sweep_staging)]
+
+    async def _sweep_staging(self) -> None:
+        now = self._clock.now().timestamp()
+        await self._disk.run(self._sweep.sweep, now, self._clock.monotonic())
+
+    def start(self) -> None:
+        """Begin with what is done without being asked. At most once, before `close`."""
+        self._background = asyncio.create_task(self._housekeeping.run(), name="housekeeping")
 
     async def resolve(self, order: ResolveOrder) -> Resolved:
         """Return the version that a spec means now, and what the cache holds of it.
@@ -264,6 +292,9 @@ class Assets:
     async def close(self) -> None:
         """Stop what is left and release everything. Call `drain` first, and the server's stop."""
         await self._flights.cancel_all()
+        if self._background is not None:
+            self._background.cancel()
+            await ended(self._background)
         if self._store is not None:
             await self._store.close()
         await asyncio.to_thread(self._quick.close)

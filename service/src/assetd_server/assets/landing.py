@@ -13,6 +13,7 @@ from assetd_server.assets.clock import Clock
 from assetd_server.assets.flight import Flight
 from assetd_server.assets.orders import FetchPhase
 from assetd_server.assets.progress import ProgressMeter
+from assetd_server.assets.reusing import Reuse
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import StoredPart, Transfer
@@ -90,6 +91,7 @@ class Landing:
         self,
         catalog: Catalog,
         transfer: Transfer,
+        reuse: Reuse,
         assets_dir: AssetsDir,
         lookup: Lookup,
         publisher: Publisher,
@@ -101,6 +103,7 @@ class Landing:
     ) -> None:
         self._catalog = catalog
         self._transfer = transfer
+        self._reuse = reuse
         self._dir = assets_dir
         self._lookup = lookup
         self._publisher = publisher
@@ -194,6 +197,8 @@ class Landing:
         self, state: FlightState, manifest: Manifest, staged: StagedVersion, meter: ProgressMeter
     ) -> Landed:
         await self._disk.run(staged.require_room, manifest.size_bytes or 0)
+        if not state.replaces:
+            await self._reuse.fill(staged, manifest.parts, meter)
         await self._transfer.download(_stored(state.paths, manifest), staged, meter)
         meter.phase = FetchPhase.VERIFYING
         manifest, verification = await self._verified(state, manifest, staged)

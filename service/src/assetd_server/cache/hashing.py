@@ -6,6 +6,7 @@ from dataclasses import replace
 from awscrt import checksums
 
 from assetd_server.cache.layout import AssetsDir, os_errors
+from assetd_server.cache.linux import FileSystem
 from assetd_server.errors import UnsafePathError
 from assetd_server.manifest import Part
 from assetd_server.model import MARKER_NAME, PartPath
@@ -38,6 +39,23 @@ def _hash_part(assets_dir: AssetsDir, data: str, part: Part) -> Part:
                 "{path} vanished from ASSETS_DIR while it was read: fetch it again", path=path
             ) from None
     return replace(part, size_bytes=offset, sha256_hex=sha256.hexdigest(), crc64nvme=crc)
+
+
+def checksum_at(fs: FileSystem, fd: int, start: int, end: int, checksum: int = 0) -> int | None:
+    """Return the crc64nvme of the bytes from `start` to `end`, continuing `checksum`.
+
+    None where the file ends before they do.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    while start < end:
+        chunk = fs.pread(fd, min(CHUNK_BYTES, end - start), start)
+        if not chunk:
+            return None
+        checksum = checksums.crc64nvme(chunk, checksum)
+        start += len(chunk)
+    return checksum
 
 
 def files_below(assets_dir: AssetsDir, data: str) -> tuple[Part, ...]:

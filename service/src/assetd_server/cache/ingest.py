@@ -48,7 +48,7 @@ class StagedPart:
     def __init__(self, staged: "StagedVersion", part: Part, fd: int) -> None:
         self.staged = staged
         self._fs = staged.fs
-        self._fd = fd
+        self.fd = fd
         self.part = part
 
     def write(self, offset: int, data: Sequence[Buffer]) -> None:
@@ -58,22 +58,27 @@ class StagedPart:
             DiskFullError, IoError: the range may be written in part; discard the staged version.
         """
         with self.staged.condemning():
-            self._hint_writeback(offset, write_at(self._fs, self._fd, data, offset))
+            self.start_writeback(offset, write_at(self._fs, self.fd, data, offset))
 
-    def _hint_writeback(self, offset: int, length: int) -> None:
+    def start_writeback(self, offset: int, length: int) -> None:
+        """Let the kernel begin to write a range out.
+
+        Raises:
+            OSError: the file is not to be trusted.
+        """
         try:
-            self._fs.start_writeback(self._fd, offset, length)
+            self._fs.start_writeback(self.fd, offset, length)
         except OSError as error:
             if error.errno not in _NO_WRITEBACK_HINT:
                 raise
 
     def fsync(self) -> None:
         """Return when the file's bytes are on stable storage. After a failure never repeat it."""
-        self._fs.fsync(self._fd)
+        self._fs.fsync(self.fd)
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        fd, self._fd = self._fd, -1
+        fd, self.fd = self.fd, -1
         if fd >= 0:
             self._fs.close(fd)
 
@@ -214,6 +219,11 @@ class StagedVersion:
             self._open_parts.discard(part)
             part.close()
             self._delete_part(part.part)
+
+    def keep(self, kept: KeptPart) -> None:
+        """Take note that a part is staged and proven, whatever it came from."""
+        self.record(kept.ranges)
+        self.kept[kept.part.path] = kept
 
     def drop_kept(self, kept: KeptPart) -> None:
         """Delete a part that was kept and is another one in the store by now."""

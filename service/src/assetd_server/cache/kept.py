@@ -11,7 +11,7 @@ from functools import cached_property, reduce
 
 from awscrt import checksums
 
-from assetd_server.cache.hashing import CHUNK_BYTES
+from assetd_server.cache.hashing import checksum_at
 from assetd_server.cache.journal import JOURNAL, Written, read_journal
 from assetd_server.cache.layout import AssetsDir
 from assetd_server.manifest import Part
@@ -129,21 +129,9 @@ def _sound(assets_dir: AssetsDir, fd: int, ranges: Sequence[Written]) -> Iterato
     for written in sorted(ranges, key=lambda written: written.start):
         if written.start < at or written.etag != ranges[-1].etag:
             continue
-        if written.crc64nvme == _checksum(assets_dir, fd, written):
+        if written.crc64nvme == checksum_at(assets_dir.fs, fd, written.start, written.end):
             yield written
             at = written.end
-
-
-def _checksum(assets_dir: AssetsDir, fd: int, written: Written) -> int | None:
-    """Return the crc64nvme of what stands in a range; None where the file ends before it does."""
-    checksum, at = 0, written.start
-    while at < written.end:
-        chunk = assets_dir.fs.pread(fd, min(CHUNK_BYTES, written.end - at), at)
-        if not chunk:
-            return None
-        checksum = checksums.crc64nvme(chunk, checksum)
-        at += len(chunk)
-    return checksum
 
 
 def _delete_others(assets_dir: AssetsDir, folder: str, data: str, kept: Iterable[PartPath]) -> None:
