@@ -129,9 +129,10 @@ def read_journal(
     for record in records:
         match record:
             case [str(path), int(start), int(length), int(checksum), str(etag)] if path in known:
-                part = known[path].path
-                written = Written(part, start, length, checksum, etag)
-                found.setdefault(part, []).append(written)
+                written = Written(known[path].path, start, length, checksum, etag)
+                if not 0 <= start <= written.end <= (known[path].size_bytes or 0):
+                    return {}
+                found.setdefault(written.part, []).append(written)
             case [str(path)] if path in known:
                 found.pop(known[path].path, None)
             case _:
