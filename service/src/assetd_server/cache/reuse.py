@@ -79,25 +79,32 @@ def _receipted_parts(lookup: Lookup, paths: VersionPaths) -> tuple[Part, ...]:
 class PartCopy:
     """One part that is copied into staging, a step at a time."""
 
-    def __init__(self, assets_dir: AssetsDir, staged: StagedVersion, copy: Copy) -> None:
+    def __init__(
+        self,
+        assets_dir: AssetsDir,
+        staged: StagedVersion,
+        copy: Copy,
+        step_bytes: int = STEP_BYTES,
+    ) -> None:
         self._dir = assets_dir
         self._fs = assets_dir.fs
         self._staged = staged
         self._part = copy.part
         self._source = copy.source
         self._size_bytes = copy.part.size_bytes or 0
+        self._step_bytes = step_bytes
         self._target: StagedPart | None = None
         self._is_shared = False
         self._at = 0
         self._checksum: int | None = 0
 
     def advance(self) -> bool:
-        """Copy the next `STEP_BYTES` and read them back; tell whether there are more.
+        """Copy the next `step_bytes` and read them back; tell whether there are more.
 
         Raises:
             DiskFullError, IoError: the staged version is to be discarded.
         """
-        length = min(STEP_BYTES, self._size_bytes - self._at)
+        length = min(self._step_bytes, self._size_bytes - self._at)
         try:
             with self._dir.opened(self._source) as source:
                 self._advance(source, length)
