@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
-from assetd_server.assets.facade import AssetsSettings
 from assetd_server.assets.orders import (
     FetchCompleted,
     FetchOrder,
@@ -14,6 +13,7 @@ from assetd_server.assets.orders import (
     PushStep,
     ResolveOrder,
 )
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.errors import NoStoreError, ShuttingDownError
 from assetd_server.model import Presence
 from assetd_server.spec import Spec

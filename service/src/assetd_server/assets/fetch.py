@@ -246,6 +246,15 @@ class Fetcher:
             task.cancel()
             await ended(task)
 
+    async def _until(
+        self, flight: FetchFlight, event: asyncio.Event, order: FetchOrder, began: float
+    ) -> AsyncGenerator[FetchProgress, None]:
+        """Wait until the flight has come that far, or has ended without."""
+        reaching = asyncio.create_task(_reached(flight, event))
+        async with aclosing(self._waiting(reaching, order, began)) as waiting:
+            async for progress in waiting:
+                yield progress
+
     async def _fly(
         self, order: FetchOrder, found: _Miss, landing: Landing, replaces: bool, began: float
     ) -> AsyncGenerator[FetchEvent | Answer, None]:
@@ -259,11 +268,10 @@ class Fetcher:
 
         async with self._flights.join(paths.data, new_state, landing.land) as (flight, joined):
             flight.state.add_link(link)
-            planning = asyncio.create_task(_planned(flight))
-            async with aclosing(self._waiting(planning, order, began)) as waiting:
+            state = flight.state
+            async with aclosing(self._until(flight, state.planned, order, began)) as waiting:
                 async for progress in waiting:
                     yield progress
-            state = flight.state
             if state.manifest is None or state.meter is None:
                 standing = await self._unplanned(order, found, flight)
                 yield _started_of_hit(_Hit(found.resolution, standing))
@@ -272,6 +280,9 @@ class Fetcher:
             manifest = state.manifest
             require_part(found.spec, manifest.parts)
             require_digest(found.spec, manifest.digest, order.expected_digest)
+            async with aclosing(self._until(flight, state.begun, order, began)) as waiting:
+                async for progress in waiting:
+                    yield progress
             yield FetchStarted(
                 asset_version=manifest.describe(paths.name, paths.version),
                 resolution=found.resolution,
@@ -357,13 +368,12 @@ def _release(lease: Lease | None) -> None:
         lease.release()
 
 
-async def _planned(flight: FetchFlight) -> None:
-    """Return when the flight knows its manifest, or has ended without."""
-    planned = asyncio.create_task(flight.state.planned.wait())
+async def _reached(flight: FetchFlight, event: asyncio.Event) -> None:
+    reached = asyncio.create_task(event.wait())
     try:
-        await asyncio.wait([planned, flight.task], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([reached, flight.task], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        planned.cancel()
+        reached.cancel()
 
 
 def _opens(event: FetchEvent) -> bool:

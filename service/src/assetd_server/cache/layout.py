@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -101,6 +102,35 @@ class VersionPaths:
         return hashlib.sha256(self.data.encode()).hexdigest()[:32]
 
 
+class KeysInUse:
+    """The folders in staging that a flight of this daemon works in: nobody else moves them."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._users: Counter[str] = Counter()
+
+    def begin(self, key: str) -> None:
+        """Take the folder into use; more than one may."""
+        with self._turn:
+            self._users[key] += 1
+
+    def end(self, key: str) -> None:
+        """Undo one `begin`."""
+        with self._turn:
+            self._users -= Counter((key,))
+
+    def is_used(self, key: str) -> bool:
+        """Tell whether somebody uses the folder now."""
+        with self._turn:
+            return self._users[key] > 0
+
+    @contextmanager
+    def unused(self, key: str) -> Iterator[bool]:
+        """Tell whether nobody uses the folder; for the length of the block nobody begins to."""
+        with self._turn:
+            yield self._users[key] == 0
+
+
 class AssetsDir:
     """The open ASSETS_DIR. Its descriptor stays valid when the path is renamed or unmounted."""
 
@@ -113,6 +143,7 @@ class AssetsDir:
         self.path = path
         self.fs = fs
         self.lease_probe = threading.Lock()
+        self.staging_keys = KeysInUse()
         with os_errors(path):
             self.fd = fs.open_root(path)
 
