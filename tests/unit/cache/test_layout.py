@@ -59,6 +59,20 @@ def test_one_daemon_owns_the_folder(assets_dir: AssetsDir, root: Path) -> None:
     second.close()
 
 
+def test_a_directory_that_was_taken_away_is_noticed(assets_dir: AssetsDir, root: Path) -> None:
+    """A path that callers are told has to lead to what we have open; put back, it does again."""
+    assets_dir.require_in_place()
+    elsewhere = root.rename(root.with_name("elsewhere"))
+    with pytest.raises(UnsafePathError, match="restart the daemon"):
+        assets_dir.require_in_place()
+    root.mkdir()
+    with pytest.raises(UnsafePathError):
+        assets_dir.require_in_place()
+    root.rmdir()
+    elsewhere.rename(root)
+    assets_dir.require_in_place()
+
+
 @pytest.mark.parametrize(
     ("path", "error"), [("absent", IoError), ("file", UnsafePathError)], ids=["absent", "file"]
 )
