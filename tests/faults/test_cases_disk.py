@@ -98,7 +98,7 @@ def taken_away(daemon: Daemon, disks: SmallDisks, how: str) -> Path:
 def test_an_assets_dir_that_is_taken_away(
     small_disks: SmallDisks, daemons: Daemons, store: Path, tmp_path: Path, how: str
 ) -> None:
-    """An answer names what a caller finds: where ASSETS_DIR is gone, it is UNSAFE_PATH."""
+    """An answer names what a caller finds: where ASSETS_DIR is gone, it is `UNSAFE_PATH`."""
     assets_dir = tmp_path / "assets"
     small_disks.mount(at=assets_dir, size="8m") if how == "unmounted" else assets_dir.mkdir()
     daemon = daemons(assets_dir=assets_dir, store=store)
