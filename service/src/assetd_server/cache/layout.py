@@ -155,6 +155,25 @@ class AssetsDir:
         """Return what a caller on this host opens."""
         return f"{self.path}/{relative_path}" if relative_path else self.path
 
+    def require_in_place(self) -> None:
+        """Check that the path which callers are told still leads to this directory.
+
+        Raises:
+            UnsafePathError: it was renamed, unmounted or mounted over since it was opened.
+        """
+        with os_errors(self.path):
+            ours = self.fs.fstat(self.fd)
+            try:
+                standing = self.fs.stat_root(self.path)
+            except FileNotFoundError:
+                standing = None
+        if standing is None or not os.path.samestat(ours, standing):
+            raise UnsafePathError(
+                "{path} is not the ASSETS_DIR that this daemon opened when it started: put that"
+                " back, or restart the daemon; nothing was touched",
+                path=self.path,
+            )
+
     def try_lock_instance(self) -> bool:
         """Take the lock that one daemon holds on its ASSETS_DIR; False where another has it."""
         with os_errors(self.path):
