@@ -1,4 +1,4 @@
-"""`python -m bench`: cold fetches against s5cmd on one S3 server, warm fetches, hits without a call.
+"""`python -m bench`: cold fetches against s5cmd on one S3 server, warm fetches, hits, memory.
 
 Prints a table; with `--json` one JSON object. Seconds depend on the machine: compare the ratios.
 """

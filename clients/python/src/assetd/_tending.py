@@ -1,6 +1,6 @@
 """The calls that look after the cache of this node: status, evict, pin, unpin, verify."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from assetd._base import BaseClient
@@ -120,7 +120,7 @@ class Tending(BaseClient):
         on_progress: "Callable[[VerifyProgress], object] | None" = None,
         on_event: "Callable[[VerifyResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> "Iterator[VerifyResult]":
+    ) -> "Generator[VerifyResult, None, None]":
         """Hash cached versions, compare them with their manifests, and give a result for each.
 
         Damage is a result, not an error. A version that is evicted before its turn has none. When

@@ -1,6 +1,6 @@
 """One check of the cache: its stream, begun anew after a cut, and each result given once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import grpc
 
@@ -54,7 +54,7 @@ class VerifyCourse:
 
 def verify(
     connection: Connection, request: VerifyRequest, deadline: Deadline, course: VerifyCourse
-) -> Iterator[VerifyResult]:
+) -> Generator[VerifyResult, None, None]:
     """Give the results as they come. Leaves no call behind however the iteration ends.
 
     Raises:
