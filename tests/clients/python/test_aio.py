@@ -223,11 +223,11 @@ async def test_a_hold_lasts_as_long_as_its_scope(
     holds = [hold(), hold(), hold()]
     daemon.fetches.extend(holds)
     async with client.fetch("nlp/ranker", hold=True) as asset:
-        assert asset.is_held
+        states = [asset.is_held]
         assert await began(holds[0])
         assert not holds[0].left.is_set()
     assert await left(holds[0])
-    assert not asset.is_held
+    assert [*states, asset.is_held] == [True, False]
 
     async def fail() -> None:
         async with client.fetch("nlp/ranker", hold=True):

@@ -21,6 +21,7 @@ from assetd.v1.cache_service_pb2_grpc import CacheServiceStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+Started = TypeVar("Started", bound=grpc.aio.Call)
 
 
 class CutError(Exception):
@@ -79,9 +80,13 @@ class Connection:
         self.holds = holds
         self.assets = AssetServiceStub(self._channel)
         self.cache = CacheServiceStub(self._channel)
+        self._calls: set[grpc.aio.Call] = set()
 
     async def close(self) -> None:
-        """End all calls. Holds are closed before it."""
+        """End all calls, those of other tasks included. Holds are closed before it."""
+        # gRPC would look for them in the frames of all tasks, and miss some.
+        for call in list(self._calls):
+            call.cancel()
         await self._channel.close()
 
     def stream(
@@ -140,13 +145,16 @@ class Connection:
             request.page_token = page.next_page_token
 
     def _start(
-        self, method: Callable[..., Response], request: object, timeout: float | None
-    ) -> Response:
+        self, method: Callable[..., Started], request: object, timeout: float | None
+    ) -> Started:
         try:
-            return method(request, timeout=timeout, metadata=trace_context())
+            call = method(request, timeout=timeout, metadata=trace_context())
         except grpc.aio.UsageError:
             # gRPC's word for a channel that is closed.
             raise closed() from None
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return call
 
 
 def raise_if_not_ours() -> None:
