@@ -22,17 +22,18 @@ from assetd_server.assets.shielding import ended
 from assetd_server.assets.states import CachedVersion
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.uses import Uses
-from assetd_server.cache.hashing import damaged_parts
+from assetd_server.cache.hashing import damaged_parts, strangers
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.errors import (
     AssetInUseError,
     AssetNotFoundError,
     NoStoreError,
+    UnsafePathError,
     VersionNotFoundError,
 )
 from assetd_server.manifest import Manifest
-from assetd_server.model import PartPath
+from assetd_server.model import AssetKind, PartPath
 from assetd_server.store.catalog import Catalog
 
 _PROGRESS_EVERY_SECONDS = 0.5
@@ -153,9 +154,19 @@ class Verifier:
         standing = (await self._disk.run(self._lookup.look, paths)).kind
         if standing is not manifest.kind:
             return [part.path for part in manifest.parts]
-        return await self._disk.run(
+        try:
+            strange = await self._strangers(paths, manifest)
+        except UnsafePathError:
+            return [part.path for part in manifest.parts]  # removed by hand, this moment
+        return strange + await self._disk.run(
             damaged_parts, self._dir, paths.data, manifest.parts, counter.add
         )
+
+    async def _strangers(self, paths: VersionPaths, manifest: Manifest) -> list[PartPath]:
+        """Return what stands in the folder and is no part of it: a program may load that too."""
+        if manifest.kind is AssetKind.FILE:
+            return []
+        return await self._disk.run(strangers, self._dir, paths.data, manifest.parts)
 
     async def _repaired(self, paths: VersionPaths) -> bool:
         try:
