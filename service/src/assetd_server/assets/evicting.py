@@ -15,7 +15,12 @@ from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.pins import Pins
 from assetd_server.cache.receipt import Receipt
-from assetd_server.errors import AssetNotFoundError, BadManifestError, VersionNotFoundError
+from assetd_server.errors import (
+    AssetNotFoundError,
+    BadManifestError,
+    UnsafePathError,
+    VersionNotFoundError,
+)
 from assetd_server.manifest import Manifest
 from assetd_server.store.catalog import Catalog
 
@@ -54,7 +59,10 @@ class Evictions:
         Raises:
             StoreUnavailableError, StoreAccessDeniedError: it says nothing.
         """
-        receipt = (await self._disk.run(self._lookup.look, paths)).receipt
+        try:
+            receipt = (await self._disk.run(self._lookup.look, paths)).receipt
+        except UnsafePathError:
+            return None
         if receipt is None:
             return None
         try:
