@@ -65,6 +65,10 @@ class FaultyFileSystem(FileSystem):
         """Let somebody else act right before the `number`-th call of that name."""
         self._plans.append(_Plan(number, name, act))
 
+    def before_any(self, number: int, act: Callable[[], None]) -> None:
+        """Let somebody else act right before the `number`-th call from now on."""
+        self._plans.append(_Plan(number, None, act))
+
     def heal(self) -> None:
         """Let nothing that is planned happen any more."""
         self._plans.clear()

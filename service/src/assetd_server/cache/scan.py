@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from assetd_server.cache.hashing import files_below
+from assetd_server.cache.hashing import paths_below
 from assetd_server.cache.layout import AssetsDir, VersionPaths, os_errors
 from assetd_server.errors import AssetError, InvalidNameError, InvalidVersionError
 from assetd_server.model import MARKER_NAME, AssetName
@@ -195,8 +195,8 @@ def _read_head(
 
 def _walked_size(assets_dir: AssetsDir, data: str) -> int:
     total = 0
-    for part in files_below(assets_dir, data):
-        facts = assets_dir.stat(f"{data}/{part.path}")
+    for path in paths_below(assets_dir, data):
+        facts = assets_dir.stat(f"{data}/{path}")
         total += facts.st_size if facts else 0
     return total
 
