@@ -15,7 +15,7 @@ from tests.support.versions import PATHS, put_ours
 class LocklessFileSystem(FaultyFileSystem):
     """Every lock is granted to everybody, as on some network file systems."""
 
-    def flock(self, fd: int, operation: int) -> None:
+    def flock(self, fd: int, operation: int) -> None:  # noqa: ARG002 - whatever it is
         self._begin("flock", self._of(fd))
 
 
@@ -26,7 +26,7 @@ class NamedFileSystem(FaultyFileSystem):
         super().__init__()
         self._kind = kind
 
-    def file_system_type(self, fd: int) -> str:
+    def file_system_type(self, fd: int) -> str:  # noqa: ARG002 - of whatever
         return self._kind
 
 
