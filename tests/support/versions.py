@@ -1,6 +1,7 @@
 """Versions to put into an ASSETS_DIR, and what its readers find there."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,7 +127,12 @@ def left_overs(root: Path) -> list[str]:
 def kept_downloads(root: Path) -> list[str]:
     """What lies in staging, and should: interrupted downloads of versions that do not stand."""
     folders = [path for path in (root / ".assetd/staging").glob("*") if path.is_dir()]
-    present = {str(path.relative_to(root)) for path in root.glob("[!.]*/**/*")}
+    # Links are not followed: a test may plant one.
+    present = {
+        os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118
+        for folder, folders, files in os.walk(root)
+        for name in (*folders, *files)
+    }
     keys = {hashlib.sha256(path.encode()).hexdigest()[:32] for path in present}
     return sorted(
         f"staging/{folder.name}"
