@@ -35,7 +35,7 @@ GO_CLIENT := clients/go
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} \
 	    /^##@ / {printf "\n%s\n", substr($$0, 5)} \
-	    /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	    /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.stamp ## Make .venv with the command `assetd` in it
@@ -63,7 +63,7 @@ check: setup tools ## Format, lint, types, contracts, fast tests: what every com
 	$(PYTEST) tests/unit tests/conformance
 
 .PHONY: test
-test: setup tools model modelkit ## All tests, on the real model, S3 server, modelkit and Go client
+test: setup tools model modelkit system-packages ## All tests, on the real model, S3 server, modelkit and Go client
 	cd $(GO_CLIENT) && $(GO) test ./...
 	$(PYTEST) tests
 
@@ -78,7 +78,7 @@ generate: setup tools ## Write the stubs of every client from protos/
 	$(BIN)/python tools/generate
 
 .PHONY: coverage
-coverage: setup tools model modelkit ## All Python tests, with the branches that none of them took
+coverage: setup tools model modelkit system-packages ## All Python tests, with the branches that none of them took
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup tests
 	$(BIN)/coverage combine --quiet
@@ -147,6 +147,16 @@ $(TOOLS)/bin/.stamp: tools/go.mod tools/go.sum
 	command -v go >/dev/null || { echo "this needs Go 1.25 or newer" >&2; exit 1; }
 	cd tools && GOBIN=$(CURDIR)/$(@D) $(GO) install tool
 	touch $@
+
+# From Debian, and only where nobody has to be asked; whoever lacks one of these programs elsewhere
+# sees its tests skipped, by name.
+.PHONY: system-packages
+system-packages: ## Programs for tests of faults, from Debian (as root; else nothing)
+	@for program in strace mkfs.xfs; do command -v $$program >/dev/null || missing=yes; done; \
+	if [[ -n "$${missing:-}" && "$$(id -u)" = 0 && -e /etc/debian_version ]]; then \
+	    apt-get update -qq; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
+	        strace xfsprogs >/dev/null; fi
 
 ##@ What is shipped
 
