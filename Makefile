@@ -88,6 +88,17 @@ coverage: setup tools model modelkit system-packages ## All Python tests, with t
 bench: setup tools ## Side by side with what a user would pick instead
 	$(BIN)/python -m bench
 
+##@ Soaks: hours of faults, each at most MINUTES; interrupted, it goes on where it was
+
+# The same seed makes the same faults in the same order.
+SEED ?= 1
+MINUTES ?= 60
+SOAKED = --seed $(SEED) --minutes $(MINUTES)
+
+.PHONY: soak-crashes
+soak-crashes: setup system-packages ## Power cuts at every call, on ext4 and XFS, of daemons too (root)
+	$(BIN)/python -m tests.soak.crashes $(SOAKED)
+
 ##@ Environments and tools
 
 .PHONY: lock
@@ -180,5 +191,5 @@ runtime: wheels ## Install the wheels and what they need, and nothing else, into
 
 .PHONY: clean
 clean: ## Remove everything that make built
-	rm -rf $(VENV) $(TOOLS) dist .coverage .coverage.* .hypothesis .import_linter_cache \
+	rm -rf $(VENV) $(TOOLS) dist .soak .coverage .coverage.* .hypothesis .import_linter_cache \
 	    .mypy_cache .pytest_cache .ruff_cache

@@ -5,11 +5,12 @@ made up. Whoever changes the cache's protocol changes `land` with it, and nothin
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from assetd_server.cache.layout import AssetsDir
+from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.linux import FileSystem
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.publish import Publisher, try_modelkit_lock
@@ -38,33 +39,38 @@ OLD_TREE = {path: data.replace(b"new", b"old") for path, data in TREE.items()}
 MANY = {f"folder{number % 2}/{number}": b"%03d" % number * 40 for number in range(18)}
 
 
-def land(assets_dir: AssetsDir, content: Content, *, replaces: bool = False) -> None:
+def land(
+    assets_dir: AssetsDir,
+    content: Content,
+    paths: VersionPaths = PATHS,
+    *,
+    replaces: bool = False,
+) -> None:
     """Do what a flight does: adopt what stands there whole, else stage and publish."""
     lookup, receipt = Lookup(assets_dir), receipt_of(content)
     publisher = Publisher(assets_dir, lookup)
     if not replaces:
-        if lookup.hit(PATHS) is not None:
+        if lookup.hit(paths) is not None:
             return
-        if _is_whole(lookup, receipt):
-            with_modelkit_lock(assets_dir, lambda: publisher.adopt(PATHS, receipt))
+        if lookup.is_whole(paths, receipt.manifest.kind, receipt.manifest.parts):
+            with modelkit_lock(assets_dir, paths):
+                publisher.adopt(paths, receipt)
             return
-    staged = stage(assets_dir, content)
+    staged = stage(assets_dir, content, paths)
     try:
-        with_modelkit_lock(assets_dir, lambda: publisher.publish(staged, receipt))
+        with modelkit_lock(assets_dir, paths):
+            publisher.publish(staged, receipt)
     finally:
         staged.discard()
 
 
-def _is_whole(lookup: Lookup, receipt: Receipt) -> bool:
-    return lookup.is_whole(PATHS, receipt.manifest.kind, receipt.manifest.parts)
-
-
-def with_modelkit_lock(assets_dir: AssetsDir, act: Callable[[], None]) -> None:
-    """Do one thing under modelkit's lock, which nobody else has."""
-    lock = try_modelkit_lock(assets_dir, PATHS)
+@contextmanager
+def modelkit_lock(assets_dir: AssetsDir, paths: VersionPaths) -> Iterator[None]:
+    """Hold modelkit's lock, which nobody else has."""
+    lock = try_modelkit_lock(assets_dir, paths)
     assert lock is not None
     try:
-        act()
+        yield
     finally:
         lock.release()
 
