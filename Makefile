@@ -99,6 +99,10 @@ SOAKED = --seed $(SEED) --minutes $(MINUTES)
 soak-crashes: setup system-packages ## Power cuts at every call, on ext4 and XFS, of daemons too (root)
 	$(BIN)/python -m tests.soak.crashes $(SOAKED)
 
+.PHONY: soak-kills
+soak-kills: setup ## 20,000 kills at random microseconds, judged from outside
+	$(BIN)/python -m tests.soak.kills $(SOAKED)
+
 ##@ Environments and tools
 
 .PHONY: lock

@@ -27,7 +27,8 @@ def cut_operations(soak: Soak, disk: LoopDisk, driver: Driver) -> bool:
             continue
         if soak.is_over:
             return False
-        soak.note(key, [f"{disk.fs_type}: {f}" for f in cuts.findings(point)], "calls of the cache")
+        found = [f"{disk.fs_type}: {finding}" for finding in cuts.findings(point)]
+        soak.note(key, found, {"calls of the cache": 1})
     return True
 
 
@@ -41,14 +42,14 @@ def cut_daemons(soak: Soak, disk: LoopDisk) -> bool:
             if soak.is_over:
                 return False
             found = [f"{disk.fs_type}: {finding}" for finding in cuts.findings(point)]
-            soak.note(key, found, "system calls of a daemon")
+            soak.note(key, found, {"system calls of a daemon": 1})
     return True
 
 
 def main() -> int:
     """Run, and return the exit code."""
     given = arguments("Cut the power at every point.").parse_args()
-    soak, finished = Soak("crashes", given.seed, given.minutes), True
+    soak, finished = Soak("crashes", given), True
     for fs_type in FILE_SYSTEMS:
         with ExitStack() as stack:
             disk = stack.enter_context(loop_disk(fs_type))

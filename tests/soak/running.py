@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,16 +22,16 @@ _SAVE_EVERY_SECONDS: Final = 5.0
 class Soak:
     """One soak: what it has done so far, in this run and in those before."""
 
-    def __init__(self, name: str, seed: int, minutes: float, state: Path | None = None) -> None:
-        self.seed = seed
+    def __init__(self, name: str, given: argparse.Namespace) -> None:
+        self.seed: int = given.seed
         self.figures: Counter[str] = Counter()
         self.findings: list[str] = []
         self._name = name
         self._done: set[str] = set()
-        self._state = state or STATES / f"{name}-{seed}.json"
+        self._state: Path = given.states / f"{name}-{self.seed}.json"
         self._began = self._saved = time.monotonic()
         self._seconds_before = 0.0
-        self._ends = self._began + minutes * 60
+        self._ends: float = self._began + given.minutes * 60
         self._load()
 
     @property
@@ -42,10 +43,10 @@ class Soak:
         """Whether that was done already."""
         return key in self._done
 
-    def note(self, key: str, findings: list[str], figure: str) -> None:
-        """Take note of what was done and found; the figure counts it."""
+    def note(self, key: str, findings: list[str], figures: Mapping[str, int]) -> None:
+        """Take note of what was done and found, with the figures that it adds to."""
         self._done.add(key)
-        self.figures[figure] += 1
+        self.figures.update(figures)
         for finding in findings:
             self.tell(f"FOUND {finding}")
         self.findings += findings
@@ -107,4 +108,5 @@ def arguments(purpose: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=purpose)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60.0, help="of this run")
+    parser.add_argument("--states", type=Path, default=STATES, help="where it keeps what is done")
     return parser

@@ -63,7 +63,7 @@ class InPlace(FileSystem):
     """A file that stands is truncated and written again, instead of being renamed over."""
 
     def rename(self, from_fd: int, name: str, to_fd: int, new_name: str) -> None:
-        if name != DATA:
+        if name != DATA or stat.S_ISDIR(self.lstat(from_fd, name).st_mode):
             super().rename(from_fd, name, to_fd, new_name)
             return
         source = self.open(from_fd, name, os.O_RDONLY)
