@@ -5,8 +5,8 @@ here outlives the call. Promises: `api.md`, "Fetch".
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -25,8 +25,10 @@ from assetd_server.assets.orders import (
 )
 from assetd_server.assets.present import Answer, Present, answer, require_digest, require_part
 from assetd_server.assets.resolve import Resolver
+from assetd_server.assets.room import Room
 from assetd_server.assets.shielding import ended
 from assetd_server.assets.threads import Threads
+from assetd_server.assets.uses import Uses
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.leases import Lease, take_lease
 from assetd_server.errors import (
@@ -76,6 +78,8 @@ class Fetcher:
         landing: Landing | None,
         flights: Flights[FlightState, Landed],
         holds: Holds,
+        uses: Uses,
+        room: Room,
         assets_dir: AssetsDir,
         quick: Threads,
         telemetry: Telemetry,
@@ -87,6 +91,8 @@ class Fetcher:
         self._landing = landing
         self._flights = flights
         self._holds = holds
+        self._uses = uses
+        self._room = room
         self._dir = assets_dir
         self._quick = quick
         self._telemetry = telemetry
@@ -113,23 +119,25 @@ class Fetcher:
         started = False
         for _ in range(_ROUNDS):
             landed: Answer | None = None
-            async with aclosing(self._round(order, replaces, began)) as events:
-                async for event in events:
-                    if isinstance(event, Answer):
-                        landed = event
-                    elif not started or not _opens(event):
-                        started = started or isinstance(event, FetchStarted)
+            # From the first look to the answer nobody evicts what this call is about.
+            async with AsyncExitStack() as use:
+                async with aclosing(self._round(order, replaces, began, use)) as events:
+                    async for event in events:
+                        if isinstance(event, Answer):
+                            landed = event
+                        elif not started or not _opens(event):
+                            started = started or isinstance(event, FetchStarted)
+                            yield event
+                # No answer: somebody else's flight adopted what we know to be damaged. Insist.
+                replaces = landed is None
+                if landed is None:
+                    continue
+                lease = await self._lease(landed) if order.hold else None
+                if order.hold and lease is None and landed.asset_version.version is not None:
+                    continue
+                async with aclosing(self._hold(order, landed, lease, began)) as events_of_hold:
+                    async for event in events_of_hold:
                         yield event
-            # No answer: somebody else's flight adopted what we know to be damaged. Insist.
-            replaces = landed is None
-            if landed is None:
-                continue
-            lease = await self._lease(landed) if order.hold else None
-            if order.hold and lease is None and landed.asset_version.version is not None:
-                continue
-            async with aclosing(self._hold(order, landed, lease, began)) as events_of_hold:
-                async for event in events_of_hold:
-                    yield event
             return
         raise AssetInUseError(
             "{spec} was replaced or removed every time it was about to be answered: try again",
@@ -142,7 +150,10 @@ class Fetcher:
         if not order.hold:
             yield self._completed(landed, began)
             return
-        with self._holds.hold(lease, landed.asset_version, order.caller):
+        with (
+            self._used_at_the_end(landed),
+            self._holds.hold(lease, landed.asset_version, order.caller),
+        ):
             yield self._completed(landed, began)
             await self._draining.wait()
             raise ShuttingDownError(
@@ -150,11 +161,18 @@ class Fetcher:
                 spec=order.spec,
             )
 
+    @contextmanager
+    def _used_at_the_end(self, landed: Answer) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._room.used(landed.asset_version)
+
     async def _round(
-        self, order: FetchOrder, replaces: bool, began: float
+        self, order: FetchOrder, replaces: bool, began: float, use: AsyncExitStack
     ) -> AsyncGenerator[FetchEvent | Answer, None]:
         """Go once from the spec to an answer, the last event; without one, look again."""
-        finding = asyncio.create_task(self._find(order, replaces))
+        finding = asyncio.create_task(self._find(order, replaces, use))
         async with aclosing(self._waiting(finding, order, began)) as waiting:
             async for progress in waiting:
                 yield progress
@@ -169,8 +187,8 @@ class Fetcher:
             async for event in events:
                 yield event
 
-    async def _find(self, order: FetchOrder, replaces: bool) -> _Hit | _Miss:
-        """Resolve, and look for a hit; nothing is downloaded.
+    async def _find(self, order: FetchOrder, replaces: bool, use: AsyncExitStack) -> _Hit | _Miss:
+        """Resolve, begin to use the version, and look for a hit; nothing is downloaded.
 
         Raises:
             NoStoreError, NotCachedError, VersionNotFoundError: a download would be needed, and
@@ -186,6 +204,7 @@ class Fetcher:
             return _Hit(meaning.resolution, plain)
         spec = order.spec.pinned_to(meaning.version)
         miss = _Miss(meaning.resolution, spec, VersionPaths(spec.name, meaning.version))
+        await use.enter_async_context(self._uses.shared(miss.paths.data))
         if replaces:
             return miss
         hit = await self._present.hit(spec, miss.paths, order.expected_digest, verify=order.verify)
@@ -227,6 +246,15 @@ class Fetcher:
             task.cancel()
             await ended(task)
 
+    async def _until(
+        self, flight: FetchFlight, event: asyncio.Event, order: FetchOrder, began: float
+    ) -> AsyncGenerator[FetchProgress, None]:
+        """Wait until the flight has come that far, or has ended without."""
+        reaching = asyncio.create_task(_reached(flight, event))
+        async with aclosing(self._waiting(reaching, order, began)) as waiting:
+            async for progress in waiting:
+                yield progress
+
     async def _fly(
         self, order: FetchOrder, found: _Miss, landing: Landing, replaces: bool, began: float
     ) -> AsyncGenerator[FetchEvent | Answer, None]:
@@ -240,11 +268,10 @@ class Fetcher:
 
         async with self._flights.join(paths.data, new_state, landing.land) as (flight, joined):
             flight.state.add_link(link)
-            planning = asyncio.create_task(_planned(flight))
-            async with aclosing(self._waiting(planning, order, began)) as waiting:
+            state = flight.state
+            async with aclosing(self._until(flight, state.planned, order, began)) as waiting:
                 async for progress in waiting:
                     yield progress
-            state = flight.state
             if state.manifest is None or state.meter is None:
                 standing = await self._unplanned(order, found, flight)
                 yield _started_of_hit(_Hit(found.resolution, standing))
@@ -253,6 +280,9 @@ class Fetcher:
             manifest = state.manifest
             require_part(found.spec, manifest.parts)
             require_digest(found.spec, manifest.digest, order.expected_digest)
+            async with aclosing(self._until(flight, state.begun, order, began)) as waiting:
+                async for progress in waiting:
+                    yield progress
             yield FetchStarted(
                 asset_version=manifest.describe(paths.name, paths.version),
                 resolution=found.resolution,
@@ -319,6 +349,7 @@ class Fetcher:
         )
 
     def _completed(self, landed: Answer, began: float) -> FetchCompleted:
+        self._room.used(landed.asset_version)
         return FetchCompleted(
             path=self._dir.absolute(landed.relative_path),
             relative_path=landed.relative_path,
@@ -328,6 +359,7 @@ class Fetcher:
             reused_bytes=landed.reused_bytes,
             elapsed=timedelta(seconds=self._clock.monotonic() - began),
             verification=landed.verification,
+            keep_until_time=self._room.keep_until(),
         )
 
 
@@ -336,13 +368,12 @@ def _release(lease: Lease | None) -> None:
         lease.release()
 
 
-async def _planned(flight: FetchFlight) -> None:
-    """Return when the flight knows its manifest, or has ended without."""
-    planned = asyncio.create_task(flight.state.planned.wait())
+async def _reached(flight: FetchFlight, event: asyncio.Event) -> None:
+    reached = asyncio.create_task(event.wait())
     try:
-        await asyncio.wait([planned, flight.task], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([reached, flight.task], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        planned.cancel()
+        reached.cancel()
 
 
 def _opens(event: FetchEvent) -> bool:

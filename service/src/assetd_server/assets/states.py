@@ -10,6 +10,7 @@ from assetd_server.assets.orders import CacheState
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.leases import is_leased
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.pins import Pins
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import InvalidPartError, UnsafePathError
 from assetd_server.model import AssetVersion, Presence
@@ -21,6 +22,7 @@ ABSENT = CacheState(Presence.ABSENT)
 class CachedVersion:
     """One version in the cache, with what its receipt says of it."""
 
+    paths: VersionPaths
     asset_version: AssetVersion
     state: CacheState
 
@@ -28,11 +30,14 @@ class CachedVersion:
 class States:
     """Looks at versions in the cache. Blocking: called from a thread."""
 
-    def __init__(self, assets_dir: AssetsDir, lookup: Lookup, holds: Holds, alone: bool) -> None:
+    def __init__(
+        self, assets_dir: AssetsDir, lookup: Lookup, holds: Holds, pins: Pins, alone: bool
+    ) -> None:
         """`alone`: no store is configured, so data without a marker counts as present."""
         self._dir = assets_dir
         self._lookup = lookup
         self._holds = holds
+        self._pins = pins
         self._alone = alone
 
     def of(self, paths: VersionPaths) -> CachedVersion:
@@ -40,11 +45,12 @@ class States:
         standing = self._lookup.look(paths)
         unknown = AssetVersion(paths.name, paths.version, standing.kind)
         if standing.kind is None or not (standing.complete or self._alone):
-            return CachedVersion(unknown, ABSENT)
+            return CachedVersion(paths, unknown, ABSENT)
         receipt = standing.receipt
         hold_count = self._holds.count(paths)
         facts = self._dir.stat(paths.marker(standing.kind))
         return CachedVersion(
+            paths,
             receipt.manifest.describe(paths.name, paths.version) if receipt else unknown,
             CacheState(
                 presence=Presence.PRESENT,
@@ -52,6 +58,7 @@ class States:
                 path=self._dir.absolute(paths.data),
                 disk_bytes=self._disk_bytes(paths, receipt),
                 last_used_time=datetime.fromtimestamp(facts.st_mtime, UTC) if facts else None,
+                pinned=self._pins.is_pinned(paths.data),
                 leased=hold_count > 0 or is_leased(self._dir, paths),
                 hold_count=hold_count,
             ),

@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ OWN_FOLDER = ".assetd"
 STAGING = f"{OWN_FOLDER}/staging"
 TRASH = f"{OWN_FOLDER}/trash"
 PUSH = f"{OWN_FOLDER}/push"
+PINS = f"{OWN_FOLDER}/pins"
 
 # A link, a folder for a file or the reverse; a socket (ENXIO) and a FIFO (ESPIPE) for a file.
 _OUT_OF_PLACE = (
@@ -59,6 +61,11 @@ class VersionPaths:
     def leaf(self) -> str:
         """The entry of the version in the asset's folder."""
         return str(self.version)
+
+    @property
+    def spec(self) -> str:
+        """The version as a caller writes it."""
+        return f"{self.name}:{self.version}"
 
     @property
     def data(self) -> str:
@@ -95,6 +102,35 @@ class VersionPaths:
         return hashlib.sha256(self.data.encode()).hexdigest()[:32]
 
 
+class KeysInUse:
+    """The folders in staging that a flight of this daemon works in: nobody else moves them."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._users: Counter[str] = Counter()
+
+    def begin(self, key: str) -> None:
+        """Take the folder into use; more than one may."""
+        with self._turn:
+            self._users[key] += 1
+
+    def end(self, key: str) -> None:
+        """Undo one `begin`."""
+        with self._turn:
+            self._users -= Counter((key,))
+
+    def is_used(self, key: str) -> bool:
+        """Tell whether somebody uses the folder now."""
+        with self._turn:
+            return self._users[key] > 0
+
+    @contextmanager
+    def unused(self, key: str) -> Iterator[bool]:
+        """Tell whether nobody uses the folder; for the length of the block nobody begins to."""
+        with self._turn:
+            yield self._users[key] == 0
+
+
 class AssetsDir:
     """The open ASSETS_DIR. Its descriptor stays valid when the path is renamed or unmounted."""
 
@@ -107,6 +143,7 @@ class AssetsDir:
         self.path = path
         self.fs = fs
         self.lease_probe = threading.Lock()
+        self.staging_keys = KeysInUse()
         with os_errors(path):
             self.fd = fs.open_root(path)
 
@@ -219,6 +256,10 @@ class AssetsDir:
     def free_bytes(self) -> int:
         """Return what may still be written to the disk of ASSETS_DIR."""
         return self.fs.free_bytes(self.fd)
+
+    def total_bytes(self) -> int:
+        """Return the size of the disk of ASSETS_DIR."""
+        return self.fs.total_bytes(self.fd)
 
 
 def try_flock(fs: FileSystem, fd: int, operation: int) -> bool:
