@@ -36,8 +36,10 @@ def run(order: dict[str, Any], answers: int) -> None:
 
     if order["number"]:
         fs.before_call(order["number"], cut)
-    OPERATIONS[order["operation"]].act(assets_dir)
+    operation = OPERATIONS[order["operation"]]
+    operation.act(assets_dir)
     os.write(answers, _ACKNOWLEDGED)
+    operation.clean_up(assets_dir)
     if order["number"]:
         cut()
     os.write(answers, json.dumps([str(call) for call in fs.calls]).encode())

@@ -1,22 +1,27 @@
 """What a crash may interrupt: the operations of the cache, each with what has to hold after it.
 
-The calls are those that a flight, a start or an eviction makes; only where the bytes come from is
-made up. Whoever changes the cache's protocol changes `land` with it, and nothing else here.
+A new one is an entry of `OPERATIONS`; what a flight does is in `flights`.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.cache.evict import Outcome, empty_trash, evict
+from assetd_server.cache.layout import TRASH, AssetsDir, VersionPaths
 from assetd_server.cache.linux import FileSystem
 from assetd_server.cache.lookup import Lookup
-from assetd_server.cache.publish import Publisher, try_modelkit_lock
 from assetd_server.cache.receipt import Receipt
 from assetd_server.cache.recover import recover
+from assetd_server.errors import IoError
+from assetd_server.model import AssetKind
+from assetd_server.versioning import Version
 
+from tests.support.file_systems import FaultyFileSystem
+from tests.support.flights import interrupt, land
 from tests.support.trees import write_tree
 from tests.support.versions import (
     PATHS,
@@ -27,7 +32,6 @@ from tests.support.versions import (
     put,
     put_ours,
     receipt_of,
-    stage,
     standing,
 )
 
@@ -39,44 +43,8 @@ OLD_TREE = {path: data.replace(b"new", b"old") for path, data in TREE.items()}
 MANY = {f"folder{number % 2}/{number}": b"%03d" % number * 40 for number in range(18)}
 
 
-def land(
-    assets_dir: AssetsDir,
-    content: Content,
-    paths: VersionPaths = PATHS,
-    *,
-    replaces: bool = False,
-) -> None:
-    """Do what a flight does: adopt what stands there whole, else stage and publish."""
-    lookup, receipt = Lookup(assets_dir), receipt_of(content)
-    publisher = Publisher(assets_dir, lookup)
-    if not replaces:
-        if lookup.hit(paths) is not None:
-            return
-        if lookup.is_whole(paths, receipt.manifest.kind, receipt.manifest.parts):
-            with modelkit_lock(assets_dir, paths):
-                publisher.adopt(paths, receipt)
-            return
-    staged = stage(assets_dir, content, paths)
-    try:
-        with modelkit_lock(assets_dir, paths):
-            publisher.publish(staged, receipt)
-    finally:
-        staged.discard()
-
-
-@contextmanager
-def modelkit_lock(assets_dir: AssetsDir, paths: VersionPaths) -> Iterator[None]:
-    """Hold modelkit's lock, which nobody else has."""
-    lock = try_modelkit_lock(assets_dir, paths)
-    assert lock is not None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def nothing(root: Path) -> None:
-    """Prepare nothing."""
+def nothing(_: object) -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +52,8 @@ class Operation:
     """Something that a crash may interrupt.
 
     `prepare` makes what was durable before; `disturb` what somebody else did a moment ago and did
-    not sync. `old` stands there before and `new` afterwards, None = nothing.
+    not sync. `old` stands there before and `new` afterwards, None = nothing. `clean_up` comes after
+    the acknowledgement of `act`.
     """
 
     name: str
@@ -93,6 +62,7 @@ class Operation:
     old: Content | None = None
     prepare: Callable[[Path], None] = nothing
     disturb: Callable[[Path], None] = nothing
+    clean_up: Callable[[AssetsDir], None] = nothing
     # What stands there before is unsynced and of modelkit's making: only our marker promises.
     is_modelkits: bool = False
 
@@ -157,6 +127,70 @@ def hitting(name: str, content: Content) -> Operation:
     )
 
 
+@contextmanager
+def opened(root: Path, fs: FileSystem) -> Iterator[AssetsDir]:
+    """ASSETS_DIR for the length of the block."""
+    assets_dir = AssetsDir(str(root), fs)
+    try:
+        yield assets_dir
+    finally:
+        assets_dir.close()
+
+
+def resuming(name: str, content: Content, steps: int) -> Operation:
+    """A fetch of what a killed run had begun to download, and had not synced."""
+
+    def disturb(root: Path) -> None:
+        with opened(root, FaultyFileSystem()) as assets_dir:
+            interrupt(assets_dir, content, steps)
+
+    return Operation(name, lambda assets_dir: land(assets_dir, content), content, disturb=disturb)
+
+
+def reusing(name: str, content: Content) -> Operation:
+    """A fetch of what another version of the asset holds as well."""
+    other = VersionPaths(PATHS.name, Version.parse("0.0"))
+    return Operation(
+        name,
+        lambda assets_dir: land(assets_dir, content),
+        content,
+        prepare=lambda root: put_ours(root, content, other),
+    )
+
+
+def evicting(name: str, content: Content) -> Operation:
+    """An eviction, and the deletion that follows it in the background."""
+
+    def act(assets_dir: AssetsDir) -> None:
+        assert evict(assets_dir, Lookup(assets_dir), PATHS).outcome is Outcome.EVICTED
+
+    return Operation(
+        name,
+        act,
+        new=None,
+        old=content,
+        prepare=lambda root: put_ours(root, content),
+        clean_up=delete_evicted,
+    )
+
+
+def delete_evicted(assets_dir: AssetsDir) -> None:
+    """Delete what lies in the trash."""
+    with assets_dir.folder(TRASH) as fd:
+        names = [entry.name for entry in assets_dir.fs.list_names(fd)]
+    for name in names:
+        empty_trash(assets_dir, f"{TRASH}/{name}")
+
+
+def evict_half(root: Path) -> None:
+    """A file whose marker an eviction has removed, and whose data it could not."""
+    put_ours(root, FILE)
+    fs = FaultyFileSystem()
+    fs.fail(1, errno.EIO, "rename")
+    with opened(root, fs) as assets_dir, suppress(IoError):
+        evict(assets_dir, Lookup(assets_dir), PATHS)
+
+
 def fill_own_folders(root: Path) -> None:
     """A version that stands, and what a dead run left in trash and staging."""
     put_ours(root, FILE)
@@ -166,7 +200,7 @@ def fill_own_folders(root: Path) -> None:
 
 def start(assets_dir: AssetsDir) -> None:
     """Begin a run."""
-    assert recover(assets_dir)
+    assert recover(assets_dir).writable
 
 
 OPERATIONS = {
@@ -183,7 +217,14 @@ OPERATIONS = {
         adopting("adopt-directory", TREE, b""),
         hitting("hit-file", FILE),
         hitting("hit-directory", TREE),
+        resuming("resume-file", FILE, 2),
+        resuming("resume-directory", TREE, 3),
+        resuming("resume-many", MANY, 1),
+        reusing("reuse-directory", TREE),
+        evicting("evict-file", FILE),
+        evicting("evict-directory", TREE),
         Operation("start", start, FILE, FILE, prepare=fill_own_folders),
+        Operation("start-after-evict", start, None, FILE, prepare=evict_half),
     )
 }
 
@@ -199,6 +240,8 @@ def findings(root: Path, operation: Operation, *, acknowledged: bool) -> list[st
         wrong.append("a hit that is not whole")
     if hit is not None and hit == _receipt(operation.new) and found != operation.new:
         wrong.append("the new receipt beside the old data")
+    if found is None and (root / PATHS.marker(AssetKind.FILE)).exists():
+        wrong.append("a marker without data")
     if acknowledged and found != operation.new:
         wrong.append(f"acknowledged and lost: {_parts_of(found)}")
     if acknowledged and hit != _receipt(operation.new):
@@ -208,15 +251,12 @@ def findings(root: Path, operation: Operation, *, acknowledged: bool) -> list[st
 
 def after_the_next_run(root: Path, operation: Operation) -> list[str]:
     """Start, do it again, and return what is wrong then; sound = whole, marked, nothing left."""
-    assets_dir = AssetsDir(str(root), _Settled())
     wrong = []
-    try:
-        assert recover(assets_dir)
+    with opened(root, _Settled()) as assets_dir:
+        start(assets_dir)
         if left := entries(root, "trash"):
             wrong.append(f"the start left in trash: {left}")
         operation.repeat(assets_dir)
-    finally:
-        assets_dir.close()
     if modelkit_serves(root) != operation.wanted:
         wrong.append(f"not whole after the next run: {_parts_of(standing(root))}")
     if _hit(root) is None:
@@ -237,11 +277,8 @@ def _receipt(content: Content | None) -> Receipt | None:
 
 
 def _hit(root: Path) -> Receipt | None:
-    assets_dir = AssetsDir(str(root), _Settled())
-    try:
+    with opened(root, _Settled()) as assets_dir:
         return Lookup(assets_dir).hit(PATHS)
-    finally:
-        assets_dir.close()
 
 
 def _parts_of(content: Content | None) -> dict[str, int] | None:

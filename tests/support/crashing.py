@@ -23,6 +23,11 @@ from tests.support.crash_operations import (
 )
 from tests.support.loop_disks import Cut, LoopDisk
 
+_LOOKS = {
+    *("open", "close", "fstat", "lstat", "list_names", "pread", "flock"),
+    *("free_bytes", "total_bytes", "file_system_type"),
+}
+
 
 class Driver:
     """The driver as a process of its own."""
@@ -95,9 +100,15 @@ class PowerCuts:
         return calls
 
     def points(self, operation: Operation, cut: Cut = Cut.NOTHING) -> list[Point]:
-        """Returns a point for each call, and one for right after the acknowledgement."""
+        """Returns a point for each call, and one for after the last."""
         count = len(self.calls(operation))
         return [Point(operation.name, number, cut) for number in range(1, count + 2)]
+
+    def points_of_change(self, operation: Operation) -> list[Point]:
+        """Returns the points that differ: a call that only looks leaves the disk as it was."""
+        changes = [call.split(" ")[0] not in _LOOKS for call in self.calls(operation)]
+        points = self.points(operation)
+        return [point for point, is_one in zip(points, [*changes, True], strict=True) if is_one]
 
     def findings(self, point: Point) -> list[str]:
         """Cuts the power there, comes back, and returns what is wrong; nothing = sound."""

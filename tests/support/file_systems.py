@@ -211,6 +211,14 @@ class RecordingFileSystem(FileSystem):
         self._begin("free_bytes", self._of(fd))
         return super().free_bytes(fd)
 
+    def file_system_type(self, fd: int) -> str:
+        self._begin("file_system_type", self._of(fd))
+        return super().file_system_type(fd)
+
+    def total_bytes(self, fd: int) -> int:
+        self._begin("total_bytes", self._of(fd))
+        return super().total_bytes(fd)
+
 
 class FaultyFileSystem(RecordingFileSystem):
     """The same without the waiting for the disk, which takes most of a test's time."""

@@ -22,7 +22,8 @@ from assetd_server.cache.recover import recover
 from assetd_server.model import AssetName
 from assetd_server.versioning import Version
 
-from tests.support.crash_operations import FILE, MANY, OLD_FILE, OLD_TREE, TREE, entries, land
+from tests.support.crash_operations import FILE, MANY, OLD_FILE, OLD_TREE, TREE, entries
+from tests.support.flights import land
 from tests.support.mutants import MUTANTS
 from tests.support.versions import Content, manifest_of, marker_path, put, standing
 

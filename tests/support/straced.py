@@ -4,7 +4,7 @@ So that the two can be compared: a call that goes by the seam is a point where n
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,8 @@ _SEAM: Final = {
     "pwritev2": "pwritev",
     "sync_file_range": "start_writeback",
     "fstatfs": "free_bytes",
+    "copy_file_range": "copy_range",
+    "ioctl": "clone",
 }
 # By a flag among the arguments: the first that is found; the last one is for all others.
 _BY_FLAG: Final = {
@@ -31,6 +33,14 @@ _BY_FLAG: Final = {
     "unlinkat": (("AT_REMOVEDIR", "rmdir"), ("", "unlink")),
     "newfstatat": (("AT_EMPTY_PATH", "fstat"), ("", "lstat")),
 }
+# Calls of the seam that are one in the kernel.
+_LIKE: Final = {"file_system_type": "fstat", "total_bytes": "free_bytes"}
+
+
+def in_the_kernel(calls: Iterable[str]) -> list[str]:
+    """Returns what the kernel knows of recorded calls: their names, paths left out."""
+    names = [call.split(" ")[0] for call in calls]
+    return [_LIKE.get(name, name) for name in names]
 
 
 def strace(logs: Path) -> list[str | Path]:
@@ -45,7 +55,7 @@ def calls_below(logs: Path, root: Path) -> list[str]:
     its own name.
     """
     lines = [line for log in logs.iterdir() for line in log.read_text().splitlines()]
-    lines = [line for line in lines if f"<{root}" in line]
+    lines = [line for line in lines if f"<{root}>" in line or f"<{root}/" in line]
     return list(_seam_calls(line for line in lines if "AT_FDCWD" not in line))
 
 
