@@ -1,4 +1,4 @@
-"""Random kills of a process that publishes and replaces, judged by another that outlives it.
+"""Random kills of a process that publishes and evicts, judged by another that outlives it.
 
 Each life is a fork: it begins a run of the cache, does one thing after another, and tells what it
 begins and what is done; after some microseconds it is killed. Single-threaded, therefore: tests
@@ -12,12 +12,14 @@ import shutil
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NoReturn
 
+from assetd_server.cache.evict import Outcome, empty_trash, evict
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.linux import FileSystem
+from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.recover import recover
 from assetd_server.model import AssetName
 from assetd_server.versioning import Version
@@ -33,6 +35,8 @@ ASSETS: Final[dict[str, tuple[Content, Content]]] = {
     "kill/folder": (TREE, OLD_TREE),
     "kill/many": (MANY, {path: data[::-1] for path, data in MANY.items()}),
 }
+# In place of a content's number.
+EVICT: Final = "evict"
 # So long does a life last at most: a start and some three operations.
 _LIFE_SECONDS: Final = 0.012
 
@@ -44,18 +48,27 @@ def paths_of(name: str) -> VersionPaths:
 
 @dataclass(frozen=True)
 class Stands:
-    """What was found at an asset's final path, and the digest in its marker; "" = no receipt."""
+    """What was found at an asset's final path, and the digest in its marker; "" = no receipt.
+
+    `is_going` where an eviction was under way, which the next start may finish.
+    """
 
     content: Content | None = None
     marked_as: str = ""
+    is_going: bool = False
 
 
 @dataclass
 class Told:
-    """What a life said of one asset: the contents that it was done with, and began last."""
+    """What a life said of one asset: what it made of it, in turn, and what it has begun.
 
-    done: list[Content]
-    under_way: Content | None = None
+    A content, or None for nothing: evicted.
+    """
+
+    done: list[Content | None]
+    is_under_way: bool = False
+    begun: Content | None = None
+    has_begun: bool = False
 
 
 class Killing:
@@ -75,7 +88,7 @@ class Killing:
         adopts = self._interfere(source)
         lines, findings = self._life(source, adopts)
         told = _told(lines)
-        self.under_way += any(said.under_way is not None for said in told.values())
+        self.under_way += any(said.is_under_way for said in told.values())
         self.starting += not lines
         for name, said in told.items():
             findings += self._judge(name, said)
@@ -127,12 +140,19 @@ class Killing:
         return lines, [] if status == signal.SIGKILL else ["it ended by itself"]
 
     def _judge(self, name: str, said: Told) -> list[str]:
-        before = self._stands[name]
-        stands = self._stands[name] = _look(self.root, name)
+        before, stands = self._stands[name], _look(self.root, name)
         told = said.done[-1] if said.done else before.content
-        if stands.content not in (told, said.under_way if said.under_way is not None else told):
+        allowed = [told]
+        if said.is_under_way:
+            allowed.append(said.begun)
+        if before.is_going and not said.done:
+            allowed.append(None)
+        is_evicted = said.is_under_way and said.begun is None
+        is_going = is_evicted or (before.is_going and not said.has_begun)
+        self._stands[name] = replace(stands, is_going=is_going)
+        if stands.content not in allowed:
             return [f"{name} is partial, mixed or lost"]
-        if said.done and said.under_way is None and stands.marked_as != digest_of(told):
+        if said.done and not said.is_under_way and stands.marked_as != digest_of(told):
             return [f"{name} was acknowledged and is not marked"]
         # A stale marker may outlive the data that it is of; none comes before its data.
         known = [digest_of(content) for content in said.done]
@@ -145,12 +165,13 @@ def _told(lines: list[str]) -> dict[str, Told]:
     told = {name: Told([]) for name in ASSETS}
     for line in lines:
         what, name, number = line.split(" ")
-        content = ASSETS[name][int(number)]
+        said = told[name]
+        content = ASSETS[name][int(number)] if number != EVICT else None
+        said.is_under_way = what == "begin"
         if what == "begin":
-            told[name].under_way = content
-        else:
-            told[name].under_way = None
-            told[name].done.append(content)
+            said.begun, said.has_begun = content, True
+        elif what == "done":
+            said.done.append(content)
     return told
 
 
@@ -176,19 +197,31 @@ def _live(
         assets_dir = AssetsDir(str(root), fs)
         recover(assets_dir)
         if adopts is not None:
-            _fetch(assets_dir, adopts, 0, answers, replaces=False)
+            _do(assets_dir, adopts, "0", answers, replaces=False)
         # Not for ever: whoever kills may be dead.
         for _ in range(1000):
-            _fetch(assets_dir, source.choice([*ASSETS]), source.randrange(2), answers)
+            _do(assets_dir, source.choice([*ASSETS]), source.choice(["0", "1", EVICT]), answers)
     finally:
         # What is raised is a finding; its traceback goes to standard error.
         sys.excepthook(*sys.exc_info())
         os._exit(1)
 
 
-def _fetch(
-    assets_dir: AssetsDir, name: str, number: int, answers: int, *, replaces: bool = True
+def _do(
+    assets_dir: AssetsDir, name: str, number: str, answers: int, *, replaces: bool = True
 ) -> None:
+    """Fetch one of the asset's contents, or evict it; say so before and after."""
     os.write(answers, f"begin {name} {number}\n".encode())
-    land(assets_dir, ASSETS[name][number], paths_of(name), replaces=replaces)
-    os.write(answers, f"done {name} {number}\n".encode())
+    done = "done"
+    if number != EVICT:
+        land(assets_dir, ASSETS[name][int(number)], paths_of(name), replaces=replaces)
+    elif not _evict(assets_dir, paths_of(name)):
+        done = "kept"
+    os.write(answers, f"{done} {name} {number}\n".encode())
+
+
+def _evict(assets_dir: AssetsDir, paths: VersionPaths) -> bool:
+    evicted = evict(assets_dir, Lookup(assets_dir), paths)
+    if evicted.outcome is Outcome.EVICTED:
+        empty_trash(assets_dir, evicted.trash)
+    return evicted.outcome is Outcome.EVICTED
