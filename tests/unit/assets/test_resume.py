@@ -36,8 +36,9 @@ from tests.support.assets_bench import (
 )
 from tests.support.clocks import ManualClock
 from tests.support.memory_store import Gate
+from tests.support.staging import kept_downloads
 from tests.support.trees import read_tree
-from tests.support.versions import Content, kept_downloads, left_overs
+from tests.support.versions import Content, left_overs
 
 SPEC = "x/y:0.0"
 RANGES = 6
