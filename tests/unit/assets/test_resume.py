@@ -257,6 +257,44 @@ async def test_a_version_that_waits_for_modelkit_is_not_downloaded_twice(
     require_landed(daemon, content)
 
 
+async def test_who_leaves_while_it_is_proven_loses_nothing(bench: Bench) -> None:
+    """Reading back may take minutes; what was kept before is kept after it."""
+    daemon = bench.daemon(ONE_AT_A_TIME)
+    await bench.daemon().push("x/y", TREE)
+    await interrupted(bench, daemon, journalled=3, at=3)
+    leaving = leave_at(daemon, "fsync", 1)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await daemon.until_waiting(0)
+    bench.store.read_ranges.clear()
+    await daemon.fetch(SPEC)
+    assert read_again(bench) == {"b/large": [2, 3, 4, 5], "c": [0], "d/e": [0]}
+    require_landed(daemon, TREE)
+
+
+def leave_at(
+    daemon: Daemon, call: str, number: int, error: OSError | None = None
+) -> "asyncio.Task[list[FetchEvent]]":
+    """A fetch whose caller leaves right before that call of the file system, which then fails."""
+    loop = asyncio.get_running_loop()
+
+    async def leave() -> None:
+        fetching.cancel()
+        await asyncio.wait([fetching])
+        # The flight, which nobody waits for any more, hears of it in the next turn of the loop.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def act() -> None:
+        asyncio.run_coroutine_threadsafe(leave(), loop).result()
+        if error is not None:
+            raise error
+
+    daemon.fs.before(call, act, number)
+    fetching = asyncio.create_task(daemon.fetch(SPEC))
+    return fetching
+
+
 # Ends that keep nothing
 
 
@@ -279,25 +317,10 @@ async def test_a_write_that_fails_while_everybody_leaves(bench: Bench) -> None:
     """Nobody hears of it, and nothing of it is kept all the same."""
     daemon = bench.daemon(ONE_AT_A_TIME)
     await bench.daemon().push("x/y", LARGE)
-    loop = asyncio.get_running_loop()
-    caller: list[asyncio.Task[list[FetchEvent]]] = []
-
-    async def leave() -> None:
-        caller[0].cancel()
-        await asyncio.wait(caller)
-        # The flight, which nobody waits for any more, hears of it in the next turn of the loop.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-
-    def leave_and_fail() -> None:
-        asyncio.run_coroutine_threadsafe(leave(), loop).result()
-        raise OSError(5, "EIO")
-
     # The journal's beginning, the first range, its record, the second range.
-    daemon.fs.before("pwritev", leave_and_fail, number=4)
-    caller.append(asyncio.create_task(daemon.fetch(SPEC)))
+    leaving = leave_at(daemon, "pwritev", 4, OSError(5, "EIO"))
     with pytest.raises(asyncio.CancelledError):
-        await caller[0]
+        await leaving
     await daemon.until_waiting(0)
     assert left_overs(daemon.root) == []
 
@@ -359,6 +382,18 @@ async def test_an_object_that_was_replaced_begins_anew(bench: Bench, replaced: l
         if path not in replaced
     )
     require_landed(daemon, content)
+
+
+async def test_the_last_range_is_of_the_same_object_too(bench: Bench) -> None:
+    """Where one range is all that is missing, it is asked for by the ETag of the others."""
+    daemon = bench.daemon(ONE_AT_A_TIME)
+    await bench.modelkit_pushes(SPEC, LARGE)
+    async with stopped_at(bench, daemon, "x/y/0.0", RANGES):
+        await until_journalled(daemon, RANGES - 1)
+    await bench.memory.put("x/y/0.0", LARGE[::-1])
+    completed = await daemon.fetched(SPEC)
+    assert completed.reused_bytes == 0
+    require_landed(daemon, LARGE[::-1])
 
 
 async def test_a_part_that_is_gone_from_the_store_is_missed(bench: Bench) -> None:
