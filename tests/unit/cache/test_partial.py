@@ -91,7 +91,8 @@ def test_modelkit_never_sees_it(assets_dir: AssetsDir, root: Path) -> None:
     assert list(root.rglob(".SUCCESS")) == []
     assert standing(root) is None
     lookup = Lookup(assets_dir)
-    assert list(lookup.names()) == lookup.versions(PATHS.name, unmarked=True) == []
+    assert list(lookup.names()) == []
+    assert lookup.versions(PATHS.name, unmarked=True) == []
     assert lookup.hit(PATHS) is None
 
 

@@ -12,6 +12,7 @@ from assetd_server.assets.claimed import ClaimedVersions
 from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.fetch import Fetcher
+from assetd_server.assets.finding import Finder
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.landing import FetchFlight, FlightState, Landed, Landing
@@ -33,6 +34,8 @@ from assetd_server.assets.orders import (
     Resolved,
     ResolveOrder,
 )
+from assetd_server.assets.partial_landing import Landings, PartialLanding
+from assetd_server.assets.partials import Partials
 from assetd_server.assets.present import Present
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.resolve import Resolver
@@ -41,6 +44,7 @@ from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import Transfer
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.partial import PartialVersions
 from assetd_server.cache.publish import Publisher
 from assetd_server.errors import NoStoreError, ShuttingDownError
 from assetd_server.model import AssetVersion, Freshness, Presence
@@ -94,7 +98,10 @@ class Assets:
         self._holds = Holds(clock)
         self._draining = False
         self._catalog = Catalog(store, clock.sleep, clock.now) if store else None
-        self._states = States(assets_dir, self._lookup, self._holds, alone=store is None)
+        self._partial = PartialVersions(assets_dir)
+        self._states = States(
+            assets_dir, self._lookup, self._partial, self._holds, alone=store is None
+        )
         self._present = Present(assets_dir, self._lookup, self._quick, self._disk)
         self._resolver = Resolver(
             self._catalog,
@@ -104,10 +111,11 @@ class Assets:
             settings.store_timeout_seconds,
         )
         self._flights: Flights[FlightState, Landed] = Flights(clock, settings.fetch_timeout_seconds)
+        partials = Partials(assets_dir, self._partial, self._quick, self._disk)
         self._fetcher = Fetcher(
-            self._resolver,
+            Finder(self._resolver, self._present, partials, alone=store is None),
             self._present,
-            self._make_landing(telemetry),
+            self._make_landings(telemetry),
             self._flights,
             self._holds,
             assets_dir,
@@ -118,10 +126,15 @@ class Assets:
         )
         self._pusher = self._make_pusher()
         self._listing = Listing(
-            self._catalog, self._resolver, self._lookup, self._states, self._quick
+            self._catalog,
+            self._resolver,
+            self._lookup,
+            self._partial,
+            self._states,
+            self._quick,
         )
 
-    def _make_landing(self, telemetry: Telemetry) -> Landing | None:
+    def _make_landings(self, telemetry: Telemetry) -> Landings | None:
         if self._catalog is None:
             return None
         transfer = Transfer(
@@ -132,7 +145,7 @@ class Assets:
             memory_bytes=self._settings.transfer_memory_bytes,
             range_bytes=self._settings.range_bytes,
         )
-        return Landing(
+        whole = Landing(
             self._catalog,
             transfer,
             self._dir,
@@ -143,6 +156,16 @@ class Assets:
             self._clock,
             self._settings.lock_timeout_seconds,
         )
+        partial = PartialLanding(
+            self._catalog,
+            transfer,
+            self._dir,
+            self._partial,
+            self._disk,
+            telemetry,
+            self._clock,
+        )
+        return Landings(whole, partial)
 
     def _make_pusher(self) -> Pusher | None:
         if self._catalog is None:
@@ -178,7 +201,7 @@ class Assets:
             return Resolved(answered.asset_version, meaning.resolution, state)
         paths = VersionPaths(spec.name, meaning.version)
         cached = await self._quick.run(self._states.of, paths)
-        if cached.state.presence is Presence.PRESENT:
+        if cached.state.presence is not Presence.ABSENT:
             return Resolved(cached.asset_version, meaning.resolution, cached.state)
         described = await self._resolver.describe(
             paths.name, paths.version, order.freshness, order.store_timeout_seconds
@@ -221,6 +244,7 @@ class Assets:
     async def status(self) -> CacheStatus:
         """Return the state of ASSETS_DIR and of the daemon. Walks the tree: not for tight loops."""
         cached = await self._disk.run(self._states.all)
+        whole = [version for version in cached if version.state.presence is Presence.PRESENT]
         free = await self._quick.run(self._dir.free_bytes)
         return CacheStatus(
             assets_dir=self._dir.path,
@@ -229,9 +253,9 @@ class Assets:
             reserved_bytes=0,
             evictable_bytes=0,
             disk_free_bytes=free,
-            version_count=len(cached),
+            version_count=len(whole),
             pinned_count=0,
-            leased_count=sum(version.state.leased for version in cached),
+            leased_count=sum(version.state.leased for version in whole),
             flights=[self._flight_status(flight) for flight in self._flights],
             holds=list(self._holds),
             store=self._store.url if self._store else "",

@@ -13,6 +13,7 @@ from assetd_server.assets.clock import Clock
 from assetd_server.assets.flight import Flight
 from assetd_server.assets.orders import FetchPhase
 from assetd_server.assets.progress import ProgressMeter
+from assetd_server.assets.selection import Selection
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import StoredPart, Transfer
 from assetd_server.cache.hashing import hash_parts
@@ -43,6 +44,8 @@ class FlightState:
     span: Span | None = None
     manifest: Manifest | None = None
     meter: ProgressMeter | None = None
+    # None: the whole version.
+    selection: Selection | None = None
     planned: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add_link(self, link: SpanLink) -> None:
@@ -157,7 +160,7 @@ class Landing:
         )
         try:
             await self._disk.run(staged.require_room, manifest.size_bytes or 0)
-            await self._transfer.download(_stored(state.paths, manifest), staged, meter)
+            await self._transfer.download(stored_parts(state.paths, manifest), staged, meter)
             meter.phase = FetchPhase.VERIFYING
             manifest, verification = await self._verified(state, manifest, staged)
             receipt = self._receipt(manifest, verification)
@@ -179,7 +182,7 @@ class Landing:
 
     async def _hashed(self, paths: VersionPaths, manifest: Manifest, data: str) -> Manifest:
         hashed = await self._disk.run(hash_parts, self._dir, data, manifest.parts)
-        return _with_hashes(paths, manifest, hashed)
+        return with_hashes(paths, manifest, hashed)
 
     async def _publish(
         self, state: FlightState, staged: StagedVersion, receipt: Receipt, meter: ProgressMeter
@@ -242,13 +245,14 @@ def _unlock(lock: ModelkitLock | None) -> None:
         lock.release()
 
 
-def _stored(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:
+def stored_parts(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:
+    """Return the parts with the keys under which the store holds them."""
     return [
         StoredPart(part, part_key(paths.name, paths.version, part.path)) for part in manifest.parts
     ]
 
 
-def _with_hashes(paths: VersionPaths, manifest: Manifest, hashed: tuple[Part, ...]) -> Manifest:
+def with_hashes(paths: VersionPaths, manifest: Manifest, hashed: tuple[Part, ...]) -> Manifest:
     """Return the manifest with the hashes that were found, each compared where it was known.
 
     Raises:

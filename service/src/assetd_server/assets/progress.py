@@ -31,6 +31,11 @@ class ProgressMeter:
         """All bytes that came from the store, those that were thrown away included."""
         return self._arrived_bytes
 
+    def add_present(self, byte_count: int, file_count: int) -> None:
+        """Count what is wanted and is here already."""
+        self._bytes += byte_count
+        self._files += file_count
+
     def add_bytes(self, count: int) -> None:
         """Count bytes that have just arrived."""
         self._bytes += count

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.orders import CacheState
-from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.partial import PartialReceipt, PartialVersions
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import InvalidPartError, UnsafePathError
-from assetd_server.model import AssetVersion, Presence
+from assetd_server.model import AssetName, AssetVersion, Presence
+from assetd_server.versioning import Version
 
 ABSENT = CacheState(Presence.ABSENT)
 
@@ -28,19 +30,28 @@ class CachedVersion:
 class States:
     """Looks at versions in the cache. Blocking: called from a thread."""
 
-    def __init__(self, assets_dir: AssetsDir, lookup: Lookup, holds: Holds, alone: bool) -> None:
+    def __init__(
+        self,
+        assets_dir: AssetsDir,
+        lookup: Lookup,
+        partial: PartialVersions,
+        holds: Holds,
+        alone: bool,
+    ) -> None:
         """`alone`: no store is configured, so data without a marker counts as present."""
         self._dir = assets_dir
         self._lookup = lookup
+        self._partial = partial
         self._holds = holds
         self._alone = alone
 
     def of(self, paths: VersionPaths) -> CachedVersion:
-        """Return what the cache holds of one version."""
+        """Return what the cache holds of one version: all, some parts, or nothing."""
         standing = self._lookup.look(paths)
+        parts = self._partial.look(paths)
         unknown = AssetVersion(paths.name, paths.version, standing.kind)
         if standing.kind is None or not (standing.complete or self._alone):
-            return CachedVersion(unknown, ABSENT)
+            return self._of_parts(paths, parts) if parts else CachedVersion(unknown, ABSENT)
         receipt = standing.receipt
         hold_count = self._holds.count(paths)
         facts = self._dir.stat(paths.marker(standing.kind))
@@ -50,9 +61,26 @@ class States:
                 presence=Presence.PRESENT,
                 relative_path=paths.data,
                 path=self._dir.absolute(paths.data),
-                disk_bytes=self._disk_bytes(paths, receipt),
+                disk_bytes=self._disk_bytes(paths, receipt) + (parts.disk_bytes if parts else 0),
                 last_used_time=datetime.fromtimestamp(facts.st_mtime, UTC) if facts else None,
                 leased=hold_count > 0 or is_leased(self._dir, paths),
+                hold_count=hold_count,
+            ),
+        )
+
+    def _of_parts(self, paths: VersionPaths, parts: PartialReceipt) -> CachedVersion:
+        place = PartialPaths.of(paths)
+        hold_count = self._holds.count(paths)
+        facts = self._dir.stat(place.receipt)
+        return CachedVersion(
+            parts.manifest.describe(paths.name, paths.version),
+            CacheState(
+                presence=Presence.PARTIAL,
+                relative_path=place.parts,
+                path=self._dir.absolute(place.parts),
+                disk_bytes=parts.disk_bytes,
+                last_used_time=datetime.fromtimestamp(facts.st_mtime, UTC) if facts else None,
+                leased=hold_count > 0 or is_leased(self._dir, place),
                 hold_count=hold_count,
             ),
         )
@@ -66,10 +94,19 @@ class States:
         return 0
 
     def all(self) -> Sequence[CachedVersion]:
-        """Return every version that is present, in no order."""
+        """Return every version of which anything is here, in no order."""
         found = (
             self.of(VersionPaths(name, version))
-            for name in self._lookup.names()
-            for version in self._lookup.versions(name, unmarked=self._alone)
+            for name in self.names()
+            for version in self.versions(name)
         )
-        return [cached for cached in found if cached.state.presence is Presence.PRESENT]
+        return [cached for cached in found if cached.state.presence is not Presence.ABSENT]
+
+    def names(self, prefix: str = "") -> Sequence[AssetName]:
+        """Return the names of all assets of which anything is here, each once."""
+        return list({*self._lookup.names(prefix), *self._partial.names(prefix)})
+
+    def versions(self, name: AssetName) -> Sequence[Version]:
+        """Return the versions of the asset of which anything is here, each once."""
+        whole = self._lookup.versions(name, unmarked=self._alone)
+        return list({*whole, *self._partial.versions(name)})
