@@ -37,12 +37,12 @@ async def test_an_empty_daemon(daemon: Daemon) -> None:
 
 
 async def test_the_status_counts_what_is_there(bench: Bench, daemon: Daemon) -> None:
-    """Versions and bytes of everybody count; unmarked data only where no store is configured."""
+    """All bytes count; as versions, what is unmarked only where no store is configured."""
     put_ours(daemon.root, {"a": b"1" * 100, "b/c": b"2"}, paths_of("x/d:0.0"))
     put(daemon.root, b"modelkit's", paths_of("x/y:0.0"), marker=b"")
     put(daemon.root, b"unmarked", paths_of("x/y:0.1"))
     status = await daemon.assets.status()
-    assert (status.version_count, status.used_bytes) == (2, 111)
+    assert (status.version_count, status.used_bytes) == (2, 119)
     alone = bench.daemon(with_store=False, root=daemon.root)
     status = await alone.assets.status()
     assert (status.version_count, status.used_bytes, status.store) == (3, 119, "")

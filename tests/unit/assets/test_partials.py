@@ -475,7 +475,10 @@ async def test_a_held_partial_version_outlives_the_whole_one(pushed: Daemon) -> 
     assert here(pushed) == some("a.json", "sub/c.json")
     listed = (await pushed.assets.list(ListOrder())).entries[0].cache_state
     assert listed.presence is Presence.PRESENT
-    assert listed.disk_bytes == size_of(*TREE, "a.json", "sub/c.json")
+    assert listed.disk_bytes == size_of(*TREE)
+    status = await pushed.assets.status()
+    assert status.used_bytes == size_of(*TREE, "a.json", "sub/c.json")
+    assert status.version_count == 1
     await events.aclose()
     await pushed.fetch("x/d", force_download=True)
     assert not (pushed.root / DATA).exists()

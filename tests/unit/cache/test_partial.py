@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from assetd_server.cache.evict import Evicted, Outcome, empty_trash
 from assetd_server.cache.ingest import StagedVersion
 from assetd_server.cache.layout import AssetsDir, PartialPaths
 from assetd_server.cache.leases import is_leased, take_lease
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.partial import PartialVersions, partial_sources
 from assetd_server.cache.recover import recover
+from assetd_server.cache.scan import list_folder, look_at
 from assetd_server.errors import (
     AssetError,
     AssetInUseError,
@@ -108,6 +110,25 @@ def test_it_is_found_by_name(assets_dir: AssetsDir) -> None:
     assert partial.versions(PATHS.name) == [PATHS.version]
 
 
+def test_a_walk_finds_it(assets_dir: AssetsDir, root: Path) -> None:
+    """With the bytes that are here by its receipt's first bytes, and never as a whole version."""
+    grow(assets_dir, *FIRST)
+    folder = list_folder(assets_dir, ".assetd/partial")
+    for segment in PATHS.name.split("/"):
+        [below] = folder.folders
+        assert below.endswith(segment)
+        folder = list_folder(assets_dir, below)
+    assert folder.versions == [PLACE]
+    [found] = look_at(assets_dir, folder.path, folder.versions)
+    assert found.key == PLACE.data
+    assert found.size_bytes == sum(map(len, of(*FIRST).values()))
+    assert (found.has_receipt, found.marked) == (True, False)
+    assert found.marker_time_ns == (root / PLACE.receipt).stat().st_mtime_ns
+    (root / PLACE.receipt).unlink()
+    [found] = look_at(assets_dir, folder.path, folder.versions)
+    assert (found.has_receipt, found.marked, found.marker_time_ns) == (False, False, None)
+
+
 @pytest.mark.parametrize("raw", [b"", b"{}", b"[1]", b'{"format": 1}', WHOLE.encode()])
 def test_what_is_no_receipt_lists_nothing(assets_dir: AssetsDir, root: Path, raw: bytes) -> None:
     """Parts beside an unreadable receipt do not count, and are overwritten by the next growth."""
@@ -141,7 +162,7 @@ def test_what_a_later_release_wrote_is_left_alone(assets_dir: AssetsDir, root: P
         partial.known(PATHS)
     with pytest.raises(UnsafePathError, match="later release"):
         grow(assets_dir, *SECOND)
-    assert not partial.drop(PATHS)
+    assert partial.evict(PATHS) == Evicted(Outcome.KEPT)
     assert read_tree(root / PLACE.parts) == of(*FIRST)
 
 
@@ -268,7 +289,7 @@ def test_a_kill_at_any_call_keeps_what_is_here(scratch: Path) -> None:
         with pytest.raises(Stopped):
             grow(assets_dir, *SECOND)
         restarted = AssetsDir(str(root), FaultyFileSystem())
-        assert recover(restarted)
+        assert recover(restarted).writable
         assert left_overs(root) == []
         assert here(restarted) in (of(*FIRST), of(*FIRST, *SECOND)), fs.calls[-1]
         grow(restarted, *SECOND)
@@ -334,46 +355,63 @@ def test_there_is_no_lease_on_what_is_not_there(assets_dir: AssetsDir) -> None:
     assert take_lease(assets_dir, PLACE) is None
 
 
-def test_it_is_dropped_as_a_whole(assets_dir: AssetsDir, root: Path, fs: FaultyFileSystem) -> None:
+def drop(partial: PartialVersions, assets_dir: AssetsDir) -> Outcome:
+    """Evict it, and delete what is left, as the daemon does."""
+    evicted = partial.evict(PATHS)
+    if evicted.trash:
+        empty_trash(assets_dir, evicted.trash)
+    return evicted.outcome
+
+
+def test_it_is_evicted_as_a_whole(assets_dir: AssetsDir, root: Path, fs: FaultyFileSystem) -> None:
     """By one rename that is durable before anything is deleted; nothing to drop is fine."""
     partial = grow(assets_dir, *FIRST)
     fs.calls.clear()
-    assert partial.drop(PATHS)
+    assert drop(partial, assets_dir) is Outcome.EVICTED
     moved = index(fs, f"rename_noreplace {PLACE.data} -> .assetd/trash/")
     for folder in (PLACE.folder, ".assetd/trash"):
         assert moved < index(fs, f"fsync {folder}") < index(fs, "unlink")
     assert here(assets_dir) == {}
     assert left_overs(root) == []
-    assert partial.drop(PATHS)
+    assert drop(partial, assets_dir) is Outcome.KEPT
 
 
-def test_it_is_not_dropped_while_leased(assets_dir: AssetsDir) -> None:
+def test_another_receipt_is_not_evicted(assets_dir: AssetsDir) -> None:
+    """Who has decided about one state of it does not evict another."""
+    partial = grow(assets_dir, *FIRST)
+    before = partial.look(PATHS)
+    grow(assets_dir, *SECOND)
+    assert partial.evict(PATHS, lambda now: now == before).outcome is Outcome.KEPT
+    assert here(assets_dir) == of(*FIRST, *SECOND)
+
+
+def test_it_is_not_evicted_while_leased(assets_dir: AssetsDir) -> None:
     """Left for later, untouched."""
     partial = grow(assets_dir, *FIRST)
     lease = take_lease(assets_dir, PLACE)
     assert lease is not None
-    assert not partial.drop(PATHS)
+    assert drop(partial, assets_dir) is Outcome.LEASED
     assert here(assets_dir) == of(*FIRST)
     lease.release()
-    assert partial.drop(PATHS)
+    assert drop(partial, assets_dir) is Outcome.EVICTED
     assert here(assets_dir) == {}
 
 
-def test_who_grows_what_is_being_dropped_makes_it_anew(
+def test_who_grows_what_is_taken_away_makes_it_anew(
     assets_dir: AssetsDir, root: Path, fs: FaultyFileSystem
 ) -> None:
     """Nothing is ever moved into a folder that lies in the trash."""
     grow(assets_dir, *FIRST)
 
-    def drop() -> None:
+    def take_away() -> None:
         shutil.rmtree(root / PLACE.data)
 
-    fs.before("flock", drop)
+    fs.before("flock", take_away)
     grow(assets_dir, *SECOND)
     assert here(assets_dir) == of(*SECOND)
 
 
-def test_a_kill_at_any_call_of_a_drop_leaves_all_or_nothing(scratch: Path) -> None:
+def test_a_kill_at_any_call_of_an_eviction_leaves_all_or_nothing(scratch: Path) -> None:
     """It is here with every part, or it is gone, and the next start deletes what is left."""
     number, gone = 0, False
     while not gone:
@@ -385,9 +423,9 @@ def test_a_kill_at_any_call_of_a_drop_leaves_all_or_nothing(scratch: Path) -> No
         partial = grow(assets_dir, *FIRST)
         fs.stop(number)
         with suppress(Stopped):
-            gone = partial.drop(PATHS)
+            gone = drop(partial, assets_dir) is Outcome.EVICTED
         restarted = AssetsDir(str(root), FaultyFileSystem())
-        assert recover(restarted)
+        assert recover(restarted).writable
         assert here(restarted) in (of(*FIRST), {})
         assert left_overs(root) == []
         restarted.close()

@@ -4,18 +4,27 @@ Puts the parts of this floor together; decides nothing itself.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from assetd_server.assets.cache_orders import (
+    EvictEntry,
+    EvictOrder,
+    Pinned,
+    VerifyEvent,
+    VerifyOrder,
+)
 from assetd_server.assets.claimed import ClaimedVersions
 from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
+from assetd_server.assets.evicting import Evictions
 from assetd_server.assets.fetch import Fetcher
 from assetd_server.assets.finding import Finder
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.landing import FetchFlight, FlightState, Landed, Landing
+from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.listing import Listing
 from assetd_server.assets.orders import (
     CacheState,
@@ -39,15 +48,22 @@ from assetd_server.assets.partials import Partials
 from assetd_server.assets.present import Present
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.resolve import Resolver
+from assetd_server.assets.room import Room
 from assetd_server.assets.states import States
+from assetd_server.assets.tending import Tending
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import Transfer
-from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.assets.uses import Uses
+from assetd_server.assets.verifying import Verifier
+from assetd_server.cache.budget import Limits
+from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.partial import PartialVersions
+from assetd_server.cache.pins import Pins
 from assetd_server.cache.publish import Publisher
 from assetd_server.errors import NoStoreError, ShuttingDownError
 from assetd_server.model import AssetVersion, Freshness, Presence
+from assetd_server.spec import Spec
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claims
@@ -69,6 +85,9 @@ class AssetsSettings:
     connection_count: int = 32
     transfer_memory_bytes: int = 192 * 2**20
     range_bytes: int = 8 * 2**20
+    limits: Limits = field(default_factory=Limits)
+    # Whether a lease keeps an eviction off: where it does not, nothing is evicted.
+    leases_trusted: bool = True
     warnings: tuple[str, ...] = ()
 
 
@@ -96,12 +115,22 @@ class Assets:
         self._disk = Threads("disk", 8)
         self._lookup = Lookup(assets_dir)
         self._holds = Holds(clock)
+        self._pins = Pins(assets_dir)
+        self._uses = Uses()
         self._draining = False
         self._catalog = Catalog(store, clock.sleep, clock.now) if store else None
         self._partial = PartialVersions(assets_dir)
         self._states = States(
-            assets_dir, self._lookup, self._partial, self._holds, alone=store is None
+            assets_dir,
+            self._lookup,
+            self._partial,
+            self._holds,
+            self._pins,
+            alone=store is None,
         )
+        self._ledger = Ledger(assets_dir, settings.limits, self._disk, clock)
+        self._evictions = self._make_evictions()
+        self._room = Room(self._ledger, self._evictions, self._holds, clock)
         self._present = Present(assets_dir, self._lookup, self._quick, self._disk)
         self._resolver = Resolver(
             self._catalog,
@@ -113,11 +142,12 @@ class Assets:
         self._flights: Flights[FlightState, Landed] = Flights(clock, settings.fetch_timeout_seconds)
         partials = Partials(assets_dir, self._partial, self._quick, self._disk)
         self._fetcher = Fetcher(
-            Finder(self._resolver, self._present, partials, alone=store is None),
+            Finder(self._resolver, self._present, partials, self._uses, alone=store is None),
             self._present,
             self._make_landings(telemetry),
             self._flights,
             self._holds,
+            self._room,
             assets_dir,
             self._quick,
             telemetry,
@@ -132,6 +162,33 @@ class Assets:
             self._partial,
             self._states,
             self._quick,
+        )
+        self._tending = Tending(
+            self._ledger, self._evictions, self._states, self._pins, self._uses, self._disk
+        )
+        self._verifier = Verifier(
+            self._catalog,
+            assets_dir,
+            self._lookup,
+            self._partial,
+            self._uses,
+            self._disk,
+            self._tending.selected,
+            self._fetcher.fetch,
+        )
+
+    def _make_evictions(self) -> Evictions | None:
+        if self._catalog is None or not self._settings.leases_trusted:
+            return None
+        return Evictions(
+            self._catalog,
+            self._dir,
+            self._lookup,
+            self._partial,
+            self._ledger,
+            self._pins,
+            self._uses,
+            self._disk,
         )
 
     def _make_landings(self, telemetry: Telemetry) -> Landings | None:
@@ -151,6 +208,8 @@ class Assets:
             self._dir,
             self._lookup,
             Publisher(self._dir, self._lookup),
+            self._room,
+            self._ledger,
             self._disk,
             telemetry,
             self._clock,
@@ -161,6 +220,9 @@ class Assets:
             transfer,
             self._dir,
             self._partial,
+            self._room,
+            self._ledger,
+            self._uses,
             self._disk,
             telemetry,
             self._clock,
@@ -182,6 +244,19 @@ class Assets:
             self._clock,
             self._settings.versioning,
         )
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What an operator should look at, a sentence each."""
+        return self._settings.warnings
+
+    async def start(self) -> None:
+        """Read what has to be known before the first request.
+
+        Raises:
+            UnsafePathError, IoError: ASSETS_DIR cannot be read.
+        """
+        await self._disk.run(self._pins.load)
 
     async def resolve(self, order: ResolveOrder) -> Resolved:
         """Return the version that a spec means now, and what the cache holds of it.
@@ -241,26 +316,49 @@ class Assets:
         """Return one page of the files of a version; see `Listing.list_files`."""
         return await self._listing.list_files(order)
 
+    async def evict(self, order: EvictOrder) -> Sequence[EvictEntry]:
+        """Remove versions from the cache; see `Tending.evict`."""
+        self._refuse_while_draining()
+        return await self._tending.evict(order)
+
+    async def pin(self, spec: Spec) -> Pinned:
+        """Keep a cached version; see `Tending.pin`."""
+        return await self._tending.pin(spec)
+
+    async def unpin(self, spec: Spec) -> Pinned:
+        """Undo `pin`; see `Tending.unpin`."""
+        return await self._tending.unpin(spec)
+
+    async def verify(self, order: VerifyOrder) -> AsyncGenerator[VerifyEvent, None]:
+        """Hash cached versions; see `Verifier.verify`."""
+        self._refuse_while_draining()
+        async with aclosing(self._verifier.verify(order)) as events:
+            async for event in events:
+                yield event
+
     async def status(self) -> CacheStatus:
-        """Return the state of ASSETS_DIR and of the daemon. Walks the tree: not for tight loops."""
-        cached = await self._disk.run(self._states.all)
-        whole = [version for version in cached if version.state.presence is Presence.PRESENT]
-        free = await self._quick.run(self._dir.free_bytes)
+        """Return the state of ASSETS_DIR and of the daemon."""
+        await self._ledger.refresh()
+        budget = self._ledger.budget
+        whole = [one for one in budget if not isinstance(self._ledger.paths(one.key), PartialPaths)]
+        present = [entry for entry in whole if entry.marked or self._catalog is None]
+        leased = await self._ledger.leased(present)
+        disk = await self._ledger.disk()
         return CacheStatus(
             assets_dir=self._dir.path,
-            used_bytes=sum(version.state.disk_bytes for version in cached),
-            limit_bytes=None,
-            reserved_bytes=0,
-            evictable_bytes=0,
-            disk_free_bytes=free,
-            version_count=len(whole),
-            pinned_count=0,
-            leased_count=sum(version.state.leased for version in whole),
+            used_bytes=budget.used_bytes + budget.written_bytes,
+            limit_bytes=budget.limits.max_bytes,
+            reserved_bytes=budget.remaining_bytes,
+            evictable_bytes=await self._room.evictable_bytes(),
+            disk_free_bytes=disk.free_bytes,
+            version_count=len(present),
+            pinned_count=sum(self._pins.is_pinned(entry.key) for entry in present),
+            leased_count=len(leased),
             flights=[self._flight_status(flight) for flight in self._flights],
             holds=list(self._holds),
             store=self._store.url if self._store else "",
             store_last_ok_time=self._catalog.last_ok_time if self._catalog else None,
-            warnings=self._settings.warnings,
+            warnings=self.warnings,
             start_time=self._start_time,
         )
 
@@ -288,6 +386,9 @@ class Assets:
     async def close(self) -> None:
         """Stop what is left and release everything. Call `drain` first, and the server's stop."""
         await self._flights.cancel_all()
+        if self._evictions is not None:
+            await self._evictions.close()
+        await self._ledger.tend()
         if self._store is not None:
             await self._store.close()
         await asyncio.to_thread(self._quick.close)

@@ -5,8 +5,8 @@ here outlives the call. Promises: `api.md`, "Fetch".
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ from assetd_server.assets.orders import (
 from assetd_server.assets.partial_landing import Landings
 from assetd_server.assets.partials import require_comparable
 from assetd_server.assets.present import Answer, Present, answer, require_digest
+from assetd_server.assets.room import Room
 from assetd_server.assets.selection import wanted_parts
 from assetd_server.assets.shielding import ended
 from assetd_server.assets.threads import Threads
@@ -57,6 +58,7 @@ class Fetcher:
         landing: Landings | None,
         flights: Flights[FlightState, Landed],
         holds: Holds,
+        room: Room,
         assets_dir: AssetsDir,
         quick: Threads,
         telemetry: Telemetry,
@@ -68,6 +70,7 @@ class Fetcher:
         self._landing = landing
         self._flights = flights
         self._holds = holds
+        self._room = room
         self._dir = assets_dir
         self._quick = quick
         self._telemetry = telemetry
@@ -94,23 +97,25 @@ class Fetcher:
         started = False
         for _ in range(_ROUNDS):
             landed: Answer | None = None
-            async with aclosing(self._round(order, replaces, began)) as events:
-                async for event in events:
-                    if isinstance(event, Answer):
-                        landed = event
-                    elif not started or not _opens(event):
-                        started = started or isinstance(event, FetchStarted)
+            # From the first look to the answer nobody evicts what this call is about.
+            async with AsyncExitStack() as use:
+                async with aclosing(self._round(order, replaces, began, use)) as events:
+                    async for event in events:
+                        if isinstance(event, Answer):
+                            landed = event
+                        elif not started or not _opens(event):
+                            started = started or isinstance(event, FetchStarted)
+                            yield event
+                # No answer: somebody else's flight adopted what we know to be damaged. Insist.
+                replaces = landed is None
+                if landed is None:
+                    continue
+                lease = await self._lease(landed) if order.hold else None
+                if order.hold and lease is None and landed.paths is not None:
+                    continue
+                async with aclosing(self._hold(order, landed, lease, began)) as events_of_hold:
+                    async for event in events_of_hold:
                         yield event
-            # No answer: somebody else's flight adopted what we know to be damaged. Insist.
-            replaces = landed is None
-            if landed is None:
-                continue
-            lease = await self._lease(landed) if order.hold else None
-            if order.hold and lease is None and landed.paths is not None:
-                continue
-            async with aclosing(self._hold(order, landed, lease, began)) as events_of_hold:
-                async for event in events_of_hold:
-                    yield event
             return
         raise AssetInUseError(
             "{spec} was replaced or removed every time it was about to be answered: try again",
@@ -123,7 +128,10 @@ class Fetcher:
         if not order.hold:
             yield self._completed(landed, began)
             return
-        with self._holds.hold(lease, landed.asset_version, order.caller):
+        with (
+            self._used_at_the_end(landed),
+            self._holds.hold(lease, landed.asset_version, order.caller),
+        ):
             yield self._completed(landed, began)
             await self._draining.wait()
             raise ShuttingDownError(
@@ -131,11 +139,18 @@ class Fetcher:
                 spec=order.spec,
             )
 
+    @contextmanager
+    def _used_at_the_end(self, landed: Answer) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._room.used(landed.paths)
+
     async def _round(
-        self, order: FetchOrder, replaces: bool, began: float
+        self, order: FetchOrder, replaces: bool, began: float, use: AsyncExitStack
     ) -> AsyncGenerator[FetchEvent | Answer, None]:
         """Go once from the spec to an answer, the last event; without one, look again."""
-        finding = asyncio.create_task(self._finder.find(order, replaces))
+        finding = asyncio.create_task(self._finder.find(order, replaces, use))
         async with aclosing(self._waiting(finding, order, began)) as waiting:
             async for progress in waiting:
                 yield progress
@@ -259,6 +274,7 @@ class Fetcher:
         return await self._quick.obtain(_release, take_lease, self._dir, paths, unmarked=unmarked)
 
     def _completed(self, landed: Answer, began: float) -> FetchCompleted:
+        self._room.used(landed.paths)
         return FetchCompleted(
             path=self._dir.absolute(landed.relative_path),
             relative_path=landed.relative_path,
@@ -268,6 +284,7 @@ class Fetcher:
             reused_bytes=landed.reused_bytes,
             elapsed=timedelta(seconds=self._clock.monotonic() - began),
             verification=landed.verification,
+            keep_until_time=self._room.keep_until(),
         )
 
 

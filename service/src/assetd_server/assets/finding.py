@@ -3,6 +3,7 @@
 Downloads nothing. What is missing is for `assets.fetch` to have flown in.
 """
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,7 +11,8 @@ from assetd_server.assets.orders import FetchOrder
 from assetd_server.assets.partials import Partials
 from assetd_server.assets.present import Answer, Present
 from assetd_server.assets.resolve import AlsoCached, Resolver
-from assetd_server.cache.layout import VersionPaths
+from assetd_server.assets.uses import Uses
+from assetd_server.cache.layout import PartialPaths, VersionPaths
 from assetd_server.errors import NoStoreError, NotCachedError, VersionNotFoundError
 from assetd_server.model import Freshness, Resolution
 from assetd_server.spec import Spec
@@ -37,15 +39,18 @@ class Finder:
     """Looks for what an order wants. `alone`: no store is configured."""
 
     def __init__(
-        self, resolver: Resolver, present: Present, partials: Partials, alone: bool
+        self, resolver: Resolver, present: Present, partials: Partials, uses: Uses, alone: bool
     ) -> None:
         self._resolver = resolver
         self._present = present
         self._partials = partials
+        self._uses = uses
         self._alone = alone
 
-    async def find(self, order: FetchOrder, replaces: bool) -> Hit | Miss:
-        """Resolve, and look for a hit; nothing is downloaded. With `replaces` there is none.
+    async def find(self, order: FetchOrder, replaces: bool, use: AsyncExitStack) -> Hit | Miss:
+        """Resolve, begin to use the version, and look for a hit, which `replaces` rules out.
+
+        As long as `use` is open nobody evicts what the answer may be.
 
         Raises:
             NoStoreError, NotCachedError, VersionNotFoundError: a download would be needed, and
@@ -61,6 +66,10 @@ class Finder:
             return Hit(meaning.resolution, plain)
         spec = order.spec.pinned_to(meaning.version)
         miss = Miss(meaning.resolution, spec, VersionPaths(spec.name, meaning.version))
+        await use.enter_async_context(self._uses.shared(miss.paths.data))
+        if order.selection is not None:
+            parts = PartialPaths.of(miss.paths)
+            await use.enter_async_context(self._uses.shared(parts.data))
         if replaces:
             return miss
         hit = await self.hit(order, spec, miss.paths, verify=order.verify)

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.flight import Flight
+from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.orders import FetchPhase
 from assetd_server.assets.progress import ProgressMeter
+from assetd_server.assets.room import Room
 from assetd_server.assets.selection import Selection
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import StoredPart, Transfer
@@ -79,6 +81,8 @@ class Landing:
         assets_dir: AssetsDir,
         lookup: Lookup,
         publisher: Publisher,
+        room: Room,
+        ledger: Ledger,
         disk: Threads,
         telemetry: Telemetry,
         clock: Clock,
@@ -90,6 +94,8 @@ class Landing:
         self._dir = assets_dir
         self._lookup = lookup
         self._publisher = publisher
+        self._room = room
+        self._ledger = ledger
         self._disk = disk
         self._telemetry = telemetry
         self._clock = clock
@@ -114,9 +120,16 @@ class Landing:
             meter = ProgressMeter(self._clock, manifest.size_bytes, len(manifest.parts))
             state.manifest, state.meter = manifest, meter
             state.planned.set()
-            if not state.replaces and await self._is_whole(state.paths, manifest):
-                return await self._adopt(state, manifest, meter)
-            return await self._download(state, manifest, meter)
+            landed = await self._adopt_or_download(state, manifest, meter)
+            self._ledger.landed(state.paths, landed.receipt.manifest.size_bytes or 0)
+            return landed
+
+    async def _adopt_or_download(
+        self, state: FlightState, manifest: Manifest, meter: ProgressMeter
+    ) -> Landed:
+        if not state.replaces and await self._is_whole(state.paths, manifest):
+            return await self._adopt(state, manifest, meter)
+        return await self._download(state, manifest, meter)
 
     async def _is_whole(self, paths: VersionPaths, manifest: Manifest) -> bool:
         return await self._disk.run(self._lookup.is_whole, paths, manifest.kind, manifest.parts)
@@ -154,12 +167,20 @@ class Landing:
     async def _download(
         self, state: FlightState, manifest: Manifest, meter: ProgressMeter
     ) -> Landed:
+        size_bytes = manifest.size_bytes or 0
+        async with self._room.reserved(
+            state.paths, size_bytes, lambda: meter.snapshot().present_bytes
+        ):
+            return await self._download_reserved(state, manifest, meter)
+
+    async def _download_reserved(
+        self, state: FlightState, manifest: Manifest, meter: ProgressMeter
+    ) -> Landed:
         meter.phase = FetchPhase.DOWNLOADING
         staged = await self._disk.obtain(
             StagedVersion.discard, StagedVersion, self._dir, state.paths, manifest.kind
         )
         try:
-            await self._disk.run(staged.require_room, manifest.size_bytes or 0)
             await self._transfer.download(stored_parts(state.paths, manifest), staged, meter)
             meter.phase = FetchPhase.VERIFYING
             manifest, verification = await self._verified(state, manifest, staged)

@@ -20,13 +20,18 @@ from assetd_server.assets.landing import (
     stored_parts,
     with_hashes,
 )
+from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.orders import FetchPhase
 from assetd_server.assets.partials import weakest
 from assetd_server.assets.present import contradicts
 from assetd_server.assets.progress import ProgressMeter
+from assetd_server.assets.room import Room
 from assetd_server.assets.selection import Selection, wanted_parts
+from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import Transfer
+from assetd_server.assets.uses import Uses
+from assetd_server.cache.evict import Outcome, empty_trash
 from assetd_server.cache.hashing import hash_parts
 from assetd_server.cache.ingest import StagedVersion
 from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
@@ -72,6 +77,9 @@ class PartialLanding:
         transfer: Transfer,
         assets_dir: AssetsDir,
         versions: PartialVersions,
+        room: Room,
+        ledger: Ledger,
+        uses: Uses,
         disk: Threads,
         telemetry: Telemetry,
         clock: Clock,
@@ -82,6 +90,9 @@ class PartialLanding:
         self.transfer = transfer
         self.dir = assets_dir
         self.versions = versions
+        self.room = room
+        self.ledger = ledger
+        self._uses = uses
         self.disk = disk
         self.clock = clock
         self._turns: dict[str, asyncio.Lock] = {}
@@ -114,10 +125,18 @@ class PartialLanding:
                 return await growth.run()
 
     async def give_way(self, paths: VersionPaths) -> None:
-        """Remove the partial version of one that stands whole; where it is leased it stays."""
+        """Remove the partial version of one that stands whole; it stays where it is in use."""
         # The version itself has landed, whatever becomes of this.
         with suppress(AssetError):
-            await self.disk.run(self.versions.drop, paths)
+            await to_the_end(self._give_way(PartialPaths.of(paths)))
+
+    async def _give_way(self, paths: PartialPaths) -> None:
+        with self._uses.exclusive(paths.data) as ours:
+            evicted = await self.disk.run(self.versions.evict, paths) if ours else None
+            if evicted is None or evicted.outcome is not Outcome.EVICTED:
+                return
+            self.ledger.gone(paths)
+        await self.disk.run(empty_trash, self.dir, evicted.trash)
 
     @asynccontextmanager
     async def _turn(self, paths: PartialPaths) -> AsyncIterator[None]:
@@ -227,14 +246,22 @@ class _Growth:
         return await self._disk.run(hash_parts, self._landing.dir, folder, parts)
 
     async def _fetch(self, missing: tuple[Part, ...]) -> None:
-        """Stage what is missing, verify it, and move it in."""
+        """Stage what is missing, in room set aside for it, verify it, and move it in."""
+        before = self._meter.snapshot().present_bytes
+        async with self._landing.room.reserved(
+            self._paths,
+            _size(missing),
+            lambda: max(self._meter.snapshot().present_bytes - before, 0),
+        ):
+            await self._fetch_reserved(missing)
+
+    async def _fetch_reserved(self, missing: tuple[Part, ...]) -> None:
         some = replace(self._manifest, parts=missing)
         self._meter.phase = FetchPhase.DOWNLOADING
         staged = await self._disk.obtain(
             StagedVersion.discard, StagedVersion, self._landing.dir, self._paths, some.kind
         )
         try:
-            await self._disk.run(staged.require_room, _size(missing))
             parts = stored_parts(self._paths, some)
             await self._landing.transfer.download(parts, staged, self._meter)
             self._meter.phase = FetchPhase.VERIFYING
@@ -256,7 +283,8 @@ class _Growth:
         )
         added = {part.path: self._verification(part) for part in parts}
         receipt = self._receipt(self._manifest, weakest(added.values()))
-        await self._disk.run(self._landing.versions.grow, staged, receipt, added, equal)
+        grown = await self._disk.run(self._landing.versions.grow, staged, receipt, added, equal)
+        self._landing.ledger.landed(self._paths, grown.disk_bytes)
         self._fetched |= added.keys()
         if self._check_digest:
             self._hashed |= added.keys()

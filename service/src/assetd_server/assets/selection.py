@@ -18,12 +18,14 @@ from assetd_server.spec import Spec
 class Selection:
     """Some parts of a version. Two callers with equal selections want the same parts.
 
-    Either the part or folder `folder` (`part_only`), or what the globs choose.
+    Either the part or folder `folder` (`part_only`), or exactly `names` (a repair), or what the
+    globs choose.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     folder: PartPath | None = None
+    names: frozenset[PartPath] | None = None
 
     @classmethod
     def of_globs(cls, include: Sequence[str], exclude: Sequence[str]) -> "Selection":
@@ -40,6 +42,8 @@ class Selection:
         folder = self.folder
         if folder is not None:
             return tuple(part for part in parts if part.path.is_below(folder))
+        if self.names is not None:
+            return tuple(part for part in parts if part.path in self.names)
         globs = PartFilter(self.include, self.exclude)
         return tuple(part for part in parts if globs.matches(part.path))
 
@@ -49,7 +53,7 @@ class Selection:
         Raises:
             InvalidFieldError: there are globs.
         """
-        if self.folder is None:
+        if self.folder is None and self.names is None:
             raise InvalidFieldError(
                 "{spec} is no directory asset, so there are no parts to choose from: leave include"
                 " and exclude out",

@@ -10,7 +10,8 @@ from assetd_server.assets.orders import CacheState
 from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased
 from assetd_server.cache.lookup import Lookup
-from assetd_server.cache.partial import PartialReceipt, PartialVersions
+from assetd_server.cache.partial import PartialVersions
+from assetd_server.cache.pins import Pins
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import InvalidPartError, UnsafePathError
 from assetd_server.model import AssetName, AssetVersion, Presence
@@ -21,8 +22,9 @@ ABSENT = CacheState(Presence.ABSENT)
 
 @dataclass(frozen=True)
 class CachedVersion:
-    """One version in the cache, with what its receipt says of it."""
+    """One version in the cache, or parts of it, with what its receipt says of it."""
 
+    paths: VersionPaths
     asset_version: AssetVersion
     state: CacheState
 
@@ -36,6 +38,7 @@ class States:
         lookup: Lookup,
         partial: PartialVersions,
         holds: Holds,
+        pins: Pins,
         alone: bool,
     ) -> None:
         """`alone`: no store is configured, so data without a marker counts as present."""
@@ -43,44 +46,55 @@ class States:
         self._lookup = lookup
         self._partial = partial
         self._holds = holds
+        self._pins = pins
         self._alone = alone
 
     def of(self, paths: VersionPaths) -> CachedVersion:
-        """Return what the cache holds of one version: all, some parts, or nothing."""
+        """Return what the cache holds of one version: all, some parts, or nothing.
+
+        Of paths of a partial version: what that holds, also where the whole version stands.
+        """
+        if isinstance(paths, PartialPaths):
+            return self._of_parts(paths, AssetVersion(paths.name, paths.version))
         standing = self._lookup.look(paths)
-        parts = self._partial.look(paths)
         unknown = AssetVersion(paths.name, paths.version, standing.kind)
         if standing.kind is None or not (standing.complete or self._alone):
-            return self._of_parts(paths, parts) if parts else CachedVersion(unknown, ABSENT)
+            return self._of_parts(PartialPaths.of(paths), unknown)
         receipt = standing.receipt
         hold_count = self._holds.count(paths)
         facts = self._dir.stat(paths.marker(standing.kind))
         return CachedVersion(
+            paths,
             receipt.manifest.describe(paths.name, paths.version) if receipt else unknown,
             CacheState(
                 presence=Presence.PRESENT,
                 relative_path=paths.data,
                 path=self._dir.absolute(paths.data),
-                disk_bytes=self._disk_bytes(paths, receipt) + (parts.disk_bytes if parts else 0),
+                disk_bytes=self._disk_bytes(paths, receipt),
                 last_used_time=datetime.fromtimestamp(facts.st_mtime, UTC) if facts else None,
+                pinned=self._pins.is_pinned(paths.data),
                 leased=hold_count > 0 or is_leased(self._dir, paths),
                 hold_count=hold_count,
             ),
         )
 
-    def _of_parts(self, paths: VersionPaths, parts: PartialReceipt) -> CachedVersion:
-        place = PartialPaths.of(paths)
+    def _of_parts(self, paths: PartialPaths, unknown: AssetVersion) -> CachedVersion:
+        receipt = self._partial.look(paths)
+        if receipt is None:
+            return CachedVersion(paths, unknown, ABSENT)
         hold_count = self._holds.count(paths)
-        facts = self._dir.stat(place.receipt)
+        facts = self._dir.stat(paths.receipt)
         return CachedVersion(
-            parts.manifest.describe(paths.name, paths.version),
+            paths,
+            receipt.manifest.describe(paths.name, paths.version),
             CacheState(
                 presence=Presence.PARTIAL,
-                relative_path=place.parts,
-                path=self._dir.absolute(place.parts),
-                disk_bytes=parts.disk_bytes,
+                relative_path=paths.parts,
+                path=self._dir.absolute(paths.parts),
+                disk_bytes=receipt.disk_bytes,
                 last_used_time=datetime.fromtimestamp(facts.st_mtime, UTC) if facts else None,
-                leased=hold_count > 0 or is_leased(self._dir, place),
+                pinned=self._pins.is_pinned(paths.final),
+                leased=hold_count > 0 or is_leased(self._dir, paths),
                 hold_count=hold_count,
             ),
         )

@@ -34,6 +34,7 @@ PUSH = f"{OWN_FOLDER}/push"
 PARTIAL = f"{OWN_FOLDER}/partial"
 # The entry of a partial version's receipt in its folder.
 PARTIAL_RECEIPT = "receipt"
+PINS = f"{OWN_FOLDER}/pins"
 
 # A link, a folder for a file or the reverse; a socket (ENXIO) and a FIFO (ESPIPE) for a file.
 _OUT_OF_PLACE = (
@@ -62,6 +63,16 @@ class VersionPaths:
     def leaf(self) -> str:
         """The entry of the version in the asset's folder."""
         return str(self.version)
+
+    @property
+    def spec(self) -> str:
+        """The version as a caller writes it."""
+        return f"{self.name}:{self.version}"
+
+    @property
+    def final(self) -> str:
+        """The version's final path, wherever this is about: what a pin names."""
+        return f"{self.name}/{self.version}"
 
     @property
     def data(self) -> str:
@@ -260,6 +271,10 @@ class AssetsDir:
     def free_bytes(self) -> int:
         """Return what may still be written to the disk of ASSETS_DIR."""
         return self.fs.free_bytes(self.fd)
+
+    def total_bytes(self) -> int:
+        """Return the size of the disk of ASSETS_DIR."""
+        return self.fs.total_bytes(self.fd)
 
 
 def try_flock(fs: FileSystem, fd: int, operation: int) -> bool:

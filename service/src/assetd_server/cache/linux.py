@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Sequence
+from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -157,6 +158,25 @@ class FileSystem:
         """Return what an unprivileged writer may still write to the file system of `fd`."""
         facts = os.fstatvfs(fd)
         return facts.f_bavail * facts.f_frsize
+
+    def file_system_type(self, fd: int) -> str:
+        """Return what the kernel calls the type of the file system of `fd`; "" = unknown."""
+        device = os.fstat(fd).st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+        except OSError:
+            return ""  # no /proc, as in some sandboxes
+        for line in mounts.splitlines():
+            fields, _, rest = line.partition(" - ")
+            if fields.split(" ")[2] == number:
+                return rest.split(" ")[0]
+        return ""
+
+    def total_bytes(self, fd: int) -> int:
+        """Return the size of the file system of `fd`."""
+        facts = os.fstatvfs(fd)
+        return facts.f_blocks * facts.f_frsize
 
 
 def write_at(fs: FileSystem, fd: int, data: Sequence[Buffer], offset: int) -> int:

@@ -8,12 +8,13 @@ marker is ever written here, and nothing at a final path. Knows no store. All me
 
 import fcntl
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+from assetd_server.cache.evict import Evicted, Outcome
 from assetd_server.cache.ingest import StagedVersion, write_new
 from assetd_server.cache.layout import (
     PARTIAL,
@@ -28,6 +29,7 @@ from assetd_server.cache.layout import (
 from assetd_server.cache.leases import exclusive, same_inode
 from assetd_server.cache.lookup import has_size, names_in, versions_in
 from assetd_server.cache.receipt import (
+    FORMAT,
     MAX_RECEIPT_BYTES,
     Marker,
     Receipt,
@@ -64,7 +66,9 @@ class PartialReceipt:
     def encode(self) -> bytes:
         """Return the receipt's content."""
         present = {path: how.value for path, how in self.present.items()}
-        return encode_document({**self.receipt.document(), "present": present})
+        # What a walk of the whole cache has to know stands first, as in every receipt.
+        head = {"format": FORMAT, "present_size": self.disk_bytes}
+        return encode_document({**head, **self.receipt.document(), "present": present})
 
     def is_of(self, manifest: Manifest) -> bool:
         """Tell whether this is about the same content; what is unknown on one side passes."""
@@ -152,12 +156,12 @@ class PartialVersions:
         receipt: Receipt,
         added: Mapping[PartPath, Verification],
         equal: Collection[PartPath] = (),
-    ) -> None:
+    ) -> PartialReceipt:
         """Move the parts `added` of a sealed version into the partial version, and list them.
 
         Those that are `equal` to what stands there stay in staging; `receipt` is that of the whole
-        version. On return the parts survive a power cut. Nothing is
-        written in place, and a part that is listed is replaced only where nobody holds a lease.
+        version. Returns what is here now, when it survives a power cut. Nothing is written in
+        place, and a part that is listed is replaced only where nobody holds a lease.
         Two growths of one version exclude each other by the caller's doing.
 
         Raises:
@@ -178,6 +182,7 @@ class PartialVersions:
                 grown = _grown(self.known(paths), receipt, added)
                 self._write_receipt(paths, staged.folder, grown)
             self._dir.remove_tree(staged.folder)
+            return grown
 
     def known(self, paths: VersionPaths) -> PartialReceipt | None:
         """As `look`, for whoever is about to add to the version.
@@ -251,10 +256,15 @@ class PartialVersions:
             self._fs.rename(source, PARTIAL_RECEIPT, target, PARTIAL_RECEIPT)
             self._fs.fsync(target)
 
-    def drop(self, paths: VersionPaths) -> bool:
-        """Remove the partial version; False where it is leased, or a later release's: it stays.
+    def evict(
+        self,
+        paths: VersionPaths,
+        is_wanted: Callable[[PartialReceipt | None], bool] = lambda _receipt: True,
+    ) -> Evicted:
+        """Move the partial version into the trash, if nobody holds a lease on it.
 
-        One rename takes it away as a whole; what was deleted stays deleted after a power cut.
+        One rename takes it away as a whole, and it stays gone after a power cut. The caller has it
+        exclusively; `is_wanted` has the last word on what stands there.
 
         Raises:
             UnsafePathError, ReadOnlyError, IoError: it stays, or lies in the trash.
@@ -262,25 +272,22 @@ class PartialVersions:
         place = PartialPaths.of(paths)
         aside = f"{place.key}.{uuid.uuid4().hex}"
         with os_errors(place.data):
-            if self._receipt(place)[0] is Marker.NEWER:
-                return False
             try:
-                self._move_away(place, aside)
+                with self._dir.folder(place.folder) as folder, exclusive(self._dir, place):
+                    marker, receipt = self._receipt(place)
+                    if marker is Marker.NEWER or not is_wanted(receipt):
+                        return Evicted(Outcome.KEPT)
+                    self._move_away(folder, place.leaf, aside)
             except AssetInUseError:
-                return False
+                return Evicted(Outcome.LEASED)
             except FileNotFoundError:
-                return True
-            self._dir.remove_tree(f"{TRASH}/{aside}")
-            return True
+                return Evicted(Outcome.KEPT)
+            return Evicted(Outcome.EVICTED, f"{TRASH}/{aside}")
 
-    def _move_away(self, paths: PartialPaths, aside: str) -> None:
-        with (
-            self._dir.folder(paths.folder) as source,
-            exclusive(self._dir, paths),
-            self._dir.ensured_folder(TRASH) as trash,
-        ):
-            self._fs.rename_noreplace(source, paths.leaf, trash, aside)
-            self._fs.fsync(source)
+    def _move_away(self, folder: int, leaf: str, aside: str) -> None:
+        with self._dir.ensured_folder(TRASH) as trash:
+            self._fs.rename_noreplace(folder, leaf, trash, aside)
+            self._fs.fsync(folder)
             self._fs.fsync(trash)
 
 

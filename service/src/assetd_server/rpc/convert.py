@@ -216,7 +216,7 @@ def not_built(field: str) -> NotBuiltError:
 
 def _push_header(header: asset_service_pb2.PushHeader) -> PushHeader:
     _refuse_unbuilt(header, _UNBUILT_HEADER_FIELDS, "header.")
-    with _field_named("header.spec"):
+    with field_named("header.spec"):
         spec = Spec.parse(header.spec)
     if spec.part is not None:
         raise InvalidFieldError(
@@ -275,7 +275,7 @@ def _refuse_unbuilt(message: Message, unbuilt: tuple[str, ...], prefix: str = ""
 
 
 @contextmanager
-def _field_named(field: str) -> Iterator[None]:
+def field_named(field: str) -> Iterator[None]:
     """Have a failure of the block name the field of the request that its value came from."""
     try:
         yield
@@ -300,7 +300,7 @@ def _digest(field: str, text: str) -> Digest | None:
 
 
 def _part_path(field: str, text: str) -> PartPath:
-    with _field_named(field):
+    with field_named(field):
         return PartPath(text) if text else PartPath.of_file()
 
 
