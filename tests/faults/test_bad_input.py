@@ -76,7 +76,10 @@ SPECS = [
 
 @pytest.mark.parametrize("row", SPECS, ids=str)
 def test_a_bad_spec_is_refused_by_every_method(daemon: Daemon, row: Bad) -> None:
-    """One grammar, whoever parses it: ResolveVersion, Fetch, ListFiles and Push."""
+    """One grammar holds for every method that takes a spec.
+
+    ResolveVersion, Fetch, ListFiles and Push.
+    """
     spec = row.request
     with daemon.channel() as channel:
         stub = AssetServiceStub(channel)
@@ -208,7 +211,10 @@ UNBUILT_METHODS: dict[str, Callable[[CacheServiceStub], Any]] = {
 
 @pytest.mark.parametrize("what", [*UNBUILT_HEADERS, *UNBUILT_METHODS])
 def test_what_is_not_built_is_refused_by_name(daemon: Daemon, what: str) -> None:
-    """Never ignored: a caller that relies on it would get something else than it asked for."""
+    """A field or method that is not built yet is `NOT_BUILT` by its name, and never ignored.
+
+    A caller that relies on it would get something else than it asked for.
+    """
     with daemon.channel() as channel:
         stub = AssetServiceStub(channel)
 

@@ -116,6 +116,10 @@ class FaultyFileSystem(FileSystem):
         self._begin("open_root", (path,))
         return self._opened("", super().open_root(path))
 
+    def stat_root(self, path: str) -> os.stat_result:
+        self._begin("stat_root", (path,))
+        return super().stat_root(path)
+
     def open(self, dir_fd: int, path: str, flags: int, mode: int = 0o644) -> int:
         full = self._at(dir_fd, path)
         self._begin("create" if flags & os.O_CREAT else "open", (full,))
@@ -178,6 +182,14 @@ class FaultyFileSystem(FileSystem):
     def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
         self._begin("pwritev", self._of(fd))
         return super().pwritev(fd, buffers, offset)
+
+    def clone(self, from_fd: int, to_fd: int) -> None:
+        self._begin("clone", (*self._of(from_fd), *self._of(to_fd)))
+        super().clone(from_fd, to_fd)
+
+    def copy_range(self, from_fd: int, to_fd: int, length: int, offset: int) -> int:
+        self._begin("copy_range", (*self._of(from_fd), *self._of(to_fd)))
+        return super().copy_range(from_fd, to_fd, length, offset)
 
     def start_writeback(self, fd: int, offset: int, length: int) -> None:
         self._begin("start_writeback", self._of(fd))

@@ -210,7 +210,10 @@ def test_page_sizes(asked: int, given: int) -> None:
     ("asked", "given"), [(0, 0.05), (0.01, 0.05), (0.05, 0.05), (0.7, 0.7), (5, 5), (3600, 5)]
 )
 def test_progress_intervals_are_moved_into_their_range(asked: float, given: float) -> None:
-    """Neither a flood nor a silence that looks like trouble."""
+    """Progress comes as often as the caller asks, but within 50 ms to 5 s.
+
+    Neither a flood nor a silence that looks like trouble.
+    """
     order = convert.fetch_order(pb.FetchRequest(spec="a", progress_interval=seconds(asked)))
     assert order.progress_interval_seconds == pytest.approx(given)
 

@@ -14,7 +14,8 @@ import structlog
 
 from assetd_server import logs
 from assetd_server.assets.clock import Clock
-from assetd_server.assets.facade import Assets, AssetsSettings
+from assetd_server.assets.facade import Assets
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.cache.budget import Limits
 from assetd_server.cache.layout import AssetsDir
 from assetd_server.cache.linux import FileSystem
@@ -127,8 +128,9 @@ async def running(
             monotonic=clock.monotonic,
         )
         try:
-            await assets.start()
+            await assets.load()
             addresses = await server.start()
+            await assets.start()
             server.set_ready(ready=True)
             yield Parts(assets, server, recovered.writable), addresses
         finally:
@@ -185,6 +187,7 @@ def _assets_settings(config: Config, recovered: Recovered) -> AssetsSettings:
         connection_count=config.connection_count,
         transfer_memory_bytes=config.transfer_memory_bytes,
         range_bytes=config.range_bytes,
+        staging_max_age_seconds=config.staging_max_age_seconds,
         limits=limits,
         leases_trusted=recovered.leases_trusted,
         warnings=tuple(warnings),

@@ -61,6 +61,7 @@ class Config:
     range_bytes: int
     connection_count: int
     transfer_memory_bytes: int
+    staging_max_age_seconds: float
     max_calls: int
     reflection: bool
     log_level: str
@@ -149,6 +150,7 @@ def _read(reader: _Reader, user_id: int) -> Config:
         range_bytes=reader.value(variables.RANGE_BYTES),
         connection_count=reader.value(variables.CONNECTIONS),
         transfer_memory_bytes=reader.value(variables.TRANSFER_MEMORY),
+        staging_max_age_seconds=reader.value(variables.STAGING_MAX_AGE),
         max_calls=reader.value(variables.MAX_CALLS),
         reflection=_read_reflection(reader, listen),
         log_level=reader.value(variables.LOG_LEVEL),

@@ -272,6 +272,12 @@ TRANSFER_MEMORY: Final = Variable(
     "How many bytes of all downloads together are held in memory.",
     _parse_memory_bytes,
 )
+STAGING_MAX_AGE: Final = Variable(
+    "ASSETD_STAGING_MAX_AGE",
+    "24h",
+    "How long an interrupted download is kept for whoever fetches the version again.",
+    parsing.parse_timeout_seconds,
+)
 MAX_CALLS: Final = Variable(
     "ASSETD_MAX_CALLS",
     "4096",
@@ -337,6 +343,7 @@ ALL: Final[tuple[Variable[Any], ...]] = (
     CONNECTIONS,
     RANGE_BYTES,
     TRANSFER_MEMORY,
+    STAGING_MAX_AGE,
     MAX_CALLS,
     REFLECTION,
     LOG_LEVEL,

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from assetd_server.assets.facade import AssetsSettings
 from assetd_server.assets.orders import FetchCompleted
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.cache.leases import take_lease
 from assetd_server.errors import (
     AssetInUseError,
@@ -35,7 +35,7 @@ TREE = {"a": b"1" * 100, "sub/b": b"2" * (3 * RANGE_BYTES), "sub/.dot": b"", "z"
 
 @pytest.mark.parametrize("is_cached", [False, True])
 async def test_an_expected_digest_that_fits(daemon: Daemon, *, is_cached: bool) -> None:
-    """A pinned digest is compared with the bytes themselves, and the answer says DIGEST."""
+    """A pinned digest is compared with the bytes themselves, and the answer says `DIGEST`."""
     await daemon.push("x/d", TREE)
     if is_cached:
         await daemon.fetch("x/d")
@@ -47,7 +47,7 @@ async def test_an_expected_digest_that_fits(daemon: Daemon, *, is_cached: bool) 
 async def test_an_expected_digest_that_does_not_fit(
     bench: Bench, daemon: Daemon, *, is_cached: bool
 ) -> None:
-    """Another digest ends the call with DIGEST_MISMATCH, before anything is downloaded."""
+    """Another digest than the pinned one is `DIGEST_MISMATCH`, before anything is downloaded."""
     await daemon.push("x/d", TREE)
     if is_cached:
         await daemon.fetch("x/d")
@@ -126,7 +126,7 @@ async def test_a_digest_is_hashed_once_a_run(daemon: Daemon) -> None:
 async def test_verify_finds_a_flipped_byte_and_repairs_it(
     bench: Bench, daemon: Daemon, part: str, *, pinned: bool
 ) -> None:
-    """A byte that rotted in the cache is found by verify or a pinned digest, and fetched again."""
+    """With `verify` a byte that rotted in the cache is found, and fetched again."""
     await daemon.push("x/d", TREE)
     await daemon.fetch("x/d")
     flip_byte(daemon.root / "x/d/0.0" / part)
@@ -211,7 +211,10 @@ async def test_damage_without_a_way_to_mend_is_told(bench: Bench, daemon: Daemon
 async def test_force_downloads_what_is_present(
     bench: Bench, daemon: Daemon, *, by_operator: bool
 ) -> None:
-    """force_download, of the call or of the daemon, reads the store although it is there."""
+    """With `force_download` the store is read although the version is there.
+
+    The call's as well as the daemon's.
+    """
     await daemon.push("x/y", b"data")
     await daemon.fetch("x/y")
     settings = AssetsSettings(force_download=by_operator)
@@ -239,7 +242,10 @@ async def test_force_leaves_equal_content_alone(daemon: Daemon) -> None:
 async def test_what_is_leased_is_never_replaced(
     daemon: Daemon, content: bytes | dict[str, bytes]
 ) -> None:
-    """Damage under a lease is ASSET_IN_USE, and stays untouched until the lease ends."""
+    """What is leased is never replaced: the fetch that would replace it is `ASSET_IN_USE`.
+
+    Damage under a lease stays untouched until the lease ends.
+    """
     await daemon.push("x/y", content)
     await daemon.fetch("x/y")
     standing = daemon.root / "x/y/0.0"

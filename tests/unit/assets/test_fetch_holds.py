@@ -31,7 +31,7 @@ HIT = ["FetchStarted", "FetchCompleted"]
 
 
 async def test_a_hold_is_a_lease_until_it_is_closed(daemon: Daemon) -> None:
-    """With hold nobody can move the version, from completed on until the caller closes."""
+    """With `hold` nobody can move the version, from `completed` on until the caller closes."""
     await daemon.push("x/y", b"data")
     standing = daemon.root / "x/y/0.0"
     order = FetchOrder(Spec.parse("x/y"), hold=True, caller="me")
@@ -166,7 +166,7 @@ async def test_a_hit_does_not_wait_for_modelkit(daemon: Daemon) -> None:
 
 
 async def test_a_cancelled_fetch_leaves_no_lock(daemon: Daemon) -> None:
-    """Cancelled at any step, a fetch leaves neither modelkit's lock nor a staged file behind."""
+    """Cancelled at any step, a fetch leaves neither modelkit's lock nor a descriptor behind."""
     await daemon.push("x/y", b"data")
     steps, done = 0, False
     while not done:

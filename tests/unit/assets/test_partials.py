@@ -456,13 +456,54 @@ async def test_what_a_later_release_wrote_costs_no_download(bench: Bench, pushed
     assert bench.store.count("read") == 0
 
 
+async def test_an_interrupted_growth_is_continued(bench: Bench, pushed: Daemon) -> None:
+    """What has come of equal selections is kept when nobody waits any more."""
+    gate = bench.store.pause("read", "sub/d.bin")
+    wanted = Selection(include=("**",))
+    caller = asyncio.create_task(pushed.fetch("x/d:0.0", selection=wanted))
+    await gate.reached()
+    rest = size_of("a.json", "b.bin", "sub/c.json")
+    # Nothing but the status tells of it.
+    while [f.progress.present_files for f in (await pushed.assets.status()).flights] != [3]:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    caller.cancel()
+    await pushed.until_waiting(0)
+    assert here(pushed) == {}
+    events = await pushed.fetch("x/d:0.0", selection=wanted)
+    assert started_of(events).present_bytes == rest
+    completed = events[-1]
+    assert isinstance(completed, FetchCompleted)
+    assert completed.transferred_bytes == size_of("sub/d.bin")
+    assert completed.reused_bytes == rest
+    assert here(pushed) == TREE
+
+
+@pytest.mark.parametrize("selection", [None, JSON])
+async def test_parts_of_other_versions_are_reused(
+    bench: Bench, pushed: Daemon, selection: Selection | None
+) -> None:
+    """Equal parts of a version that is here, whole or in part, are not fetched again."""
+    await pushed.push("x/d", {**TREE, "a.json": b"other"})
+    await pushed.fetch("x/d:0.0", selection=selection)
+    bench.store.calls.clear()
+    completed = await pushed.fetched("x/d:0.1", selection=JSON)
+    assert completed.transferred_bytes == len(b"other")
+    assert completed.reused_bytes == size_of("sub/c.json")
+
+
 # The whole version afterwards
 
 
-async def test_the_whole_version_takes_its_place(pushed: Daemon) -> None:
-    """Once the version stands whole its partial version is gone."""
-    await pushed.fetch("x/d", selection=JSON)
-    await pushed.fetch("x/d")
+async def test_the_whole_version_takes_its_place(bench: Bench, pushed: Daemon) -> None:
+    """What is here is copied, the rest is fetched; then the partial version is gone."""
+    await pushed.fetch("x/d", selection=BINS)
+    bench.store.calls.clear()
+    whole = await pushed.fetched("x/d")
+    assert whole.transferred_bytes == size_of("a.json", "sub/c.json")
+    assert whole.reused_bytes == size_of("b.bin", "sub/d.bin")
+    assert bench.store.count("read") == 2
+    assert read_tree(pushed.root / "x/d/0.0") == TREE
+    assert {path.stat().st_nlink for path in (pushed.root / "x/d/0.0").rglob("*.*")} == {1}
     assert not (pushed.root / DATA).exists()
     assert (await pushed.fetched("x/d", selection=JSON)).relative_path == "x/d/0.0"
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from assetd_server.cache.evict import Evicted, Outcome, empty_trash
 from assetd_server.cache.ingest import StagedVersion
-from assetd_server.cache.layout import AssetsDir, PartialPaths
+from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased, take_lease
 from assetd_server.cache.lookup import Lookup
-from assetd_server.cache.partial import PartialVersions, partial_sources
+from assetd_server.cache.partial import PartialVersions, find_in_parts
 from assetd_server.cache.recover import recover
 from assetd_server.cache.scan import list_folder, look_at
 from assetd_server.errors import (
@@ -26,6 +26,7 @@ from assetd_server.errors import (
     UnsafePathError,
 )
 from assetd_server.model import AssetKind, AssetName, PartPath, Verification
+from assetd_server.versioning import Version
 
 from tests.support.file_systems import FaultyFileSystem, Stopped
 from tests.support.trees import read_tree
@@ -61,10 +62,13 @@ def grow(
     return partial
 
 
-def here(assets_dir: AssetsDir) -> dict[str, bytes] | None:
+def here(assets_dir: AssetsDir, partial: PartialVersions | None = None) -> dict[str, bytes]:
     """What counts as present, with its bytes; everything else may be junk."""
-    found = partial_sources(PartialVersions(assets_dir), PATHS)
-    return {path: (Path(assets_dir.path) / file).read_bytes() for path, file in found.items()}
+    partial = partial or PartialVersions(assets_dir)
+    receipt = partial.look(PATHS)
+    found = partial.whole(PATHS, receipt, receipt.manifest.parts) if receipt else ()
+    parts = Path(assets_dir.path) / PLACE.parts
+    return {path: (parts / path).read_bytes() for path in found}
 
 
 def of(*parts: str, content: dict[str, bytes] = TREE) -> dict[str, bytes]:
@@ -84,6 +88,24 @@ def test_it_grows(assets_dir: AssetsDir, root: Path) -> None:
     assert receipt.disk_bytes == sum(map(len, of(*FIRST, *SECOND).values()))
     assert read_tree(root / PLACE.parts) == of(*FIRST, *SECOND)
     assert left_overs(root) == []
+
+
+def test_equal_parts_are_found(assets_dir: AssetsDir) -> None:
+    """By their SHA-256, of the parts that are here, this version's own first, then others'."""
+    partial = grow(assets_dir, *FIRST)
+    other = VersionPaths(PATHS.name, Version.parse("7.0"))
+    assert other.version.system is PATHS.version.system
+    parts = WHOLE.manifest.parts
+    for paths in (PATHS, PLACE, other):
+        assert find_in_parts(partial, paths, parts) == {
+            PartPath(path): PLACE.part(PartPath(path)) for path in FIRST
+        }
+    unknown = tuple(replace(part, sha256_hex=None) for part in parts)
+    larger = tuple(replace(part, size_bytes=99) for part in parts)
+    for others in (unknown, larger, ()):
+        assert find_in_parts(partial, PATHS, others) == {}
+    elsewhere = VersionPaths(AssetName("no/such"), PATHS.version)
+    assert find_in_parts(partial, elsewhere, parts) == {}
 
 
 def test_modelkit_never_sees_it(assets_dir: AssetsDir, root: Path) -> None:
@@ -220,10 +242,10 @@ def test_the_first_answer_of_a_run_is_durable(assets_dir: AssetsDir, fs: FaultyF
     grow(assets_dir, *FIRST)
     fs.calls.clear()
     partial = PartialVersions(assets_dir)
-    partial_sources(partial, PATHS)
+    here(assets_dir, partial)
     assert [call.paths[0] for call in fs.named("fsync")] == [PLACE.receipt, PLACE.data]
     fs.calls.clear()
-    partial_sources(partial, PATHS)
+    here(assets_dir, partial)
     assert fs.named("fsync") == []
 
 

@@ -6,7 +6,6 @@ Puts the parts of this floor together; decides nothing itself.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 
 from assetd_server.assets.cache_orders import (
     EvictEntry,
@@ -23,7 +22,9 @@ from assetd_server.assets.fetch import Fetcher
 from assetd_server.assets.finding import Finder
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
-from assetd_server.assets.landing import FetchFlight, FlightState, Landed, Landing
+from assetd_server.assets.housekeeping import Chore, Housekeeping
+from assetd_server.assets.landing import FetchFlight, FlightState, Landed
+from assetd_server.assets.landings import Landings
 from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.listing import Listing
 from assetd_server.assets.orders import (
@@ -43,52 +44,36 @@ from assetd_server.assets.orders import (
     Resolved,
     ResolveOrder,
 )
-from assetd_server.assets.partial_landing import Landings, PartialLanding
 from assetd_server.assets.partials import Partials
 from assetd_server.assets.present import Present
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.resolve import Resolver
 from assetd_server.assets.room import Room
+from assetd_server.assets.settings import AssetsSettings
+from assetd_server.assets.shielding import ended
 from assetd_server.assets.states import States
 from assetd_server.assets.tending import Tending
 from assetd_server.assets.threads import Threads
-from assetd_server.assets.transfer import Transfer
 from assetd_server.assets.uses import Uses
 from assetd_server.assets.verifying import Verifier
-from assetd_server.cache.budget import Limits
-from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
+from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.partial import PartialVersions
 from assetd_server.cache.pins import Pins
-from assetd_server.cache.publish import Publisher
+from assetd_server.cache.staging import StagingSweep
 from assetd_server.errors import NoStoreError, ShuttingDownError
-from assetd_server.model import AssetVersion, Freshness, Presence
+from assetd_server.model import AssetVersion, Presence
 from assetd_server.spec import Spec
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claims
 from assetd_server.store.commits import Commits
 from assetd_server.telemetry import Telemetry
-from assetd_server.versioning import VersioningSystem
 
-
-@dataclass(frozen=True)
-class AssetsSettings:
-    """The choices of an operator that concern assets; units in the names."""
-
-    freshness: Freshness = Freshness.STORE
-    store_timeout_seconds: float = 10.0
-    lock_timeout_seconds: float = 60.0
-    fetch_timeout_seconds: float = 6 * 3600.0
-    versioning: VersioningSystem = VersioningSystem.MAJOR_MINOR
-    force_download: bool = False
-    connection_count: int = 32
-    transfer_memory_bytes: int = 192 * 2**20
-    range_bytes: int = 8 * 2**20
-    limits: Limits = field(default_factory=Limits)
-    # Whether a lease keeps an eviction off: where it does not, nothing is evicted.
-    leases_trusted: bool = True
-    warnings: tuple[str, ...] = ()
+# What a daemon that is killed forgets of who was used last.
+_TEND_INTERVAL_SECONDS = 60.0
+# Often enough that what is too old does not stay much longer.
+_MAX_SWEEP_INTERVAL_SECONDS = 600.0
 
 
 class Assets:
@@ -155,6 +140,9 @@ class Assets:
             settings.force_download,
         )
         self._pusher = self._make_pusher()
+        self._sweep = StagingSweep(assets_dir, settings.staging_max_age_seconds)
+        self._housekeeping = Housekeeping(clock, self._make_chores())
+        self._background: asyncio.Task[None] | None = None
         self._listing = Listing(
             self._catalog,
             self._resolver,
@@ -194,31 +182,10 @@ class Assets:
     def _make_landings(self, telemetry: Telemetry) -> Landings | None:
         if self._catalog is None:
             return None
-        transfer = Transfer(
-            self._catalog.store,
-            self._disk,
-            telemetry,
-            connection_count=self._settings.connection_count,
-            memory_bytes=self._settings.transfer_memory_bytes,
-            range_bytes=self._settings.range_bytes,
-        )
-        whole = Landing(
+        return Landings(
             self._catalog,
-            transfer,
             self._dir,
             self._lookup,
-            Publisher(self._dir, self._lookup),
-            self._room,
-            self._ledger,
-            self._disk,
-            telemetry,
-            self._clock,
-            self._settings.lock_timeout_seconds,
-        )
-        partial = PartialLanding(
-            self._catalog,
-            transfer,
-            self._dir,
             self._partial,
             self._room,
             self._ledger,
@@ -226,8 +193,8 @@ class Assets:
             self._disk,
             telemetry,
             self._clock,
+            self._settings,
         )
-        return Landings(whole, partial)
 
     def _make_pusher(self) -> Pusher | None:
         if self._catalog is None:
@@ -250,13 +217,36 @@ class Assets:
         """What an operator should look at, a sentence each."""
         return self._settings.warnings
 
-    async def start(self) -> None:
+    def _make_chores(self) -> list[Chore]:
+        often_enough = self._settings.staging_max_age_seconds / 4
+        interval_seconds = min(often_enough, _MAX_SWEEP_INTERVAL_SECONDS)
+        return [
+            Chore("sweep of staging", interval_seconds, self._sweep_staging),
+            Chore("order of use", _TEND_INTERVAL_SECONDS, self._ledger.tend),
+        ]
+
+    async def _sweep_staging(self) -> None:
+        now = self._clock.now().timestamp()
+        await self._disk.run(self._sweep.sweep, now, self._clock.monotonic())
+
+    async def load(self) -> None:
         """Read what has to be known before the first request.
 
         Raises:
             UnsafePathError, IoError: ASSETS_DIR cannot be read.
         """
         await self._disk.run(self._pins.load)
+
+    async def start(self) -> None:
+        """Return when ASSETS_DIR has been walked; hits are served before.
+
+        From then on what is due is done without being asked. At most once, before `close`.
+
+        Raises:
+            UnsafePathError, IoError: ASSETS_DIR cannot be read.
+        """
+        await self._ledger.refresh()
+        self._background = asyncio.create_task(self._housekeeping.run(), name="housekeeping")
 
     async def resolve(self, order: ResolveOrder) -> Resolved:
         """Return the version that a spec means now, and what the cache holds of it.
@@ -340,7 +330,7 @@ class Assets:
         """Return the state of ASSETS_DIR and of the daemon."""
         await self._ledger.refresh()
         budget = self._ledger.budget
-        whole = [one for one in budget if not isinstance(self._ledger.paths(one.key), PartialPaths)]
+        whole = [one for one in budget if not one.is_download and not self._ledger.is_partial(one)]
         present = [entry for entry in whole if entry.marked or self._catalog is None]
         leased = await self._ledger.leased(present)
         disk = await self._ledger.disk()
@@ -386,6 +376,9 @@ class Assets:
     async def close(self) -> None:
         """Stop what is left and release everything. Call `drain` first, and the server's stop."""
         await self._flights.cancel_all()
+        if self._background is not None:
+            self._background.cancel()
+            await ended(self._background)
         if self._evictions is not None:
             await self._evictions.close()
         await self._ledger.tend()

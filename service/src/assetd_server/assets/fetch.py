@@ -15,6 +15,7 @@ from assetd_server.assets.finding import Finder, Hit, Miss, no_store
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.landing import FetchFlight, FlightState, Landed
+from assetd_server.assets.landings import Landings
 from assetd_server.assets.orders import (
     FetchCompleted,
     FetchEvent,
@@ -23,7 +24,6 @@ from assetd_server.assets.orders import (
     FetchProgress,
     FetchStarted,
 )
-from assetd_server.assets.partial_landing import Landings
 from assetd_server.assets.partials import require_comparable
 from assetd_server.assets.present import Answer, Present, answer, require_digest
 from assetd_server.assets.room import Room
@@ -179,6 +179,15 @@ class Fetcher:
             task.cancel()
             await ended(task)
 
+    async def _until(
+        self, flight: FetchFlight, event: asyncio.Event, order: FetchOrder, began: float
+    ) -> AsyncGenerator[FetchProgress, None]:
+        """Wait until the flight has come that far, or has ended without."""
+        reaching = asyncio.create_task(_reached(flight, event))
+        async with aclosing(self._waiting(reaching, order, began)) as waiting:
+            async for progress in waiting:
+                yield progress
+
     async def _fly(
         self, order: FetchOrder, found: Miss, landing: Landings, replaces: bool, began: float
     ) -> AsyncGenerator[FetchEvent | Answer, None]:
@@ -194,11 +203,10 @@ class Fetcher:
         key = paths.data, selection
         async with self._flights.join(key, new_state, landing.land) as (flight, joined):
             flight.state.add_link(link)
-            planning = asyncio.create_task(_planned(flight))
-            async with aclosing(self._waiting(planning, order, began)) as waiting:
+            state = flight.state
+            async with aclosing(self._until(flight, state.planned, order, began)) as waiting:
                 async for progress in waiting:
                     yield progress
-            state = flight.state
             if state.manifest is None or state.meter is None:
                 standing = await self._unplanned(order, found, flight)
                 yield _started_of_hit(Hit(found.resolution, standing))
@@ -208,6 +216,9 @@ class Fetcher:
             wanted_parts(found.spec, manifest, selection)
             compare = require_comparable if selection else require_digest
             compare(found.spec, manifest.digest, order.expected_digest)
+            async with aclosing(self._until(flight, state.begun, order, began)) as waiting:
+                async for progress in waiting:
+                    yield progress
             figures = state.meter.snapshot()
             yield FetchStarted(
                 asset_version=manifest.describe(paths.name, paths.version),
@@ -293,13 +304,12 @@ def _release(lease: Lease | None) -> None:
         lease.release()
 
 
-async def _planned(flight: FetchFlight) -> None:
-    """Return when the flight knows its manifest, or has ended without."""
-    planned = asyncio.create_task(flight.state.planned.wait())
+async def _reached(flight: FetchFlight, event: asyncio.Event) -> None:
+    reached = asyncio.create_task(event.wait())
     try:
-        await asyncio.wait([planned, flight.task], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([reached, flight.task], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        planned.cancel()
+        reached.cancel()
 
 
 def _opens(event: FetchEvent) -> bool:

@@ -6,8 +6,7 @@ Decides nothing: `assets.room` does.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.threads import Threads
@@ -15,6 +14,7 @@ from assetd_server.cache.budget import Budget, Disk, Entry, Limits
 from assetd_server.cache.layout import PARTIAL, AssetsDir, PartialPaths, VersionPaths, os_errors
 from assetd_server.cache.leases import is_leased
 from assetd_server.cache.scan import Folder, Found, list_folder, look_at
+from assetd_server.cache.staging import bytes_kept, delete_unused, kept_downloads, path_of
 from assetd_server.cache.use_order import Remembered, read_order, write_order
 from assetd_server.errors import AssetError
 
@@ -43,6 +43,10 @@ class Ledger:
         """Return the version that the budget knows by `key`."""
         return self._paths[key]
 
+    def is_partial(self, entry: Entry) -> bool:
+        """Tell whether the entry is a partial version."""
+        return isinstance(self._paths.get(entry.key), PartialPaths)
+
     def all_paths(self) -> list[VersionPaths]:
         """Return all versions that the budget knows, in no order."""
         return list(self._paths.values())
@@ -60,8 +64,10 @@ class Ledger:
             self._changed.clear()
             first = self._next_walk_at is None
             found = await self._walk()
+            downloads = await self._disk.run(kept_downloads, self._dir)
             remembered = await self._disk.run(read_order, self._dir) if first else ()
             self._apply(found, remembered, first=first)
+            self._apply_downloads(downloads)
             took = self._clock.monotonic() - began
             self._next_walk_at = began + took / _WALK_SHARE
 
@@ -89,7 +95,7 @@ class Ledger:
         now = self._clock.monotonic()
         by_key = {one.key: one for one in found if one.key not in self._changed}
         for entry in self.budget:
-            if entry.key not in by_key and entry.key not in self._changed:
+            if not (entry.is_download or entry.key in by_key or entry.key in self._changed):
                 self.budget.remove(entry.key)
                 self._paths.pop(entry.key, None)
         new = [one for one in by_key.values() if not self._known(one, now)]
@@ -101,6 +107,19 @@ class Ledger:
             unused = known is not None and known.marker_time_ns == one.marker_time_ns
             age = known.age_seconds if known is not None and unused else 0.0
             self._put(one, now - age)
+
+    def _apply_downloads(self, found: Mapping[str, int]) -> None:
+        known = {entry.key for entry in self.budget if entry.is_download}
+        for key in (known | found.keys()) - self._changed:
+            self._put_download(key, found.get(key, 0))
+
+    def _put_download(self, key: str, size_bytes: int) -> None:
+        """Note what an interrupted download takes up; 0 = there is none."""
+        entry = self.budget.get(key)
+        self.budget.remove(key)
+        if size_bytes:
+            used_at = entry.used_at if entry else self._clock.monotonic()
+            self.budget.put(Entry(key, size_bytes, False, used_at=used_at, is_download=True))
 
     def _known(self, found: Found, now: float) -> bool:
         entry = self.budget.get(found.key)
@@ -137,6 +156,30 @@ class Ledger:
         self.budget.remove(paths.data)
         self._paths.pop(paths.data, None)
 
+    def download_begins(self, paths: VersionPaths) -> int:
+        """Note that a flight takes over what is staged; return how much that is."""
+        key = path_of(paths.key)
+        self._changed.add(key)
+        entry = self.budget.get(key)
+        self.budget.remove(key)
+        return entry.size_bytes if entry else 0
+
+    async def download_ends(self, paths: VersionPaths) -> None:
+        """Note what a flight has left in staging."""
+        key = path_of(paths.key)
+        self._changed.add(key)
+        self._put_download(key, await self._disk.run(bytes_kept, self._dir, key))
+
+    async def drop_download(self, entry: Entry) -> None:
+        """Delete an interrupted download, unless a flight works on it again.
+
+        Raises:
+            ReadOnlyError, IoError: some of it stays.
+        """
+        self._changed.add(entry.key)
+        if await self._disk.run(delete_unused, self._dir, entry.key):
+            self.budget.remove(entry.key)
+
     async def disk(self) -> Disk:
         """Return what the disk has and has free now."""
         return await self._disk.run(_disk_of, self._dir)
@@ -160,7 +203,8 @@ class Ledger:
         """See uses that made no call among the least recently used, and save the order of use."""
         if self._next_walk_at is None:
             return
-        await self.leased(list(islice(self.budget, _SAMPLE_VERSIONS)))
+        versions = [entry for entry in self.budget if not entry.is_download]
+        await self.leased(versions[:_SAMPLE_VERSIONS])
         order = [(entry.key, entry.marker_time_ns) for entry in self.budget]
         if order == self._saved:
             return

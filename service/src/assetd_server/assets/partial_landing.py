@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.landing import (
+    INTERRUPTIONS,
     FetchFlight,
     FlightState,
     Landed,
-    Landing,
     stored_parts,
     with_hashes,
 )
@@ -25,6 +25,7 @@ from assetd_server.assets.orders import FetchPhase
 from assetd_server.assets.partials import weakest
 from assetd_server.assets.present import contradicts
 from assetd_server.assets.progress import ProgressMeter
+from assetd_server.assets.reusing import Reuse
 from assetd_server.assets.room import Room
 from assetd_server.assets.selection import Selection, wanted_parts
 from assetd_server.assets.shielding import to_the_end
@@ -49,25 +50,6 @@ from assetd_server.versioning import VersionSelector
 _ROUNDS = 5
 
 
-class Landings:
-    """The bodies of all flights: those of whole versions, and those of some parts."""
-
-    def __init__(self, whole: Landing, partial: "PartialLanding") -> None:
-        self._whole = whole
-        self._partial = partial
-
-    async def land(self, flight: FetchFlight) -> Landed:
-        """Return when the version, or what is selected of it, stands.
-
-        Raises: as `Landing.land` and `PartialLanding.land`.
-        """
-        if flight.state.selection is not None:
-            return await self._partial.land(flight)
-        landed = await self._whole.land(flight)
-        await self._partial.give_way(flight.state.paths)
-        return landed
-
-
 class PartialLanding:
     """Flies: `land` is the body of every flight that has a selection."""
 
@@ -75,6 +57,7 @@ class PartialLanding:
         self,
         catalog: Catalog,
         transfer: Transfer,
+        reuse: Reuse,
         assets_dir: AssetsDir,
         versions: PartialVersions,
         room: Room,
@@ -88,6 +71,7 @@ class PartialLanding:
         self._telemetry = telemetry
         self.store_url = catalog.store.url
         self.transfer = transfer
+        self.reuse = reuse
         self.dir = assets_dir
         self.versions = versions
         self.room = room
@@ -120,9 +104,12 @@ class PartialLanding:
             await growth.look()
             state.manifest, state.meter = manifest, meter
             state.planned.set()
-            meter.phase = FetchPhase.QUEUED
-            async with self._turn(paths):
-                return await growth.run()
+            async with self._turn(paths) as turn:
+                if turn.locked():
+                    meter.phase = FetchPhase.QUEUED
+                    state.begun.set()
+                async with turn:
+                    return await growth.run()
 
     async def give_way(self, paths: VersionPaths) -> None:
         """Remove the partial version of one that stands whole; it stays where it is in use."""
@@ -139,13 +126,12 @@ class PartialLanding:
         await self.disk.run(empty_trash, self.dir, evicted.trash)
 
     @asynccontextmanager
-    async def _turn(self, paths: PartialPaths) -> AsyncIterator[None]:
-        """Wait until no other flight adds to the version."""
+    async def _turn(self, paths: PartialPaths) -> AsyncIterator[asyncio.Lock]:
+        """Yield what the flights of a version take one after the other."""
         turn = self._turns.setdefault(paths.data, asyncio.Lock())
         self._waiting[paths.data] += 1
         try:
-            async with turn:
-                yield
+            yield turn
         finally:
             self._waiting[paths.data] -= 1
             if not self._waiting[paths.data]:
@@ -168,6 +154,7 @@ class _Growth:
         self._disk = landing.disk
         self._check_digest = state.check_digest
         self._replaces = state.replaces
+        self._begun = state.begun
         self._paths = paths
         self._manifest = manifest
         self._wanted = wanted
@@ -218,8 +205,9 @@ class _Growth:
 
     def _lose(self, paths: Set[PartPath]) -> None:
         if paths:
-            self._meter.start_over(_size(self._of(paths)))
-            self._meter.add_present(0, -len(paths))
+            came = _size(self._of(paths & self._fetched))
+            self._meter.start_over(came, _size(self._of(paths)) - came)
+            self._meter.lose_files(len(paths))
             self._fetched -= paths
 
     def _of(self, paths: Set[PartPath]) -> tuple[Part, ...]:
@@ -259,20 +247,36 @@ class _Growth:
         some = replace(self._manifest, parts=missing)
         self._meter.phase = FetchPhase.DOWNLOADING
         staged = await self._disk.obtain(
-            StagedVersion.discard, StagedVersion, self._landing.dir, self._paths, some.kind
+            StagedVersion.suspend,
+            StagedVersion,
+            self._landing.dir,
+            self._paths,
+            some.kind,
+            missing,
         )
+        self._meter.reuse_bytes(staged.kept_bytes)
+        self._begun.set()
+        leave = staged.discard
         try:
-            parts = stored_parts(self._paths, some)
-            await self._landing.transfer.download(parts, staged, self._meter)
-            self._meter.phase = FetchPhase.VERIFYING
-            if self._check_digest:
-                hashed = await self._hashes(staged.data, missing)
-                some = with_hashes(self._paths, some, hashed)
-            await self._disk.run(staged.seal, self._receipt(some, Verification.NONE))
-            self._meter.phase = FetchPhase.PUBLISHING
-            await self._add(staged, some.parts)
+            await self._fill(staged, some)
+        except INTERRUPTIONS:
+            leave = staged.suspend
+            raise
         finally:
-            await self._disk.run(staged.discard)
+            await to_the_end(self._disk.run(leave))
+
+    async def _fill(self, staged: StagedVersion, some: Manifest) -> None:
+        if not self._replaces:
+            await self._landing.reuse.fill(staged, some.parts, self._meter)
+        parts = stored_parts(self._paths, some)
+        await self._landing.transfer.download(parts, staged, self._meter)
+        self._meter.phase = FetchPhase.VERIFYING
+        if self._check_digest:
+            hashed = await self._hashes(staged.data, some.parts)
+            some = with_hashes(self._paths, some, hashed)
+        await self._disk.run(staged.seal, self._receipt(some, Verification.NONE))
+        self._meter.phase = FetchPhase.PUBLISHING
+        await self._add(staged, some.parts)
 
     async def _add(self, staged: StagedVersion, parts: tuple[Part, ...]) -> None:
         equal = await self._equal(staged, parts) if self._replaces else frozenset()
@@ -315,9 +319,10 @@ class _Growth:
 
     def _landed(self) -> Landed:
         receipt = self._receipt(self._manifest, weakest(self._present.values()))
-        kept = _size(self._of(self._present.keys() - self._fetched))
-        source = Source.STORE if self._fetched else Source.CACHE
-        return Landed(receipt, source, self._meter.arrived_bytes, kept)
+        meter = self._meter
+        all_was_here = not self._fetched or (meter.reused_bytes > 0 and not meter.arrived_bytes)
+        source = Source.CACHE if all_was_here else Source.STORE
+        return Landed(receipt, source, meter.arrived_bytes, meter.reused_bytes)
 
 
 def _size(parts: tuple[Part, ...]) -> int:

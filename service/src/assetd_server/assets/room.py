@@ -14,6 +14,7 @@ from assetd_server.assets.clock import Clock
 from assetd_server.assets.evicting import Evictions
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.ledger import Ledger
+from assetd_server.assets.shielding import to_the_end
 from assetd_server.cache.budget import Disk, Entry
 from assetd_server.cache.evict import Outcome
 from assetd_server.cache.layout import PartialPaths, VersionPaths
@@ -30,6 +31,12 @@ class _Need:
 
     paths: VersionPaths
     size_bytes: int
+    staged_bytes: int
+
+    @property
+    def replaced(self) -> str:
+        """What goes when it stands; nothing for parts, which stand beside what is here."""
+        return "" if isinstance(self.paths, PartialPaths) else self.paths.data
 
 
 class Room:
@@ -61,32 +68,52 @@ class Room:
             DiskFullError: the disk is full of what is not ours to evict.
             StoreUnavailableError, StoreAccessDeniedError: the store could not confirm the victims.
         """
-        need = _Need(paths, size_bytes)
-        async with self._deciding:
-            await self._make_room(need)
-            reservation = self._budget.reserve(size_bytes, written_bytes)
         try:
-            yield
+            async with self._deciding:
+                need = await self._need(paths, size_bytes)
+                await self._make_room(need)
+                reservation = self._budget.reserve(size_bytes, written_bytes)
+            try:
+                yield
+            finally:
+                self._budget.release(reservation)
         finally:
-            self._budget.release(reservation)
+            await to_the_end(self._ledger.download_ends(paths))
 
-    async def _make_room(self, need: _Need) -> None:
+    async def _need(self, paths: VersionPaths, size_bytes: int) -> _Need:
         if self._budget.limits.any:
             await self._ledger.refresh()
+        return _Need(paths, size_bytes, self._ledger.download_begins(paths))
+
+    async def _disk_for(self, need: _Need) -> Disk:
         disk = await self._ledger.disk()
+        # What is staged already is a part of what is needed.
+        return Disk(disk.total_bytes, disk.free_bytes + need.staged_bytes)
+
+    async def _make_room(self, need: _Need) -> None:
+        disk = await self._disk_for(need)
         if self._budget.limits.any and self._budget.never_fits(need.size_bytes, disk):
             raise self._exceeds(need, disk)
+        disk = await self._drop_downloads(need, disk)
         passed_over: set[str] = set()
-        # What is here of a partial version stays: it grows.
-        replaced = "" if isinstance(need.paths, PartialPaths) else need.paths.data
-        while missing := self._budget.missing_bytes(need.size_bytes, disk, replaced):
+        while missing := self._budget.missing_bytes(need.size_bytes, disk, need.replaced):
             victims = await self._victims(missing, passed_over)
             if victims is None or self._evictions is None:
                 raise await self._full(need, disk)
             for paths, receipt in victims:
                 if await self._evictions.evict_now(paths, receipt) is not Outcome.EVICTED:
                     passed_over.add(paths.data)
-            disk = await self._ledger.disk()
+            disk = await self._disk_for(need)
+
+    async def _drop_downloads(self, need: _Need, disk: Disk) -> Disk:
+        """Delete interrupted downloads, the oldest first, as long as room is missing."""
+        for entry in self._budget:
+            if not self._budget.missing_bytes(need.size_bytes, disk, need.replaced):
+                break
+            if entry.is_download:
+                await self._ledger.drop_download(entry)
+                disk = await self._disk_for(need)
+        return disk
 
     async def _victims(self, missing_bytes: int, passed_over: set[str]) -> list[_Victim] | None:
         """Choose who goes, least recently used first; None where all of them are too little."""
@@ -188,7 +215,8 @@ class Room:
     async def _holders(self) -> str:
         """Name who holds what, for people; the holds of this daemon first."""
         held = [f"{hold.asset_version} by {hold.caller or '?'}" for hold in self._holds]
-        leased = await self._ledger.leased(list(self._budget))
+        versions = [entry for entry in self._budget if not entry.is_download]
+        leased = await self._ledger.leased(versions)
         others = [self._ledger.paths(key) for key in leased]
         held += sorted(f"{o.spec} by another process" for o in others if not self._holds.count(o))
         return ", ".join(held) or "by nobody's hold"

@@ -49,7 +49,7 @@ class Disk:
 
 @dataclass
 class Entry:
-    """One version that takes room. `key` is its path below ASSETS_DIR.
+    """A version, or an interrupted download, that takes room. `key` is its path below ASSETS_DIR.
 
     `marked`: it counts as complete. `has_receipt`: the mark is ours, so that the store can be asked
     whether it could give the version back.
@@ -62,6 +62,7 @@ class Entry:
     marked: bool = True
     marker_time_ns: int | None = None
     used_at: float = 0.0
+    is_download: bool = False
 
 
 class Reservation:

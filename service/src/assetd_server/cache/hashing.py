@@ -7,11 +7,12 @@ from dataclasses import replace
 from awscrt import checksums
 
 from assetd_server.cache.layout import AssetsDir, os_errors
+from assetd_server.cache.linux import FileSystem
 from assetd_server.errors import UnsafePathError
 from assetd_server.manifest import Part
 from assetd_server.model import MARKER_NAME, PartPath
 
-_CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 4 * 2**20
 
 
 def _ignore(_count: int) -> None:
@@ -71,7 +72,7 @@ def _hash_part(
     with os_errors(path):
         try:
             with assets_dir.opened(path) as fd:
-                while chunk := assets_dir.fs.pread(fd, _CHUNK_BYTES, offset):
+                while chunk := assets_dir.fs.pread(fd, CHUNK_BYTES, offset):
                     sha256.update(chunk)
                     crc = checksums.crc64nvme(chunk, crc)
                     offset += len(chunk)
@@ -81,6 +82,23 @@ def _hash_part(
                 "{path} vanished from ASSETS_DIR while it was read: fetch it again", path=path
             ) from None
     return replace(part, size_bytes=offset, sha256_hex=sha256.hexdigest(), crc64nvme=crc)
+
+
+def checksum_at(fs: FileSystem, fd: int, start: int, end: int, checksum: int = 0) -> int | None:
+    """Return the crc64nvme of the bytes from `start` to `end`, continuing `checksum`.
+
+    None where the file ends before they do.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    while start < end:
+        chunk = fs.pread(fd, min(CHUNK_BYTES, end - start), start)
+        if not chunk:
+            return None
+        checksum = checksums.crc64nvme(chunk, checksum)
+        start += len(chunk)
+    return checksum
 
 
 def files_below(assets_dir: AssetsDir, data: str) -> tuple[Part, ...]:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -147,6 +148,35 @@ class PartialPaths(VersionPaths):
         return self.receipt
 
 
+class KeysInUse:
+    """The folders in staging that a flight of this daemon works in: nobody else moves them."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._users: Counter[str] = Counter()
+
+    def begin(self, key: str) -> None:
+        """Take the folder into use; more than one may."""
+        with self._turn:
+            self._users[key] += 1
+
+    def end(self, key: str) -> None:
+        """Undo one `begin`."""
+        with self._turn:
+            self._users -= Counter((key,))
+
+    def is_used(self, key: str) -> bool:
+        """Tell whether somebody uses the folder now."""
+        with self._turn:
+            return self._users[key] > 0
+
+    @contextmanager
+    def unused(self, key: str) -> Iterator[bool]:
+        """Tell whether nobody uses the folder; for the length of the block nobody begins to."""
+        with self._turn:
+            yield self._users[key] == 0
+
+
 class AssetsDir:
     """The open ASSETS_DIR. Its descriptor stays valid when the path is renamed or unmounted."""
 
@@ -159,6 +189,7 @@ class AssetsDir:
         self.path = path
         self.fs = fs
         self.lease_probe = threading.Lock()
+        self.staging_keys = KeysInUse()
         with os_errors(path):
             self.fd = fs.open_root(path)
 
@@ -169,6 +200,25 @@ class AssetsDir:
     def absolute(self, relative_path: str) -> str:
         """Return what a caller on this host opens."""
         return f"{self.path}/{relative_path}" if relative_path else self.path
+
+    def require_in_place(self) -> None:
+        """Check that the path which callers are told still leads to this directory.
+
+        Raises:
+            UnsafePathError: it was renamed, unmounted or mounted over since it was opened.
+        """
+        with os_errors(self.path):
+            ours = self.fs.fstat(self.fd)
+            try:
+                standing = self.fs.stat_root(self.path)
+            except FileNotFoundError:
+                standing = None
+        if standing is None or not os.path.samestat(ours, standing):
+            raise UnsafePathError(
+                "{path} is not the ASSETS_DIR that this daemon opened when it started: put that"
+                " back, or restart the daemon; nothing was touched",
+                path=self.path,
+            )
 
     def try_lock_instance(self) -> bool:
         """Take the lock that one daemon holds on its ASSETS_DIR; False where another has it."""

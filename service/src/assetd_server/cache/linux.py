@@ -22,6 +22,7 @@ _RESOLVE_BENEATH = 0x08
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _SYNC_FILE_RANGE_WRITE = 2
+_FICLONE = 0x40049409
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -47,6 +48,10 @@ class FileSystem:
     def open_root(self, path: str) -> int:
         """Open the directory at an absolute `path`, following links: the operator chose it."""
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def stat_root(self, path: str) -> os.stat_result:
+        """Return the facts of what stands at an absolute `path` now, following links."""
+        return Path(path).stat()
 
     def open(self, dir_fd: int, path: str, flags: int, mode: int = 0o644) -> int:
         """Open `path` beneath `dir_fd`; a link on the way is ELOOP, a way out EXDEV.
@@ -127,6 +132,17 @@ class FileSystem:
     def pwritev(self, fd: int, buffers: Sequence[Buffer], offset: int) -> int:
         """Write the buffers one behind the other at `offset`; may write less than all."""
         return os.pwritev(fd, buffers, offset)
+
+    def clone(self, from_fd: int, to_fd: int) -> None:
+        """Let an empty file share all the bytes of another, which stays as it is whoever writes.
+
+        Not every file system can: EOPNOTSUPP, EINVAL or ENOTTY; EXDEV between two of them.
+        """
+        fcntl.ioctl(to_fd, _FICLONE, from_fd)
+
+    def copy_range(self, from_fd: int, to_fd: int, length: int, offset: int) -> int:
+        """Copy at most `length` bytes at `offset` inside the kernel; return how many that was."""
+        return os.copy_file_range(from_fd, to_fd, length, offset, offset)
 
     def start_writeback(self, fd: int, offset: int, length: int) -> None:
         """Ask the kernel to begin writing a range out, so that a later fsync finds little to do."""

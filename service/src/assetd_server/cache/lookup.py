@@ -83,7 +83,11 @@ class Lookup:
 
         The first hit of a version in a run syncs marker and folders before it returns: the run
         before this one may have died between its rename and its sync.
+
+        Raises:
+            UnsafePathError: a link stands there, or ASSETS_DIR was taken away.
         """
+        self._dir.require_in_place()
         receipt = self.look(paths).receipt
         with os_errors(paths.data):
             if receipt is None or not self._stands_checked(paths, receipt):

@@ -8,7 +8,7 @@ marker is ever written here, and nothing at a final path. Knows no store. All me
 
 import fcntl
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -40,9 +40,10 @@ from assetd_server.cache.receipt import (
 from assetd_server.errors import AssetInUseError, ReadOnlyError, UnsafePathError
 from assetd_server.manifest import Manifest, Part
 from assetd_server.model import AssetKind, AssetName, PartPath, Verification
-from assetd_server.versioning import Version
+from assetd_server.versioning import Version, newest_first
 
 _RECEIPTS_KEPT = 64
+_VERSIONS_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -291,16 +292,36 @@ class PartialVersions:
             self._fs.fsync(trash)
 
 
-def partial_sources(partial: PartialVersions, paths: VersionPaths) -> dict[PartPath, str]:
-    """Return the parts of the version that are here already, each with its path below ASSETS_DIR.
+def find_in_parts(
+    partial: PartialVersions, paths: VersionPaths, parts: Sequence[Part]
+) -> dict[PartPath, str]:
+    """Return where parts equal to these stand: in partial versions of this asset, this one first.
 
-    Each has the size that its manifest states; whoever copies them compares checksums.
+    By the receipts of the newest few: whoever copies from there compares what it copied.
     """
-    receipt = partial.look(paths)
-    if receipt is None:
-        return {}
-    found = partial.whole(paths, receipt, receipt.manifest.parts)
-    return {path: PartialPaths.of(paths).part(path) for path in found}
+    wanted: dict[tuple[int | None, str], list[PartPath]] = {}
+    for part in parts:
+        if part.sha256_hex is not None:
+            wanted.setdefault((part.size_bytes, part.sha256_hex), []).append(part.path)
+    found: dict[PartPath, str] = {}
+    for place in _places(partial, paths) if wanted else ():
+        receipt = partial.look(place)
+        for part in receipt.manifest.parts if receipt else ():
+            if receipt and part.path in receipt.present:
+                for path in wanted.pop((part.size_bytes, part.sha256_hex or ""), ()):
+                    found[path] = place.part(part.path)
+    return found
+
+
+def _places(partial: PartialVersions, paths: VersionPaths) -> Iterator[PartialPaths]:
+    yield PartialPaths.of(paths)
+    others = [
+        version
+        for version in partial.versions(paths.name)
+        if version.system is paths.version.system and version != paths.version
+    ]
+    for version in newest_first(others)[:_VERSIONS_LOOKED_AT]:
+        yield PartialPaths(paths.name, version)
 
 
 def _grown(
