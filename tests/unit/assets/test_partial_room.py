@@ -66,7 +66,10 @@ def here(daemon: Daemon) -> dict[str, bytes]:
 async def test_parts_are_evicted_like_versions(
     bench: Bench, pushed: Daemon, *, restarted: bool
 ) -> None:
-    """Least recently used first, by their own bytes; and again after a restart."""
+    """Parts take room, and go for others, as whole versions do.
+
+    Least recently used first, by their own bytes; and again after a restart.
+    """
     await pushed.push("x/e", b"e" * 60)
     daemon = limited(bench, 160)
     await daemon.fetch("x/d", selection=JSON)

@@ -105,7 +105,10 @@ async def pushed(daemon: Daemon) -> Daemon:
 async def test_only_what_is_wanted_is_fetched(
     bench: Bench, pushed: Daemon, spec: str, selection: Selection, parts: set[str]
 ) -> None:
-    """Its bytes and its files are what started tells; the path points at the part of the spec."""
+    """Globs and `part_only` bring the parts that are wanted, and nothing else.
+
+    Their bytes are what started tells; the path points at the part of the spec.
+    """
     bench.store.calls.clear()
     events = await pushed.fetch(spec, selection=selection)
     started, completed = started_of(events), events[-1]
@@ -125,7 +128,10 @@ async def test_only_what_is_wanted_is_fetched(
 
 
 async def test_modelkit_never_sees_it(bench: Bench, pushed: Daemon) -> None:
-    """Nothing outside `.assetd`, no marker in it; and without a store it is no version."""
+    """Parts never stand where modelkit could serve them, nor count as the version.
+
+    Nothing lies outside `.assetd`, and no marker in it; without a store there is no version.
+    """
     await pushed.fetch("x/d", selection=JSON)
     assert {path.name for path in pushed.root.iterdir()} == {".assetd"}
     assert list(pushed.root.rglob(".SUCCESS")) == []
@@ -182,7 +188,10 @@ async def test_a_file_has_no_parts_to_choose_from(daemon: Daemon, *, is_cached: 
 
 
 async def test_what_covers_all_that_is_wanted_is_a_hit(bench: Bench, pushed: Daemon) -> None:
-    """Any selection of parts that are here, pinned, without a store call and while it is down."""
+    """Parts of a pinned version that are here are served without a store call.
+
+    Any selection of them, also while the store is down.
+    """
     await pushed.fetch("x/d", selection=JSON)
     bench.store.calls.clear()
     bench.store.go_down()
@@ -220,7 +229,10 @@ async def test_a_hit_survives_a_restart(bench: Bench, pushed: Daemon) -> None:
 async def test_the_whole_version_is_the_answer_where_it_is_here(
     bench: Bench, pushed: Daemon
 ) -> None:
-    """Its final path, with the figures of what is wanted, and no network for a pinned one."""
+    """Where the whole version is here, it is the answer to who wants parts of it.
+
+    By its final path, with the figures of what is wanted.
+    """
     await pushed.fetch("x/d")
     bench.store.calls.clear()
     events = await pushed.fetch("x/d:0.0[sub]", selection=SUB)
@@ -303,7 +315,10 @@ async def test_a_read_only_cache_serves_hits(pushed: Daemon) -> None:
 
 
 async def test_only_what_is_missing_is_fetched(bench: Bench, pushed: Daemon) -> None:
-    """What is here already is counted from the start, and told apart at the end."""
+    """Of the parts that are wanted only the missing ones are fetched.
+
+    What is here already is counted from the start, and told apart at the end.
+    """
     await pushed.fetch("x/d", selection=JSON)
     bench.store.calls.clear()
     events = await pushed.fetch("x/d", selection=SUB)
@@ -363,7 +378,10 @@ async def test_a_part_outside_a_shared_selection_fails_alone(bench: Bench, pushe
 
 
 async def test_other_selections_wait_for_each_other(bench: Bench, pushed: Daemon) -> None:
-    """The second says QUEUED, then fetches only what the first did not bring."""
+    """Fetches of other parts of one version wait for each other: no part is fetched twice.
+
+    The second says QUEUED, then fetches only what the first did not bring.
+    """
     bench.store.calls.clear()
     gate = bench.store.pause("read", "a.json")
     first = asyncio.create_task(pushed.fetch("x/d:0.0", selection=JSON))
@@ -495,7 +513,7 @@ async def test_parts_of_other_versions_are_reused(
 
 
 async def test_the_whole_version_takes_its_place(bench: Bench, pushed: Daemon) -> None:
-    """What is here is copied, the rest is fetched; then the partial version is gone."""
+    """A fetch of the whole version takes over the parts that are here, and their place."""
     await pushed.fetch("x/d", selection=BINS)
     bench.store.calls.clear()
     whole = await pushed.fetched("x/d")
@@ -706,7 +724,7 @@ async def test_who_wants_hashes_does_not_trust_a_shared_flight(
 
 
 async def test_lists_and_resolve_tell_that_it_is_partial(bench: Bench, pushed: Daemon) -> None:
-    """State, path, bytes and the whole version's description, of parts that are here."""
+    """A version of which only parts are here is PARTIAL, and never told as present."""
     await pushed.fetch("x/d", selection=JSON)
     bench.store.calls.clear()
     bytes_here = size_of("a.json", "sub/c.json")
@@ -741,7 +759,7 @@ async def test_a_partial_version_is_listed_by_its_name(pushed: Daemon) -> None:
 
 
 async def test_files_tell_one_by_one_whether_they_are_here(bench: Bench, pushed: Daemon) -> None:
-    """From the partial version's own manifest, without the store."""
+    """ListFiles tells file by file what is here, from what the fetch of parts has learnt."""
     await pushed.fetch("x/d", selection=JSON)
     (pushed.root / PARTS / "a.json").unlink()
     bench.store.calls.clear()

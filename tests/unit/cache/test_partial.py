@@ -303,7 +303,10 @@ def test_a_failure_at_any_call_keeps_what_is_here(scratch: Path, code: int) -> N
 
 
 def test_a_kill_at_any_call_keeps_what_is_here(scratch: Path) -> None:
-    """What the receipt lists is whole in the next run; the rest is fetched over what was left."""
+    """Whatever call a kill comes at, parts that were here stay, and what counts is whole.
+
+    The rest is fetched over what was left.
+    """
     for number, root in every_root(scratch):
         fs = FaultyFileSystem()
         assets_dir = AssetsDir(str(root), fs)
@@ -339,7 +342,7 @@ def test_a_link_in_the_way_is_never_followed(
 
 
 def test_it_grows_under_a_lease(assets_dir: AssetsDir, root: Path) -> None:
-    """Who holds it sees it grow, and no file of it change."""
+    """Who holds parts sees more of them come, and none of them change."""
     grow(assets_dir, *FIRST)
     lease = take_lease(assets_dir, PLACE)
     assert lease is not None
