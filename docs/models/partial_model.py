@@ -2,17 +2,17 @@
 """Explicit-state model checker for PARTIAL versions (layout.md, "Partial") beside a full fetch, on the engine of cache_model.py.
 
 Q/ is .assetd/partial: Q/v the partial version, a directory with some of the parts a and b, and its receipt R inside, whose
-content says which parts it lists ("Ra", "Rb", "Rab"; "E" torn). C/grow serialises growth inside the daemon. The rest as there:
-A/v the full version, G/ staging, T/ trash, C/use the hold inside the daemon; SIGKILLs, power loss, the search.
+content says which parts it lists ("Ra", "Rb", "Rab"; "E" torn). C/grow serialises growth inside the daemon, C/part is the hold inside
+it on the partial version. The rest as there: A/v the full version, G/ staging, T/ trash; SIGKILLs, power loss, the search.
 
 The protocol
- grow   hold; alone in the daemon; a full version is a hit. Lease Q/v (made where it is absent) shared, or exclusively where a
-        listed part has to be replaced, compare inodes; what the receipt lists and is of its size is kept. The rest: stage, fsync,
-        rename into the directory, fsync it; then the receipt: staged, fsynced, renamed over the old one; fsync the directory and Q.
-        A hit, which waits for no growth, fsyncs receipt, directory and Q. The lease is
-        kept until the answer is out.
- full   as in cache_model.py; once it stands, durable, the partial version is retired: LOCK_EX|LOCK_NB on it (busy: it stays),
-        compare inodes, rename into trash, fsync, unlock, delete.     evict: the same, with the hold exclusively.
+ grow   hold, from the first look until the answer is out; alone in the daemon; a full version is a hit. Make Q/v where it is absent;
+        lease it shared, or exclusively where a listed part has to be replaced, and compare inodes. What the receipt lists and is of
+        its size is kept. The rest: stage, fsync, rename into the directory, fsync it; then the receipt: staged, fsynced, renamed over
+        the old one; fsync the directory and Q.
+ hit    hold; waits for no growth; fsyncs receipt, directory and Q before the answer.
+ full   as in cache_model.py; once it stands, durable, the partial version is retired: the hold exclusively, LOCK_EX|LOCK_NB on it
+        (either busy: it stays), compare inodes, rename into trash, fsync, unlock, delete.     evict: the same.
  lease  open Q/v, LOCK_SH|LOCK_NB, look at receipt and parts, compare inodes last.
 
 Invariants (unless an operator acted, where that is to blame)
@@ -34,7 +34,7 @@ import cache_model as cm
 from cache_model import Fs, Program, bug, sync
 
 cm.TORN.update(Ra="E", Rb="E", Rab="E")
-BUGS = ("two-growers grow-unleased receipt-first no-sync-between receipt-in-place replace-shared no-sync-parent hit-no-sync retire-first "
+BUGS = ("two-growers grow-unleased receipt-first no-sync-between receipt-in-place no-hold replace-shared no-sync-parent hit-no-sync retire-first "
         "retire-no-ex evict-no-ex no-recheck-ex no-recheck-reader evict-in-place evict-no-sync trash-no-sync trust-list no-fsync").split()
 
 def listed(receipt): return receipt[1:] if receipt and receipt[0] == "R" else ""
@@ -88,12 +88,16 @@ def grown(want, force):
         if not bug("no-sync-parent"): yield sync("Q")
     return "Q"
 
+def hold():
+    if not bug("no-hold"): yield "openc", "u", "C/part"; yield "wait", "u", "S"
+
 def grow(want="a", force=False):
-    yield "openc", "u", "C/use"; yield "wait", "u", "S"
+    yield hold()
     if not bug("two-growers"): yield "openc", "g", "C/grow"; yield "wait", "g", "E"
     path = yield grown(want, force)
+    yield "close", "q", "g"
     if path: yield "note", f"ok {path} {want}"
-    yield "close", "q", "g", "u"
+    yield "close", "u"
 def grow_b(): yield grow("b")
 def grow_ab(): yield grow("ab")
 def grow_or_force():
@@ -104,7 +108,10 @@ def grow_any():
     yield grow(want)
 
 def take_away(to, unlocked):
-    """The partial version into trash, unless it is leased."""
+    """The partial version into trash, unless it is in use or leased."""
+    if not bug("no-hold"):
+        yield "openc", "p", "C/part"
+        if not (yield "flock", "p", "E"): yield "close", "p"; return
     while (yield "open", "x", "Q/v"):
         if not unlocked and not (yield "flock", "x", "E"): break
         if bug("no-recheck-ex") or (yield "same", "x", "Q/v"):
@@ -115,11 +122,10 @@ def take_away(to, unlocked):
             if not bug("evict-no-sync"): yield sync("Q", "T")
             break
         yield "close", "x"
-    yield "close", "x"
+    yield "close", "x", "p"
     yield "rmtree", to
 
 def full():
-    yield "openc", "u", "C/use"; yield "wait", "u", "S"
     if bug("retire-first"): yield take_away("T/p", False)
     yield "note", "look"
     mark, data = yield cm.look()
@@ -134,21 +140,15 @@ def full():
     if done:
         yield "note", "ok A ab"
         yield take_away("T/p", bug("retire-no-ex"))
-    yield "close", "u"
-
-def evict():
-    yield "openc", "u", "C/use"
-    if not (yield "flock", "u", "E"): yield "close", "u"; return
-    yield take_away("T/q", bug("evict-no-ex"))
-    yield "close", "u"
+def evict(): yield take_away("T/q", bug("evict-no-ex"))
 def hit():
     """A caller who finds what it wants, beside a growth that is under way."""
-    yield "openc", "u", "C/use"; yield "wait", "u", "S"
+    yield hold()
     yield "note", "look"
-    if (yield "open", "q", "Q/v") and (yield "flock", "q", "S") and (yield whole("@q", "a")) and (yield "same", "q", "Q/v"):
-        if not bug("hit-no-sync"): yield sync("@q/R", "@q", "Q")
+    if (yield whole("Q/v", "a")):
+        if not bug("hit-no-sync"): yield sync("Q/v/R", "Q/v", "Q")
         yield "note", "ok Q a"
-    yield "close", "q", "u"
+    yield "close", "u"
 
 def restart(then=grow_any):
     if not bug("trash-no-sync"): yield "syncfs",
@@ -188,7 +188,7 @@ STARTS = {"empty": ("", "", ""), "a": ("Ra", "W", ""), "ab": ("Rab", "W", "W"), 
 def start_fs(name):
     fs, (receipt, a, b) = Fs({}, {}, {}, {}), STARTS[name]
     put = lambda d, n, c: c and fs.ent.__setitem__((d, n), fs.new(c, "old"))
-    for n in ("use", "grow"): put("C", n, "E")
+    for n in ("part", "grow"): put("C", n, "E")
     if receipt + a: put("Q", "v", "D"); d = fs.ent["Q", "v"]; put(d, "a", a); put(d, "b", b); put(d, "R", receipt)
     if name == "full": put("A", "v", "D"); d = fs.ent["A", "v"]; put(d, "a", "W"); put(d, "b", "W"); put(d, "S", "R")
     if cm.POWER: fs.ino, fs.disk = {i: (*v[:2], True) for i, v in fs.ino.items()}, dict(fs.ent)
@@ -291,6 +291,7 @@ CONFIGS = {                                       # name: (SIGKILLs of the daemo
     "power-growers-any": (0, "any", dict(D1=grow, D2=grow_b)),
     "power-growers-ordered": (0, "ordered", dict(D1=grow, D2=grow_b)),
     "hit": (1, None, dict(D1=grow_any, D2=hit, D3=evict)),
+    "hit-full": (0, None, dict(D1=grow_any, D2=hit, D3=full)),
     "power-hit-any": (1, "any", dict(D1=grow_any, D2=hit)),
     "power-hit-ordered": (1, "ordered", dict(D1=grow_any, D2=hit)),
 }
