@@ -227,9 +227,6 @@ def codes_in(text: str) -> list[str]:
 
 
 NOT_BUILT: dict[str, Message] = {
-    "FetchRequest.include": asset_service_pb2.FetchRequest(spec="a:0", include=["*"]),
-    "FetchRequest.exclude": asset_service_pb2.FetchRequest(spec="a:0", exclude=["*"]),
-    "FetchRequest.part_only": asset_service_pb2.FetchRequest(spec="a:0[b]", part_only=True),
     "CacheService.Evict": cache_service_pb2.EvictRequest(),
     "CacheService.Pin": cache_service_pb2.PinRequest(),
     "CacheService.Unpin": cache_service_pb2.UnpinRequest(),
@@ -266,8 +263,6 @@ def ask(channel: grpc.Channel, name: str, message: Message) -> None:
     """Calls the method that the message is for, and takes its whole answer."""
     assets = asset_service_pb2_grpc.AssetServiceStub(channel)
     match message:
-        case asset_service_pb2.FetchRequest():
-            list(assets.Fetch(message))
         case asset_service_pb2.PushHeader():
             message.kind = asset_pb2.ASSET_KIND_FILE
             list(assets.Push(iter([asset_service_pb2.PushRequest(header=message)])))

@@ -183,6 +183,14 @@ class FaultyFileSystem(FileSystem):
         self._begin("pwritev", self._of(fd))
         return super().pwritev(fd, buffers, offset)
 
+    def clone(self, from_fd: int, to_fd: int) -> None:
+        self._begin("clone", (*self._of(from_fd), *self._of(to_fd)))
+        super().clone(from_fd, to_fd)
+
+    def copy_range(self, from_fd: int, to_fd: int, length: int, offset: int) -> int:
+        self._begin("copy_range", (*self._of(from_fd), *self._of(to_fd)))
+        return super().copy_range(from_fd, to_fd, length, offset)
+
     def start_writeback(self, fd: int, offset: int, length: int) -> None:
         self._begin("start_writeback", self._of(fd))
         super().start_writeback(fd, offset, length)

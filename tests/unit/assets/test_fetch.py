@@ -6,7 +6,6 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from assetd_server.assets.facade import AssetsSettings
 from assetd_server.assets.orders import (
     FetchCompleted,
     FetchOrder,
@@ -14,6 +13,7 @@ from assetd_server.assets.orders import (
     FetchProgress,
     FetchStarted,
 )
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.errors import (
     AssetNotFoundError,
     NotCachedError,
@@ -232,7 +232,7 @@ async def test_the_last_who_leaves_stops_it_before_it_started(
 async def test_the_last_who_leaves_stops_the_download(
     bench: Bench, daemon: Daemon, part: str
 ) -> None:
-    """When nobody waits any more the download ends, nothing of it stays, and a repeat succeeds."""
+    """When nobody waits any more the download ends, and a repeat succeeds."""
     await daemon.push("x/d", TREE)
     gate = bench.store.pause("read", part)
     events = daemon.assets.fetch(FetchOrder(Spec.parse("x/d")))

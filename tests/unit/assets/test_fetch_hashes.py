@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from assetd_server.assets.facade import AssetsSettings
 from assetd_server.assets.orders import FetchCompleted
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.cache.leases import take_lease
 from assetd_server.errors import (
     AssetInUseError,

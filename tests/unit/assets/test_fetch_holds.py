@@ -166,7 +166,7 @@ async def test_a_hit_does_not_wait_for_modelkit(daemon: Daemon) -> None:
 
 
 async def test_a_cancelled_fetch_leaves_no_lock(daemon: Daemon) -> None:
-    """Cancelled at any step, a fetch leaves neither modelkit's lock nor a staged file behind."""
+    """Cancelled at any step, a fetch leaves neither modelkit's lock nor a descriptor behind."""
     await daemon.push("x/y", b"data")
     steps, done = 0, False
     while not done:

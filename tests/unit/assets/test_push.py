@@ -6,7 +6,6 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 import pytest
-from assetd_server.assets.facade import AssetsSettings
 from assetd_server.assets.orders import (
     Bump,
     PushAccepted,
@@ -16,6 +15,7 @@ from assetd_server.assets.orders import (
     PushProgress,
     PushWanted,
 )
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.errors import (
     AssetExistsError,
     AssetNotFoundError,

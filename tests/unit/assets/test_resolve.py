@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from assetd_server.assets.facade import AssetsSettings
 from assetd_server.assets.orders import Resolved, ResolveOrder
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.errors import (
     AssetNotFoundError,
     BadIndexError,

@@ -5,9 +5,9 @@ import random
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from assetd_server.assets.facade import AssetsSettings
+from assetd_server.assets.byte_budget import ByteBudget
 from assetd_server.assets.orders import FetchCompleted, FetchProgress
-from assetd_server.assets.transfer import ByteBudget
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.cache.linux import Buffer
 from assetd_server.errors import (
     AssetError,
@@ -233,7 +233,7 @@ async def test_a_part_that_vanishes_while_it_is_read(bench: Bench) -> None:
 async def test_a_store_that_fails_in_the_middle(
     bench: Bench, daemon: Daemon, error: AssetError, key: str
 ) -> None:
-    """One part that fails ends the download with that failure; nothing is left, a repeat works."""
+    """One part that fails ends the download with that failure; a repeat works."""
     tree = {"a": b"1", "b": random_bytes(5 * RANGE_BYTES), "z": b"2"}
     await daemon.push("x/y", tree)
     bench.store.fail("read", key, error=error)

@@ -229,7 +229,7 @@ def test_a_failure_at_any_call_gives_the_space_back(scratch: Path, scene: Scene)
             if standing(root) == scene.old and not shown:
                 assert left_overs(root) == [], number
         with opened(root, FaultyFileSystem()) as assets_dir:
-            assert recover(assets_dir)
+            assert recover(assets_dir).writable
         assert left_overs(root) == []
 
 
@@ -247,7 +247,7 @@ def test_a_kill_at_any_call_is_mended_by_the_next_run(scratch: Path, scene: Scen
             scene.run(assets_dir)
         require_whole(root, scene)
         with opened(root, FaultyFileSystem()) as restarted:
-            assert recover(restarted)
+            assert recover(restarted).writable
             assert left_overs(root) == []
             require_whole(root, scene)
             assert scene.run(restarted).hit(PATHS) == receipt_of(scene.new)

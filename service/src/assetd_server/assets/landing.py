@@ -11,8 +11,13 @@ from dataclasses import dataclass, field, replace
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.flight import Flight
+from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.orders import FetchPhase
 from assetd_server.assets.progress import ProgressMeter
+from assetd_server.assets.reusing import Reuse
+from assetd_server.assets.room import Room
+from assetd_server.assets.selection import Selection
+from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import StoredPart, Transfer
 from assetd_server.cache.hashing import hash_parts
@@ -21,7 +26,13 @@ from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.publish import ModelkitLock, Publisher, try_modelkit_lock
 from assetd_server.cache.receipt import Receipt
-from assetd_server.errors import DigestMismatchError, LockBusyError, UnsafePathError
+from assetd_server.errors import (
+    DigestMismatchError,
+    LockBusyError,
+    StoreAccessDeniedError,
+    StoreUnavailableError,
+    UnsafePathError,
+)
 from assetd_server.manifest import Manifest, Part
 from assetd_server.model import Source, Verification
 from assetd_server.store.catalog import Catalog, part_key
@@ -29,6 +40,14 @@ from assetd_server.telemetry import Span, SpanLink, Telemetry
 
 _LOCK_POLL_SECONDS = 0.05
 _MAX_LOCK_POLL_SECONDS = 1.0
+# The ends of a download of which what has come is sound, and wanted when the version is fetched
+# again: the store did not answer, modelkit was in the way, nobody waited any more.
+INTERRUPTIONS = (
+    asyncio.CancelledError,
+    StoreUnavailableError,
+    StoreAccessDeniedError,
+    LockBusyError,
+)
 
 
 @dataclass
@@ -43,7 +62,11 @@ class FlightState:
     span: Span | None = None
     manifest: Manifest | None = None
     meter: ProgressMeter | None = None
+    # None: the whole version.
+    selection: Selection | None = None
+    # The manifest is known; then, what of it is here already is counted.
     planned: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add_link(self, link: SpanLink) -> None:
         """Note another call that waits, before or after the download's span has begun."""
@@ -73,9 +96,12 @@ class Landing:
         self,
         catalog: Catalog,
         transfer: Transfer,
+        reuse: Reuse,
         assets_dir: AssetsDir,
         lookup: Lookup,
         publisher: Publisher,
+        room: Room,
+        ledger: Ledger,
         disk: Threads,
         telemetry: Telemetry,
         clock: Clock,
@@ -84,9 +110,12 @@ class Landing:
     ) -> None:
         self._catalog = catalog
         self._transfer = transfer
+        self._reuse = reuse
         self._dir = assets_dir
         self._lookup = lookup
         self._publisher = publisher
+        self._room = room
+        self._ledger = ledger
         self._disk = disk
         self._telemetry = telemetry
         self._clock = clock
@@ -111,15 +140,23 @@ class Landing:
             meter = ProgressMeter(self._clock, manifest.size_bytes, len(manifest.parts))
             state.manifest, state.meter = manifest, meter
             state.planned.set()
-            if not state.replaces and await self._is_whole(state.paths, manifest):
-                return await self._adopt(state, manifest, meter)
-            return await self._download(state, manifest, meter)
+            landed = await self._adopt_or_download(state, manifest, meter)
+            self._ledger.landed(state.paths, landed.receipt.manifest.size_bytes or 0)
+            return landed
+
+    async def _adopt_or_download(
+        self, state: FlightState, manifest: Manifest, meter: ProgressMeter
+    ) -> Landed:
+        if not state.replaces and await self._is_whole(state.paths, manifest):
+            return await self._adopt(state, manifest, meter)
+        return await self._download(state, manifest, meter)
 
     async def _is_whole(self, paths: VersionPaths, manifest: Manifest) -> bool:
         return await self._disk.run(self._lookup.is_whole, paths, manifest.kind, manifest.parts)
 
     async def _adopt(self, state: FlightState, manifest: Manifest, meter: ProgressMeter) -> Landed:
         """Mark what stands there whole by its sizes; hash it first where somebody wants that."""
+        state.begun.set()
         verification = Verification.SIZE
         if state.check_digest:
             meter.phase = FetchPhase.VERIFYING
@@ -151,21 +188,48 @@ class Landing:
     async def _download(
         self, state: FlightState, manifest: Manifest, meter: ProgressMeter
     ) -> Landed:
+        size_bytes = manifest.size_bytes or 0
+        async with self._room.reserved(
+            state.paths, size_bytes, lambda: meter.snapshot().present_bytes
+        ):
+            return await self._download_reserved(state, manifest, meter)
+
+    async def _download_reserved(
+        self, state: FlightState, manifest: Manifest, meter: ProgressMeter
+    ) -> Landed:
         meter.phase = FetchPhase.DOWNLOADING
+        # Whoever is cancelled meanwhile leaves what was kept to the next flight.
         staged = await self._disk.obtain(
-            StagedVersion.discard, StagedVersion, self._dir, state.paths, manifest.kind
+            StagedVersion.suspend,
+            StagedVersion,
+            self._dir,
+            state.paths,
+            manifest.kind,
+            manifest.parts,
         )
+        meter.reuse_bytes(staged.kept_bytes)
+        state.begun.set()
+        leave = staged.discard
         try:
-            await self._disk.run(staged.require_room, manifest.size_bytes or 0)
-            await self._transfer.download(_stored(state.paths, manifest), staged, meter)
-            meter.phase = FetchPhase.VERIFYING
-            manifest, verification = await self._verified(state, manifest, staged)
-            receipt = self._receipt(manifest, verification)
-            await self._disk.run(staged.seal, receipt)
-            meter.phase = FetchPhase.PUBLISHING
-            return await self._publish(state, staged, receipt, meter)
+            return await self._fill(state, manifest, staged, meter)
+        except INTERRUPTIONS:
+            leave = staged.suspend
+            raise
         finally:
-            await self._disk.run(staged.discard)
+            await to_the_end(self._disk.run(leave))
+
+    async def _fill(
+        self, state: FlightState, manifest: Manifest, staged: StagedVersion, meter: ProgressMeter
+    ) -> Landed:
+        if not state.replaces:
+            await self._reuse.fill(staged, manifest.parts, meter)
+        await self._transfer.download(stored_parts(state.paths, manifest), staged, meter)
+        meter.phase = FetchPhase.VERIFYING
+        manifest, verification = await self._verified(state, manifest, staged)
+        receipt = self._receipt(manifest, verification)
+        await self._disk.run(staged.seal, receipt)
+        meter.phase = FetchPhase.PUBLISHING
+        return await self._publish(state, staged, receipt, meter)
 
     async def _verified(
         self, state: FlightState, manifest: Manifest, staged: StagedVersion
@@ -179,7 +243,7 @@ class Landing:
 
     async def _hashed(self, paths: VersionPaths, manifest: Manifest, data: str) -> Manifest:
         hashed = await self._disk.run(hash_parts, self._dir, data, manifest.parts)
-        return _with_hashes(paths, manifest, hashed)
+        return with_hashes(paths, manifest, hashed)
 
     async def _publish(
         self, state: FlightState, staged: StagedVersion, receipt: Receipt, meter: ProgressMeter
@@ -194,11 +258,11 @@ class Landing:
                 verification = receipt.verification if is_equal else Verification.SIZE
                 adopted = replace(receipt, verification=verification)
                 await self._disk.run(self._publisher.adopt, state.paths, adopted)
-                return Landed(adopted, Source.STORE, meter.arrived_bytes, 0)
+                return _landed(adopted, meter)
             await self._disk.run(self._publisher.publish, staged, receipt)
         finally:
             lock.release()
-        return Landed(receipt, Source.STORE, meter.arrived_bytes, 0)
+        return _landed(receipt, meter)
 
     async def _stands_equal(self, staged: StagedVersion, receipt: Receipt) -> bool:
         """Tell whether what stands there has the very bytes that were staged: it stays then."""
@@ -237,18 +301,25 @@ class Landing:
         return Receipt(manifest, self._catalog.store.url, self._clock.now(), verification)
 
 
+def _landed(receipt: Receipt, meter: ProgressMeter) -> Landed:
+    all_was_here = meter.reused_bytes > 0 and not meter.arrived_bytes
+    source = Source.CACHE if all_was_here else Source.STORE
+    return Landed(receipt, source, meter.arrived_bytes, meter.reused_bytes)
+
+
 def _unlock(lock: ModelkitLock | None) -> None:
     if lock is not None:
         lock.release()
 
 
-def _stored(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:
+def stored_parts(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:
+    """Return the parts with the keys under which the store holds them."""
     return [
         StoredPart(part, part_key(paths.name, paths.version, part.path)) for part in manifest.parts
     ]
 
 
-def _with_hashes(paths: VersionPaths, manifest: Manifest, hashed: tuple[Part, ...]) -> Manifest:
+def with_hashes(paths: VersionPaths, manifest: Manifest, hashed: tuple[Part, ...]) -> Manifest:
     """Return the manifest with the hashes that were found, each compared where it was known.
 
     Raises:

@@ -22,6 +22,7 @@ class ProgressMeter:
         self._files = 0
         self._attempt = 1
         self._arrived_bytes = 0
+        self._reused_bytes = 0
         self._last_byte_time = clock.monotonic()
         self._samples: deque[tuple[float, int]] = deque([(self._last_byte_time, 0)])
         self.phase = FetchPhase.DOWNLOADING
@@ -30,6 +31,21 @@ class ProgressMeter:
     def arrived_bytes(self) -> int:
         """All bytes that came from the store, those that were thrown away included."""
         return self._arrived_bytes
+
+    @property
+    def reused_bytes(self) -> int:
+        """The bytes that did not have to come from the store."""
+        return self._reused_bytes
+
+    def reuse_bytes(self, count: int) -> None:
+        """Count bytes that are here already: kept from an earlier flight, or copied."""
+        self._bytes += count
+        self._reused_bytes += count
+
+    def add_present(self, byte_count: int, file_count: int) -> None:
+        """Count files that are wanted and are here already."""
+        self.reuse_bytes(byte_count)
+        self._files += file_count
 
     def add_bytes(self, count: int) -> None:
         """Count bytes that have just arrived."""
@@ -45,10 +61,15 @@ class ProgressMeter:
         """Count a file that is complete and checked."""
         self._files += 1
 
-    def start_over(self, lost_bytes: int) -> None:
-        """Begin another attempt, in which `lost_bytes` have to come again."""
-        self._bytes -= lost_bytes
+    def start_over(self, lost_bytes: int, lost_reused_bytes: int = 0) -> None:
+        """Begin another attempt, in which what is lost has to come again."""
+        self._bytes -= lost_bytes + lost_reused_bytes
+        self._reused_bytes -= lost_reused_bytes
         self._attempt += 1
+
+    def lose_files(self, count: int) -> None:
+        """Take off files that have to come again; `start_over` takes off their bytes."""
+        self._files -= count
 
     def snapshot(self) -> FetchProgress:
         """Return the figures of this moment."""

@@ -2,25 +2,21 @@
 
 The schedule is ours; what fetches one range is `ObjectStore.read`, which retries and resumes. The
 checksum of a part is combined from those of its ranges, so that order and retries do not matter and
-no file is read twice. Knows nothing of versions, indexes or final paths.
+no file is read twice. What an earlier flight left of a part is gone on with, by the ETag of the
+object that it came from. Knows nothing of versions, indexes or final paths.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
+from assetd_server.assets.byte_budget import ByteBudget
 from assetd_server.assets.progress import ProgressMeter
 from assetd_server.assets.threads import Threads
-from assetd_server.cache.ingest import (
-    SmallPart,
-    StagedPart,
-    StagedVersion,
-    combine,
-    write_range,
-)
+from assetd_server.cache.ingest import SmallPart, StagedPart, StagedVersion, write_range
+from assetd_server.cache.kept import KeptPart, combined, ranges_between
 from assetd_server.errors import BadManifestError, DigestMismatchError
 from assetd_server.manifest import Part, encode_crc64nvme
 from assetd_server.store.base import Buffer, EtagMismatchError, KeyNotFoundError, ObjectStore
@@ -46,72 +42,36 @@ class StoredPart:
         return self.part.size_bytes
 
 
-class ByteBudget:
-    """A bound on bytes held in memory, first come first served."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
-        self._used = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    async def acquire(self, count: int) -> None:
-        """Return when `count` bytes may be held; more than the whole budget waits for all of it."""
-        count = min(count, self._limit)
-        if not self._waiting and self._used + count <= self._limit:
-            self._used += count
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((count, turn))
-        try:
-            await turn
-        except asyncio.CancelledError:
-            # Those behind may fit where this one did not.
-            self.release(count if turn.done() and not turn.cancelled() else 0)
-            raise
-
-    def release(self, count: int) -> None:
-        """Give `count` bytes back."""
-        self._used -= min(count, self._limit)
-        while self._waiting:
-            wanted, turn = self._waiting[0]
-            if turn.cancelled():
-                self._waiting.popleft()
-            elif self._used + wanted <= self._limit:
-                self._waiting.popleft()
-                self._used += wanted
-                turn.set_result(None)
-            else:
-                return
-
-    @asynccontextmanager
-    async def hold(self, count: int) -> AsyncIterator[None]:
-        """Hold `count` bytes for the length of the block."""
-        await self.acquire(count)
-        try:
-            yield
-        finally:
-            self.release(count)
-
-
-@dataclass
 class _Large:
-    """One try at a part in several ranges. The first range opens the file and pins the ETag."""
+    """One try at a part in several ranges: those that are `kept`, and those that are to come.
 
-    stored: StoredPart
-    lengths: dict[int, int]
-    tries_left: int
-    arrived: "_ArrivedBytes"
-    opened: asyncio.Future[tuple[StagedPart, str]]
-    checksums: dict[int, int] = field(default_factory=dict)
-    ended_ranges: int = 0
-    changed: bool = False
+    Who opens the file first, and so pins the ETag, says so in `opened`.
+    """
+
+    def __init__(
+        self,
+        stored: StoredPart,
+        kept: KeptPart | None,
+        range_bytes: int,
+        tries_left: int,
+        meter: ProgressMeter,
+    ) -> None:
+        self.stored = stored
+        self.tries_left = tries_left
+        self.arrived = _ArrivedBytes(meter, kept.byte_count if kept else 0)
+        self.missing = list(
+            kept.missing(range_bytes) if kept else ranges_between(0, stored.size_bytes, range_bytes)
+        )
+        self.written = list(kept.ranges) if kept else []
+        self.left_count = len(self.missing)
+        self.opened: asyncio.Future[tuple[StagedPart, str]] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self.changed = False
 
     def checksum(self) -> int:
         """Combine the ranges' checksums in order."""
-        total = self.checksums[0]
-        for start, length in list(self.lengths.items())[1:]:
-            total = combine(total, self.checksums[start], length)
-        return total
+        return combined(sorted(self.written, key=lambda written: written.start))
 
 
 class Transfer:
@@ -173,16 +133,40 @@ class _Download:
 
     async def _run(self, parts: Sequence[StoredPart]) -> None:
         for stored in parts:
-            if stored.size_bytes <= self._transfer.range_bytes:
-                self._units.append(partial(self._small, stored))
-            else:
-                self._enqueue_large(stored, _TRIES)
+            self._plan(stored, self._staged.kept.get(stored.part.path))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._write_small_parts())
             async with asyncio.TaskGroup() as workers:
                 for _ in range(min(self._transfer.connection_count, len(self._units))):
                     workers.create_task(self._work())
             self._arrived.put_nowait(None)
+
+    def _plan(self, stored: StoredPart, kept: KeptPart | None) -> None:
+        if kept is not None and kept.is_confirmed:
+            self._meter.add_file()
+        elif kept is not None and kept.is_whole:
+            self._units.append(partial(self._confirm, stored, kept))
+        elif kept is not None:
+            # That the store has another object by now costs a try that no damage has to pay for.
+            self._enqueue_large(stored, _TRIES + 1, kept)
+        elif stored.size_bytes <= self._transfer.range_bytes:
+            self._units.append(partial(self._small, stored))
+        else:
+            self._enqueue_large(stored, _TRIES)
+
+    async def _confirm(self, stored: StoredPart, kept: KeptPart) -> None:
+        """Ask the store whether a whole part that no checksum proves is still the one it has."""
+        try:
+            async with self._transfer.connections:
+                info = await self._transfer.store.head(stored.key)
+        except KeyNotFoundError:
+            raise _lacks(stored) from None
+        if (info.etag, info.size_bytes) == (kept.etag, stored.size_bytes):
+            self._meter.add_file()
+            return
+        _ArrivedBytes(self._meter, kept.byte_count).start_over()
+        await self._transfer.disk.run(self._staged.drop_kept, kept)
+        self._plan(stored, None)
 
     async def _work(self) -> None:
         while self._units:
@@ -202,13 +186,13 @@ class _Download:
         for left in reversed(range(tries_left)):
             count = _ArrivedBytes(self._meter)
             try:
-                data = await self._read(stored, 0, stored.size_bytes, count)
+                etag, data = await self._read(stored, 0, stored.size_bytes, count)
             except EtagMismatchError:
                 if not left:
                     raise _mismatch(stored, None) from None
                 count.start_over()
             else:
-                return _SmallArrival(stored, data, count, left)
+                return _SmallArrival(stored, data, etag, count, left)
         raise AssertionError("the last try returns or raises")
 
     async def _write_small_parts(self) -> None:
@@ -227,7 +211,7 @@ class _Download:
             await self._write_batch(batch)
 
     async def _write_batch(self, batch: Sequence["_SmallArrival"]) -> None:
-        small = [SmallPart(arrival.stored.part, arrival.data) for arrival in batch]
+        small = [SmallPart(arrival.stored.part, arrival.data, arrival.etag) for arrival in batch]
         found = await self._transfer.disk.run(self._staged.write_small, small)
         damaged = []
         for arrival, checksum in zip(batch, found, strict=True):
@@ -244,52 +228,58 @@ class _Download:
             again = await self._fetch_small(arrival.stored, arrival.tries_left)
             await self._write_batch([again])
 
-    def _enqueue_large(self, stored: StoredPart, tries_left: int) -> None:
-        step = self._transfer.range_bytes
-        starts = range(0, stored.size_bytes, step)
-        large = _Large(
-            stored=stored,
-            lengths={start: min(step, stored.size_bytes - start) for start in starts},
-            tries_left=tries_left - 1,
-            arrived=_ArrivedBytes(self._meter),
-            opened=asyncio.get_running_loop().create_future(),
-        )
-        self._units.append(partial(self._first_range, large))
-        self._units.extend(partial(self._later_range, large, start) for start in starts[1:])
+    def _enqueue_large(
+        self, stored: StoredPart, tries_left: int, kept: KeptPart | None = None
+    ) -> None:
+        range_bytes = self._transfer.range_bytes
+        large = _Large(stored, kept, range_bytes, tries_left - 1, self._meter)
+        self._units.append(partial(self._first_range, large, kept))
+        self._units += [partial(self._later_range, large, *range_) for range_ in large.missing[1:]]
 
-    async def _first_range(self, large: _Large) -> None:
-        staged = await self._transfer.disk.run(self._staged.add_part, large.stored.part)
+    async def _first_range(self, large: _Large, kept: KeptPart | None) -> None:
+        disk, (start, length) = self._transfer.disk, large.missing[0]
+        if kept is not None:
+            staged = await disk.run(self._staged.resume_part, kept)
+            large.opened.set_result((staged, kept.etag))
+            await self._range(large, staged, start, length, etag=kept.etag)
+            return
+        staged = await disk.run(self._staged.add_part, large.stored.part)
         await self._range(
-            large, staged, 0, on_open=lambda etag: large.opened.set_result((staged, etag))
+            large,
+            staged,
+            start,
+            length,
+            on_open=lambda etag: large.opened.set_result((staged, etag)),
         )
 
-    async def _later_range(self, large: _Large, start: int) -> None:
+    async def _later_range(self, large: _Large, start: int, length: int) -> None:
         staged, etag = await asyncio.shield(large.opened)
-        await self._range(large, staged, start, etag=etag)
+        await self._range(large, staged, start, length, etag=etag)
 
     async def _range(
         self,
         large: _Large,
         staged: StagedPart,
         start: int,
+        length: int,
         *,
         etag: str | None = None,
         on_open: Callable[[str], None] | None = None,
     ) -> None:
-        length = large.lengths[start]
         async with self._transfer.memory.hold(length):
             try:
                 if not large.changed:
-                    data = await self._read(
+                    of_etag, data = await self._read(
                         large.stored, start, length, large.arrived, etag=etag, on_open=on_open
                     )
-                    large.checksums[start] = await self._transfer.disk.run(
-                        write_range, staged, start, data
+                    written = await self._transfer.disk.run(
+                        write_range, staged, start, data, of_etag
                     )
+                    large.written.append(written)
             except EtagMismatchError:
                 large.changed = True
-        large.ended_ranges += 1
-        if large.ended_ranges == len(large.lengths):
+        large.left_count -= 1
+        if not large.left_count:
             await self._end_large(large, staged)
 
     async def _end_large(self, large: _Large, staged: StagedPart) -> None:
@@ -314,8 +304,12 @@ class _Download:
         *,
         etag: str | None = None,
         on_open: Callable[[str], None] | None = None,
-    ) -> list[Buffer]:
-        """Return the range's bytes as they came; EtagMismatchError: it is another object."""
+    ) -> tuple[str, list[Buffer]]:
+        """Return the range's bytes as they came, and the ETag of the object that they are of.
+
+        Raises:
+            EtagMismatchError: it is another object than it should be.
+        """
         data: list[Buffer] = []
         telemetry = self._transfer.telemetry
         async with self._transfer.connections:
@@ -332,12 +326,8 @@ class _Download:
                         data.append(chunk)
                         arrived.add(len(chunk))
                 except KeyNotFoundError:
-                    raise BadManifestError(
-                        "the store lacks {key}, which the version's manifest names: push the"
-                        " content again as a new version",
-                        key=stored.key,
-                    ) from None
-        return data
+                    raise _lacks(stored) from None
+        return reader.info.etag, data
 
 
 @dataclass(frozen=True)
@@ -346,15 +336,17 @@ class _SmallArrival:
 
     stored: StoredPart
     data: list[Buffer]
+    etag: str
     count: "_ArrivedBytes"
     tries_left: int
 
 
 class _ArrivedBytes:
-    """The bytes of one try, which another try would have to fetch again."""
+    """The bytes of one try, which another try would have to fetch again; some may be kept ones."""
 
-    def __init__(self, meter: ProgressMeter) -> None:
+    def __init__(self, meter: ProgressMeter, kept_bytes: int = 0) -> None:
         self._meter = meter
+        self._kept_bytes = kept_bytes
         self._byte_count = 0
 
     def add(self, count: int) -> None:
@@ -363,8 +355,16 @@ class _ArrivedBytes:
 
     def start_over(self) -> None:
         """Begin another try."""
-        self._meter.start_over(self._byte_count)
-        self._byte_count = 0
+        self._meter.start_over(self._byte_count, self._kept_bytes)
+        self._byte_count = self._kept_bytes = 0
+
+
+def _lacks(stored: StoredPart) -> BadManifestError:
+    return BadManifestError(
+        "the store lacks {key}, which the version's manifest names: push the content again as a"
+        " new version",
+        key=stored.key,
+    )
 
 
 def _mismatch(stored: StoredPart, found: int | None) -> DigestMismatchError:

@@ -1,43 +1,104 @@
 """Reading what stands or is staged in ASSETS_DIR, to hash it. Blocks for as long as that takes."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 from awscrt import checksums
 
 from assetd_server.cache.layout import AssetsDir, os_errors
+from assetd_server.cache.linux import FileSystem
 from assetd_server.errors import UnsafePathError
 from assetd_server.manifest import Part
 from assetd_server.model import MARKER_NAME, PartPath
 
-_CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 4 * 2**20
 
 
-def hash_parts(assets_dir: AssetsDir, data: str, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+def _ignore(_count: int) -> None:
+    """Tell nobody."""
+
+
+def hash_parts(
+    assets_dir: AssetsDir,
+    data: str,
+    parts: tuple[Part, ...],
+    on_bytes: Callable[[int], None] = _ignore,
+) -> tuple[Part, ...]:
     """Return the parts below `data` with the size, SHA-256 and crc64nvme that their bytes have.
+
+    `on_bytes` is told how many have just been hashed; what it raises ends the reading.
 
     Raises:
         UnsafePathError: a part is missing, or is not a plain file.
         IoError: it cannot be read.
     """
-    return tuple(_hash_part(assets_dir, data, part) for part in parts)
+    return tuple(_hash_part(assets_dir, data, part, on_bytes) for part in parts)
 
 
-def _hash_part(assets_dir: AssetsDir, data: str, part: Part) -> Part:
+def damaged_parts(
+    assets_dir: AssetsDir,
+    data: str,
+    parts: tuple[Part, ...],
+    on_bytes: Callable[[int], None] = _ignore,
+) -> list[PartPath]:
+    """Return the parts whose size or any known hash is not what it should be, or that are missing.
+
+    Raises:
+        IoError: a part cannot be read.
+    """
+    return [part.path for part in parts if not _is_sound(assets_dir, data, part, on_bytes)]
+
+
+def _is_sound(
+    assets_dir: AssetsDir, data: str, part: Part, on_bytes: Callable[[int], None]
+) -> bool:
+    try:
+        found = _hash_part(assets_dir, data, part, on_bytes)
+    except UnsafePathError:
+        return False
+    return (
+        part.size_bytes in (None, found.size_bytes)
+        and part.sha256_hex in (None, found.sha256_hex)
+        and part.crc64nvme in (None, found.crc64nvme)
+    )
+
+
+def _hash_part(
+    assets_dir: AssetsDir, data: str, part: Part, on_bytes: Callable[[int], None]
+) -> Part:
     path = f"{data}/{part.path}" if part.path else data
     sha256, crc, offset = hashlib.sha256(), 0, 0
     with os_errors(path):
         try:
             with assets_dir.opened(path) as fd:
-                while chunk := assets_dir.fs.pread(fd, _CHUNK_BYTES, offset):
+                while chunk := assets_dir.fs.pread(fd, CHUNK_BYTES, offset):
                     sha256.update(chunk)
                     crc = checksums.crc64nvme(chunk, crc)
                     offset += len(chunk)
+                    on_bytes(len(chunk))
         except FileNotFoundError:
             raise UnsafePathError(
                 "{path} vanished from ASSETS_DIR while it was read: fetch it again", path=path
             ) from None
     return replace(part, size_bytes=offset, sha256_hex=sha256.hexdigest(), crc64nvme=crc)
+
+
+def checksum_at(fs: FileSystem, fd: int, start: int, end: int, checksum: int = 0) -> int | None:
+    """Return the crc64nvme of the bytes from `start` to `end`, continuing `checksum`.
+
+    None where the file ends before they do.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    while start < end:
+        chunk = fs.pread(fd, min(CHUNK_BYTES, end - start), start)
+        if not chunk:
+            return None
+        checksum = checksums.crc64nvme(chunk, checksum)
+        start += len(chunk)
+    return checksum
 
 
 def files_below(assets_dir: AssetsDir, data: str) -> tuple[Part, ...]:

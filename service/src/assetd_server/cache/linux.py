@@ -22,6 +22,7 @@ _RESOLVE_BENEATH = 0x08
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _SYNC_FILE_RANGE_WRITE = 2
+_FICLONE = 0x40049409
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -132,6 +133,17 @@ class FileSystem:
         """Write the buffers one behind the other at `offset`; may write less than all."""
         return os.pwritev(fd, buffers, offset)
 
+    def clone(self, from_fd: int, to_fd: int) -> None:
+        """Let an empty file share all the bytes of another, which stays as it is whoever writes.
+
+        Not every file system can: EOPNOTSUPP, EINVAL or ENOTTY; EXDEV between two of them.
+        """
+        fcntl.ioctl(to_fd, _FICLONE, from_fd)
+
+    def copy_range(self, from_fd: int, to_fd: int, length: int, offset: int) -> int:
+        """Copy at most `length` bytes at `offset` inside the kernel; return how many that was."""
+        return os.copy_file_range(from_fd, to_fd, length, offset, offset)
+
     def start_writeback(self, fd: int, offset: int, length: int) -> None:
         """Ask the kernel to begin writing a range out, so that a later fsync finds little to do."""
         if _LIBC.sync_file_range(
@@ -162,6 +174,25 @@ class FileSystem:
         """Return what an unprivileged writer may still write to the file system of `fd`."""
         facts = os.fstatvfs(fd)
         return facts.f_bavail * facts.f_frsize
+
+    def file_system_type(self, fd: int) -> str:
+        """Return what the kernel calls the type of the file system of `fd`; "" = unknown."""
+        device = os.fstat(fd).st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+        except OSError:
+            return ""  # no /proc, as in some sandboxes
+        for line in mounts.splitlines():
+            fields, _, rest = line.partition(" - ")
+            if fields.split(" ")[2] == number:
+                return rest.split(" ")[0]
+        return ""
+
+    def total_bytes(self, fd: int) -> int:
+        """Return the size of the file system of `fd`."""
+        facts = os.fstatvfs(fd)
+        return facts.f_blocks * facts.f_frsize
 
 
 def write_at(fs: FileSystem, fd: int, data: Sequence[Buffer], offset: int) -> int:

@@ -176,11 +176,13 @@ class Publisher:
 
     def _write_receipt(self, paths: VersionPaths, receipt: Receipt) -> None:
         folder = f"{STAGING}/{paths.key}"
+        self._dir.staging_keys.begin(paths.key)
         try:
             with self._dir.ensured_folder(folder):
                 write_new(self._dir, f"{folder}/{RECEIPT}", receipt.encode())
             self._rename_receipt(paths, f"{folder}/{RECEIPT}", receipt.manifest.kind)
         finally:
+            self._dir.staging_keys.end(paths.key)
             self._dir.remove_tree(folder)
 
     def _rename_receipt(
