@@ -1,9 +1,21 @@
 """Assets that answer what a test tells them to, behind the interface that the services see."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from assetd_server.assets.cache_orders import (
+    EvictEntry,
+    EvictOrder,
+    EvictOutcome,
+    Pinned,
+    VerifyCompleted,
+    VerifyEvent,
+    VerifyOrder,
+    VerifyOutcome,
+    VerifyProgress,
+    VerifyResult,
+)
 from assetd_server.assets.orders import (
     CacheState,
     CacheStatus,
@@ -25,11 +37,13 @@ from assetd_server.model import (
     AssetKind,
     AssetName,
     AssetVersion,
+    PartPath,
     Presence,
     Resolution,
     Source,
     Verification,
 )
+from assetd_server.spec import Spec
 from assetd_server.versioning import Version
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -87,6 +101,12 @@ class FakeAssets:
         self.page = ListPage([], "", [])
         self.files = FilesPage(RANKER, [], "")
         self.cache_status = STATUS
+        self.evicted = [EvictEntry(RANKER, EvictOutcome.EVICTED, 5)]
+        self.verify_events: list[VerifyEvent] = [
+            VerifyProgress(2, 5),
+            VerifyResult(RANKER, VerifyOutcome.DAMAGED, [PartPath("b"), PartPath("a")]),
+            VerifyCompleted(sound_count=0, damaged_count=1),
+        ]
 
     def _ask(self, what: object) -> None:
         self.asked.append(what)
@@ -119,6 +139,23 @@ class FakeAssets:
     async def status(self) -> CacheStatus:
         self._ask(None)
         return self.cache_status
+
+    async def evict(self, order: EvictOrder) -> Sequence[EvictEntry]:
+        self._ask(order)
+        return self.evicted
+
+    async def pin(self, spec: Spec) -> Pinned:
+        self._ask(("pin", spec))
+        return Pinned(RANKER, CacheState(Presence.PRESENT, pinned=True))
+
+    async def unpin(self, spec: Spec) -> Pinned:
+        self._ask(("unpin", spec))
+        return Pinned(RANKER, CacheState(Presence.PRESENT))
+
+    async def verify(self, order: VerifyOrder) -> AsyncGenerator[VerifyEvent, None]:
+        self._ask(order)
+        for event in self.verify_events:
+            yield event
 
 
 class HoldingAssets(FakeAssets):

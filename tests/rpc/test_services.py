@@ -7,6 +7,8 @@ import grpc
 import pytest
 from assetd.v1 import asset_pb2, cache_service_pb2
 from assetd.v1 import asset_service_pb2 as pb
+from assetd.v1.cache_service_pb2 import CacheSelector
+from assetd_server.assets.cache_orders import EvictOrder, Selector, VerifyOrder
 from assetd_server.assets.orders import (
     FetchOrder,
     ListFilesOrder,
@@ -96,15 +98,61 @@ async def test_a_bad_request_asks_nothing(served: Served, assets: FakeAssets) ->
     assert assets.asked == []
 
 
-@pytest.mark.parametrize("method", ["Evict", "Pin", "Unpin", "Verify"])
-async def test_methods_of_a_later_release(served: Served, method: str) -> None:
-    """They are refused by name, and not as if nobody had heard of them."""
-    request = getattr(cache_service_pb2, f"{method}Request")()
-    call = getattr(served.cache, method)(request)
-    with pytest.raises(grpc.aio.AioRpcError) as failed:
-        await (call.read() if method == "Verify" else call)
-    assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert failed.value.details() == f"{method} comes in a later release of assetd"
-    trailers = failed.value.trailing_metadata()
-    assert trailers is not None
-    assert trailers["assetd-reason"] == "NOT_BUILT"
+async def test_evict(served: Served, assets: FakeAssets) -> None:
+    """What becomes of each version, and the sum of what they gave back."""
+    request = cache_service_pb2.EvictRequest(
+        selector=CacheSelector(name_prefix="nlp/"), dry_run=True
+    )
+    answer = await served.cache.Evict(request)
+    assert assets.asked == [EvictOrder(Selector(name_prefix="nlp/"), dry_run=True)]
+    [entry] = answer.entries
+    assert entry.outcome == cache_service_pb2.EvictResponse.Entry.OUTCOME_EVICTED
+    assert (entry.freed_bytes, answer.freed_bytes) == (5, 5)
+
+
+async def test_pin_and_unpin(served: Served, assets: FakeAssets) -> None:
+    """One version, and what the cache holds of it afterwards."""
+    pinned = await served.cache.Pin(cache_service_pb2.PinRequest(spec="nlp/ranker:1.2"))
+    unpinned = await served.cache.Unpin(cache_service_pb2.UnpinRequest(spec="nlp/ranker:1.2"))
+    spec = Spec.parse("nlp/ranker:1.2")
+    assert assets.asked == [("pin", spec), ("unpin", spec)]
+    assert (pinned.cache_state.pinned, unpinned.cache_state.pinned) == (True, False)
+    assert pinned.asset_version.version == unpinned.asset_version.version == "1.2"
+
+
+async def test_verify(served: Served, assets: FakeAssets) -> None:
+    """A stream of progress, results and one end, with the daemon's time."""
+    request = cache_service_pb2.VerifyRequest(selector=CacheSelector(all=True), repair=True)
+    events = [event async for event in served.cache.Verify(request)]
+    assert assets.asked == [VerifyOrder(Selector(), repair=True)]
+    assert [event.WhichOneof("event") for event in events] == ["progress", "result", "completed"]
+    assert {event.event_time.ToDatetime(NOW.tzinfo) for event in events} == {NOW}
+    assert list(events[1].result.damaged_paths) == ["a", "b"]
+    assert events[2].completed.damaged_count == 1
+
+
+@pytest.mark.parametrize(
+    ("selector", "field"),
+    [
+        (CacheSelector(), "selector"),
+        (CacheSelector(name_prefix=""), "selector"),
+        (CacheSelector(all=False), "selector"),
+        (CacheSelector(spec="nlp/ranker"), "selector.spec"),
+        (CacheSelector(spec="nlp/ranker:1"), "selector.spec"),
+        (CacheSelector(spec="nlp/ranker:1.2[a]"), "selector.spec"),
+        (CacheSelector(spec="../x:1.2"), "selector.spec"),
+    ],
+)
+async def test_a_selector_is_exact_and_never_empty(
+    served: Served, assets: FakeAssets, selector: CacheSelector, field: str
+) -> None:
+    """A forgotten field never means everything, and an open version never means the newest."""
+    for call in (
+        served.cache.Evict(cache_service_pb2.EvictRequest(selector=selector)),
+        served.cache.Verify(cache_service_pb2.VerifyRequest(selector=selector)).read(),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await call
+        assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert field in str(failed.value.trailing_metadata())
+    assert assets.asked == []

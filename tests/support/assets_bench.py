@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assetd_server.assets.facade import Assets, AssetsSettings
+from assetd_server.assets.facade import Assets
 from assetd_server.assets.orders import (
     Bump,
     FetchCompleted,
@@ -30,6 +30,7 @@ from assetd_server.assets.orders import (
     PushMode,
     PushStep,
 )
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.recover import recover
 from assetd_server.manifest import Part, encode_index

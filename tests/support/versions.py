@@ -118,5 +118,6 @@ def modelkit_serves(root: Path, paths: VersionPaths = PATHS) -> Content | None:
 def left_overs(root: Path) -> list[str]:
     """What lies in staging, trash and the spool, and should not."""
     own = root / ".assetd"
-    below = [path for folder in own.glob("*") for path in folder.glob("*")]
+    folders = [folder for folder in own.glob("*") if folder.name != "partial"]
+    below = [path for folder in folders for path in folder.glob("*")]
     return sorted(str(path.relative_to(own)) for path in below)

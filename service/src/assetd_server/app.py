@@ -14,10 +14,12 @@ import structlog
 
 from assetd_server import logs
 from assetd_server.assets.clock import Clock
-from assetd_server.assets.facade import Assets, AssetsSettings
+from assetd_server.assets.facade import Assets
+from assetd_server.assets.settings import AssetsSettings
+from assetd_server.cache.budget import Limits
 from assetd_server.cache.layout import AssetsDir
 from assetd_server.cache.linux import FileSystem
-from assetd_server.cache.recover import recover
+from assetd_server.cache.recover import Recovered, recover
 from assetd_server.config import (
     Config,
     ConfigError,
@@ -36,6 +38,10 @@ from assetd_server.telemetry import Telemetry
 
 __all__ = ["ConfigError", "ListenError", "Parts", "StartError", "running", "serve"]
 
+_UNTRUSTED_LEASES = (
+    "the file system of ASSETS_DIR does not keep locks between processes (a network or FUSE file"
+    " system, or flock fails): nobody can know who uses a version, so nothing is evicted"
+)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -74,7 +80,7 @@ async def _serve(config: Config, fs: FileSystem | None) -> None:
         loop.add_signal_handler(number, stopping.set)
     log = structlog.get_logger()
     async with running(config, fs=fs) as (parts, addresses):
-        for warning in config.warnings:
+        for warning in parts.assets.warnings:
             log.warning(warning)
         if not parts.writable:
             log.warning("ASSETS_DIR is read-only: hits are served, misses are refused")
@@ -107,10 +113,13 @@ async def running(
             raise StartError(
                 f"another assetd serves {config.assets_dir}: stop it, or choose another ASSETS_DIR"
             )
-        writable = await asyncio.to_thread(recover, assets_dir)
+        recovered = await asyncio.to_thread(
+            recover, assets_dir, with_store=config.store is not None
+        )
         # botocore reads files, and may ask the machine for its role.
         store = await asyncio.to_thread(_open_store, config.store)
-        assets = Assets(store, assets_dir, _assets_settings(config), telemetry, clock)
+        settings = _assets_settings(config, recovered)
+        assets = Assets(store, assets_dir, settings, telemetry, clock)
         server = Server(
             _server_settings(config),
             assets,
@@ -119,10 +128,11 @@ async def running(
             monotonic=clock.monotonic,
         )
         try:
+            await assets.load()
             addresses = await server.start()
-            assets.start()
+            await assets.start()
             server.set_ready(ready=True)
-            yield Parts(assets, server, writable), addresses
+            yield Parts(assets, server, recovered.writable), addresses
         finally:
             assets.drain()
             await server.stop(config.drain_grace_seconds)
@@ -162,7 +172,11 @@ def _telemetry(config: Config) -> Telemetry:
     return Telemetry.exporting(version("assetd-server")) if config.traces else Telemetry()
 
 
-def _assets_settings(config: Config) -> AssetsSettings:
+def _assets_settings(config: Config, recovered: Recovered) -> AssetsSettings:
+    warnings = list(config.warnings)
+    limits = _limits(config)
+    if limits.any and not recovered.leases_trusted and recovered.writable:
+        warnings.append(_UNTRUSTED_LEASES)
     return AssetsSettings(
         freshness=config.freshness,
         store_timeout_seconds=config.store_timeout_seconds,
@@ -174,7 +188,20 @@ def _assets_settings(config: Config) -> AssetsSettings:
         transfer_memory_bytes=config.transfer_memory_bytes,
         range_bytes=config.range_bytes,
         staging_max_age_seconds=config.staging_max_age_seconds,
-        warnings=config.warnings,
+        limits=limits,
+        leases_trusted=recovered.leases_trusted,
+        warnings=tuple(warnings),
+    )
+
+
+def _limits(config: Config) -> Limits:
+    free = config.cache_min_free
+    return Limits(
+        max_bytes=config.cache_max_bytes,
+        min_free_bytes=free if isinstance(free, int) else None,
+        min_free_fraction=free if isinstance(free, float) else None,
+        min_age_seconds=config.cache_min_age_seconds,
+        restart_grace_seconds=config.restart_grace_seconds,
     )
 
 

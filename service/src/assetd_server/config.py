@@ -54,6 +54,10 @@ class Config:
     lock_timeout_seconds: float
     fetch_timeout_seconds: float
     drain_grace_seconds: float
+    cache_max_bytes: int | None
+    cache_min_free: int | float | None  # bytes, or a share of the disk
+    cache_min_age_seconds: float
+    restart_grace_seconds: float
     range_bytes: int
     connection_count: int
     transfer_memory_bytes: int
@@ -139,6 +143,10 @@ def _read(reader: _Reader, user_id: int) -> Config:
         lock_timeout_seconds=reader.value(variables.LOCK_TIMEOUT),
         fetch_timeout_seconds=reader.value(variables.FETCH_TIMEOUT),
         drain_grace_seconds=reader.value(variables.DRAIN_GRACE),
+        cache_max_bytes=reader.value(variables.CACHE_MAX_BYTES),
+        cache_min_free=reader.value(variables.CACHE_MIN_FREE),
+        cache_min_age_seconds=reader.value(variables.CACHE_MIN_AGE),
+        restart_grace_seconds=reader.value(variables.RESTART_GRACE),
         range_bytes=reader.value(variables.RANGE_BYTES),
         connection_count=reader.value(variables.CONNECTIONS),
         transfer_memory_bytes=reader.value(variables.TRANSFER_MEMORY),

@@ -19,11 +19,14 @@ _BYTES_BY_UNIT = {
     "kB": 10**3,
     "MB": 10**6,
     "GB": 10**9,
+    "TB": 10**12,
     "KiB": 2**10,
     "MiB": 2**20,
     "GiB": 2**30,
+    "TiB": 2**40,
 }
-_SIZE = re.compile(r"(\d{1,15})([kMG]B|[KMG]iB|)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,15})([kMGT]B|[KMGT]iB|)", re.ASCII)
+_SHARE = re.compile(r"(\d{1,2}(?:\.\d{1,6})?)%", re.ASCII)
 _COUNT = re.compile(r"[1-9]\d{0,5}", re.ASCII)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
@@ -45,8 +48,19 @@ def parse_timeout_seconds(text: str) -> float:
 def parse_bytes(text: str) -> int:
     """Return the bytes of `8MiB`, `2GB`, `1048576`."""
     if not (match := _SIZE.fullmatch(text)):
-        raise ValueError("is no size: write bytes, or a number with kB, MB, GB, KiB, MiB or GiB")
+        raise ValueError(
+            "is no size: write bytes, or a number with kB, MB, GB, TB, KiB, MiB, GiB or TiB"
+        )
     return int(match[1]) * _BYTES_BY_UNIT[match[2]]
+
+
+def parse_bytes_or_share(text: str) -> int | float:
+    """Return the bytes of `20GiB`, or the share of `10%` as a float below 1."""
+    if match := _SHARE.fullmatch(text):
+        return float(match[1]) / 100
+    if text.endswith("%"):
+        raise ValueError("is no share: write a percentage below 100, as in 10%")
+    return parse_bytes(text)
 
 
 def parse_count(text: str) -> int:

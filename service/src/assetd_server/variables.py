@@ -227,6 +227,33 @@ DRAIN_GRACE: Final = Variable(
     "How long calls may go on after SIGTERM before they are cancelled.",
     parsing.parse_duration_seconds,
 )
+CACHE_MAX_BYTES: Final = Variable(
+    "ASSETD_CACHE_MAX_BYTES",
+    "",
+    "How many bytes all versions in ASSETS_DIR may have together; the least recently used go first."
+    " Without it and ASSETD_CACHE_MIN_FREE nothing is ever evicted to make room.",
+    _optional(parsing.parse_bytes),
+)
+CACHE_MIN_FREE: Final = Variable(
+    "ASSETD_CACHE_MIN_FREE",
+    "",
+    "How much of the disk of ASSETS_DIR stays free: bytes, or a share of the disk such as 10%.",
+    _optional(parsing.parse_bytes_or_share),
+)
+CACHE_MIN_AGE: Final = Variable(
+    "ASSETD_CACHE_MIN_AGE",
+    "90s",
+    "How long a version stays at least after its last use, whoever needs room. An operator's own"
+    " evict does not ask for it.",
+    parsing.parse_duration_seconds,
+)
+RESTART_GRACE: Final = Variable(
+    "ASSETD_RESTART_GRACE",
+    "90s",
+    "How long after its start the daemon evicts nothing to make room, so that callers whose holds"
+    " ended with its predecessor can hold again. An operator's own evict does not ask for it.",
+    parsing.parse_duration_seconds,
+)
 RANGE_BYTES: Final = Variable(
     "ASSETD_RANGE_BYTES",
     "8MiB",
@@ -309,6 +336,10 @@ ALL: Final[tuple[Variable[Any], ...]] = (
     LOCK_TIMEOUT,
     FETCH_TIMEOUT,
     DRAIN_GRACE,
+    CACHE_MAX_BYTES,
+    CACHE_MIN_FREE,
+    CACHE_MIN_AGE,
+    RESTART_GRACE,
     CONNECTIONS,
     RANGE_BYTES,
     TRANSFER_MEMORY,

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
-from assetd_server.assets.facade import AssetsSettings
 from assetd_server.assets.orders import (
     FetchCompleted,
     FetchOrder,
@@ -14,6 +13,7 @@ from assetd_server.assets.orders import (
     PushStep,
     ResolveOrder,
 )
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.errors import NoStoreError, ShuttingDownError
 from assetd_server.model import Presence
 from assetd_server.spec import Spec
@@ -37,12 +37,15 @@ async def test_an_empty_daemon(daemon: Daemon) -> None:
 
 
 async def test_the_status_counts_what_is_there(bench: Bench, daemon: Daemon) -> None:
-    """Versions and bytes of everybody count; unmarked data only where no store is configured."""
+    """The status counts versions and bytes of everybody, modelkit's among them.
+
+    Bytes without a marker take room too; as a version they count only where no store is configured.
+    """
     put_ours(daemon.root, {"a": b"1" * 100, "b/c": b"2"}, paths_of("x/d:0.0"))
     put(daemon.root, b"modelkit's", paths_of("x/y:0.0"), marker=b"")
     put(daemon.root, b"unmarked", paths_of("x/y:0.1"))
     status = await daemon.assets.status()
-    assert (status.version_count, status.used_bytes) == (2, 111)
+    assert (status.version_count, status.used_bytes) == (2, 119)
     alone = bench.daemon(with_store=False, root=daemon.root)
     status = await alone.assets.status()
     assert (status.version_count, status.used_bytes, status.store) == (3, 119, "")
@@ -151,7 +154,7 @@ async def test_closing_closes_the_store(bench: Bench, daemon: Daemon) -> None:
 
 
 async def test_nothing_is_pushed_without_a_store(bench: Bench) -> None:
-    """NO_STORE comes before the first step is read."""
+    """Without a store a push is `NO_STORE` before its first step is read."""
     alone = bench.daemon(SETTINGS, with_store=False)
     read: list[PushStep] = []
 

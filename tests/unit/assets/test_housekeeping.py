@@ -94,7 +94,7 @@ async def test_old_downloads_are_swept_while_the_daemon_runs(bench: Bench) -> No
     await daemon.until_waiting(0)
     written_at = BEGINNING.timestamp()
     os.utime(journal, (written_at, written_at))
-    daemon.assets.start()
+    await daemon.assets.start()
     await clock.until_asleep()
     assert journal.exists()
     clock.advance(SETTINGS.staging_max_age_seconds)

@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from assetd_server.assets.facade import AssetsSettings
 from assetd_server.assets.orders import FetchCompleted, FetchEvent, FetchProgress
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.errors import (
     AssetError,
     BadManifestError,

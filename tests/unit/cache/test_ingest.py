@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import os
 from pathlib import Path
 
 import pytest
@@ -236,19 +235,6 @@ def test_small_parts_are_written_where_they_are_sound(assets_dir: AssetsDir, roo
     assert (root / staged.data / "a").read_bytes() == b"one"
     assert (root / staged.data / "sub/b").read_bytes() == b"two"
     assert not (root / staged.data / "sub/c").exists()
-    staged.discard()
-
-
-def test_room_is_asked_for_before_the_first_byte(assets_dir: AssetsDir, root: Path) -> None:
-    """The refusal names what is needed and what there is."""
-    staged = StagedVersion(assets_dir, PATHS, AssetKind.FILE)
-    staged.require_room(1)
-    facts = os.statvfs(root)
-    too_much = facts.f_blocks * facts.f_frsize + 1
-    with pytest.raises(DiskFullError) as failure:
-        staged.require_room(too_much)
-    assert failure.value.metadata["needed_bytes"] == str(too_much)
-    assert int(failure.value.metadata["free_bytes"]) < too_much
     staged.discard()
 
 

@@ -453,18 +453,6 @@ def test_many_small_parts_are_kept_with_few_descriptors(
     again.discard()
 
 
-def test_room_is_asked_for_what_is_still_to_come(assets_dir: AssetsDir) -> None:
-    """What is kept lies on the disk already."""
-    interrupted(assets_dir, 0)
-    staged = begin(assets_dir)
-    free = assets_dir.free_bytes()
-    staged.require_room(free // 2 + staged.kept_bytes)
-    with pytest.raises(DiskFullError) as refused:
-        staged.require_room(2 * free + staged.kept_bytes)
-    assert refused.value.metadata["needed_bytes"] == str(2 * free)
-    staged.discard()
-
-
 def test_a_file_asset_is_kept_too(assets_dir: AssetsDir, root: Path) -> None:
     """Its only part has no name."""
     part = part_of("", LARGE)

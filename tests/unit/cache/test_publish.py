@@ -229,13 +229,16 @@ def test_a_failure_at_any_call_gives_the_space_back(scratch: Path, scene: Scene)
             if standing(root) == scene.old and not shown:
                 assert left_overs(root) == [], number
         with opened(root, FaultyFileSystem()) as assets_dir:
-            assert recover(assets_dir)
+            assert recover(assets_dir).writable
         assert left_overs(root) == []
 
 
 @every_scene
 def test_a_kill_at_any_call_is_mended_by_the_next_run(scratch: Path, scene: Scene) -> None:
-    """Nothing partial is visible to whoever comes meanwhile, and start plus fetch make it whole."""
+    """Whatever call a kill comes at, the next start and fetch make the version whole.
+
+    Nothing partial is visible to whoever comes meanwhile.
+    """
     for number, root in every_root(scene, scratch):
         fs = FaultyFileSystem()
         assets_dir = AssetsDir(str(root), fs)
@@ -244,7 +247,7 @@ def test_a_kill_at_any_call_is_mended_by_the_next_run(scratch: Path, scene: Scen
             scene.run(assets_dir)
         require_whole(root, scene)
         with opened(root, FaultyFileSystem()) as restarted:
-            assert recover(restarted)
+            assert recover(restarted).writable
             assert left_overs(root) == []
             require_whole(root, scene)
             assert scene.run(restarted).hit(PATHS) == receipt_of(scene.new)
@@ -437,7 +440,7 @@ def test_data_that_an_operator_removes_meanwhile_is_replaced(
 
 
 def test_readers_keep_the_old_file(assets_dir: AssetsDir, root: Path) -> None:
-    """Nothing at the final path is written in place: an open file keeps its bytes."""
+    """Nothing at a final path is written in place: an open file keeps its bytes."""
     put_ours(root, OLD_FILE)
     with (root / PATHS.data).open("rb") as reader:
         publish(assets_dir, FILE)

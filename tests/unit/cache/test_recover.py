@@ -15,7 +15,7 @@ from tests.support.versions import PATHS, left_overs, modelkit_serves, put_ours,
 def test_a_fresh_folder_is_made_ready(assets_dir: AssetsDir, root: Path) -> None:
     """Ready twice is ready."""
     for _ in range(2):
-        assert recover(assets_dir)
+        assert recover(assets_dir).writable
         assert sorted(path.name for path in (root / ".assetd").iterdir()) == [
             "push",
             "staging",
@@ -33,7 +33,7 @@ def test_what_a_dead_run_left_is_deleted_after_a_sync(
     (root / ".assetd/trash/old/sub/a").touch()
     (root / ".assetd/push/half").mkdir(parents=True)
     fs.calls.clear()
-    assert recover(assets_dir)
+    assert recover(assets_dir).writable
     assert left_overs(root) == []
     assert modelkit_serves(root) == b"content"
     changes = [call.name for call in fs.named("syncfs", "unlink", "rmdir")]
@@ -48,13 +48,13 @@ def test_a_read_only_folder_serves_hits(
 ) -> None:
     """It cannot be written, which is said and is no failure."""
     fs.fail(1, code, call)
-    assert not recover(assets_dir)
+    assert not recover(assets_dir).writable
 
 
 def test_a_full_disk_serves_hits(assets_dir: AssetsDir, fs: FaultyFileSystem) -> None:
     """There is no room for our own folders, which is no reason not to start."""
     fs.fail(1, errno.ENOSPC, "mkdir")
-    assert recover(assets_dir)
+    assert recover(assets_dir).writable
 
 
 def test_a_broken_disk_is_no_read_only_folder(assets_dir: AssetsDir, fs: FaultyFileSystem) -> None:
@@ -91,7 +91,7 @@ def test_a_start_that_is_killed_at_any_call_is_finished_by_the_next(scratch: Pat
         finished = not dies_at(number, root)
         fs = FaultyFileSystem()
         assets_dir = AssetsDir(str(root), fs)
-        assert recover(assets_dir)
+        assert recover(assets_dir).writable
         assert left_overs(root) == []
         assert modelkit_serves(root) == b"content"
         assets_dir.close()

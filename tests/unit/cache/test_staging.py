@@ -51,7 +51,7 @@ def sweep(assets_dir: AssetsDir) -> StagingSweep:
 def test_a_start_keeps_what_can_be_gone_on_with(assets_dir: AssetsDir, root: Path) -> None:
     """Whatever its age: that is for the sweep."""
     folder = interrupted(assets_dir, written_at=0)
-    assert recover(assets_dir)
+    assert recover(assets_dir).writable
     assert left_overs(root) == kept_downloads(root) == [f"staging/{folder.name}"]
     staged = begin(assets_dir)
     assert staged.kept_bytes == len(b"content")
@@ -70,7 +70,7 @@ def test_a_start_deletes_what_is_worth_nothing(
     put_ours(root, b"content", OTHER)
     (folder.parent / "file").touch()
     (folder.parent / "link").symlink_to(root / "other")
-    assert recover(assets_dir)
+    assert recover(assets_dir).writable
     assert left_overs(root) == []
     assert (root / OTHER.data).read_bytes() == b"content"
 

@@ -4,19 +4,28 @@ Puts the parts of this floor together; decides nothing itself.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from functools import partial
 
+from assetd_server.assets.cache_orders import (
+    EvictEntry,
+    EvictOrder,
+    Pinned,
+    VerifyEvent,
+    VerifyOrder,
+)
 from assetd_server.assets.claimed import ClaimedVersions
 from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
+from assetd_server.assets.evicting import Evictions
 from assetd_server.assets.fetch import Fetcher
+from assetd_server.assets.finding import Finder
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.housekeeping import Chore, Housekeeping
-from assetd_server.assets.landing import FetchFlight, FlightState, Landed, Landing
+from assetd_server.assets.landing import FetchFlight, FlightState, Landed
+from assetd_server.assets.landings import Landings
+from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.listing import Listing
 from assetd_server.assets.orders import (
     CacheState,
@@ -35,46 +44,34 @@ from assetd_server.assets.orders import (
     Resolved,
     ResolveOrder,
 )
+from assetd_server.assets.partials import Partials
 from assetd_server.assets.present import Present
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.resolve import Resolver
-from assetd_server.assets.reusing import Reuse
+from assetd_server.assets.room import Room
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.shielding import ended
 from assetd_server.assets.states import States
+from assetd_server.assets.tending import Tending
 from assetd_server.assets.threads import Threads
-from assetd_server.assets.transfer import Transfer
+from assetd_server.assets.uses import Uses
+from assetd_server.assets.verifying import Verifier
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
-from assetd_server.cache.publish import Publisher
-from assetd_server.cache.reuse import find_in_versions
+from assetd_server.cache.partial import PartialVersions
+from assetd_server.cache.pins import Pins
 from assetd_server.cache.staging import StagingSweep
 from assetd_server.errors import NoStoreError, ShuttingDownError
-from assetd_server.model import AssetVersion, Freshness, Presence
+from assetd_server.model import AssetVersion, Presence
+from assetd_server.spec import Spec
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claims
 from assetd_server.store.commits import Commits
 from assetd_server.telemetry import Telemetry
-from assetd_server.versioning import VersioningSystem
 
-
-@dataclass(frozen=True)
-class AssetsSettings:
-    """The choices of an operator that concern assets; units in the names."""
-
-    freshness: Freshness = Freshness.STORE
-    store_timeout_seconds: float = 10.0
-    lock_timeout_seconds: float = 60.0
-    fetch_timeout_seconds: float = 6 * 3600.0
-    versioning: VersioningSystem = VersioningSystem.MAJOR_MINOR
-    force_download: bool = False
-    connection_count: int = 32
-    transfer_memory_bytes: int = 192 * 2**20
-    range_bytes: int = 8 * 2**20
-    staging_max_age_seconds: float = 24 * 3600.0
-    warnings: tuple[str, ...] = ()
-
-
+# What a daemon that is killed forgets of who was used last.
+_TEND_INTERVAL_SECONDS = 60.0
 # Often enough that what is too old does not stay much longer.
 _MAX_SWEEP_INTERVAL_SECONDS = 600.0
 
@@ -103,9 +100,22 @@ class Assets:
         self._disk = Threads("disk", 8)
         self._lookup = Lookup(assets_dir)
         self._holds = Holds(clock)
+        self._pins = Pins(assets_dir)
+        self._uses = Uses()
         self._draining = False
         self._catalog = Catalog(store, clock.sleep, clock.now) if store else None
-        self._states = States(assets_dir, self._lookup, self._holds, alone=store is None)
+        self._partial = PartialVersions(assets_dir)
+        self._states = States(
+            assets_dir,
+            self._lookup,
+            self._partial,
+            self._holds,
+            self._pins,
+            alone=store is None,
+        )
+        self._ledger = Ledger(assets_dir, settings.limits, self._disk, clock)
+        self._evictions = self._make_evictions()
+        self._room = Room(self._ledger, self._evictions, self._holds, clock)
         self._present = Present(assets_dir, self._lookup, self._quick, self._disk)
         self._resolver = Resolver(
             self._catalog,
@@ -115,12 +125,14 @@ class Assets:
             settings.store_timeout_seconds,
         )
         self._flights: Flights[FlightState, Landed] = Flights(clock, settings.fetch_timeout_seconds)
+        partials = Partials(assets_dir, self._partial, self._quick, self._disk)
         self._fetcher = Fetcher(
-            self._resolver,
+            Finder(self._resolver, self._present, partials, self._uses, alone=store is None),
             self._present,
-            self._make_landing(telemetry),
+            self._make_landings(telemetry),
             self._flights,
             self._holds,
+            self._room,
             assets_dir,
             self._quick,
             telemetry,
@@ -132,31 +144,56 @@ class Assets:
         self._housekeeping = Housekeeping(clock, self._make_chores())
         self._background: asyncio.Task[None] | None = None
         self._listing = Listing(
-            self._catalog, self._resolver, self._lookup, self._states, self._quick
+            self._catalog,
+            self._resolver,
+            self._lookup,
+            self._partial,
+            self._states,
+            self._quick,
+        )
+        self._tending = Tending(
+            self._ledger, self._evictions, self._states, self._pins, self._uses, self._disk
+        )
+        self._verifier = Verifier(
+            self._catalog,
+            assets_dir,
+            self._lookup,
+            self._partial,
+            self._uses,
+            self._disk,
+            self._tending.selected,
+            self._fetcher.fetch,
         )
 
-    def _make_landing(self, telemetry: Telemetry) -> Landing | None:
-        if self._catalog is None:
+    def _make_evictions(self) -> Evictions | None:
+        if self._catalog is None or not self._settings.leases_trusted:
             return None
-        transfer = Transfer(
-            self._catalog.store,
-            self._disk,
-            telemetry,
-            connection_count=self._settings.connection_count,
-            memory_bytes=self._settings.transfer_memory_bytes,
-            range_bytes=self._settings.range_bytes,
-        )
-        return Landing(
+        return Evictions(
             self._catalog,
-            transfer,
-            Reuse(self._dir, self._disk, [partial(find_in_versions, self._lookup)]),
             self._dir,
             self._lookup,
-            Publisher(self._dir, self._lookup),
+            self._partial,
+            self._ledger,
+            self._pins,
+            self._uses,
+            self._disk,
+        )
+
+    def _make_landings(self, telemetry: Telemetry) -> Landings | None:
+        if self._catalog is None:
+            return None
+        return Landings(
+            self._catalog,
+            self._dir,
+            self._lookup,
+            self._partial,
+            self._room,
+            self._ledger,
+            self._uses,
             self._disk,
             telemetry,
             self._clock,
-            self._settings.lock_timeout_seconds,
+            self._settings,
         )
 
     def _make_pusher(self) -> Pusher | None:
@@ -175,17 +212,40 @@ class Assets:
             self._settings.versioning,
         )
 
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What an operator should look at, a sentence each."""
+        return self._settings.warnings
+
     def _make_chores(self) -> list[Chore]:
         often_enough = self._settings.staging_max_age_seconds / 4
         interval_seconds = min(often_enough, _MAX_SWEEP_INTERVAL_SECONDS)
-        return [Chore("sweep of staging", interval_seconds, self._sweep_staging)]
+        return [
+            Chore("sweep of staging", interval_seconds, self._sweep_staging),
+            Chore("order of use", _TEND_INTERVAL_SECONDS, self._ledger.tend),
+        ]
 
     async def _sweep_staging(self) -> None:
         now = self._clock.now().timestamp()
         await self._disk.run(self._sweep.sweep, now, self._clock.monotonic())
 
-    def start(self) -> None:
-        """Begin with what is done without being asked. At most once, before `close`."""
+    async def load(self) -> None:
+        """Read what has to be known before the first request.
+
+        Raises:
+            UnsafePathError, IoError: ASSETS_DIR cannot be read.
+        """
+        await self._disk.run(self._pins.load)
+
+    async def start(self) -> None:
+        """Return when ASSETS_DIR has been walked; hits are served before.
+
+        From then on what is due is done without being asked. At most once, before `close`.
+
+        Raises:
+            UnsafePathError, IoError: ASSETS_DIR cannot be read.
+        """
+        await self._ledger.refresh()
         self._background = asyncio.create_task(self._housekeeping.run(), name="housekeeping")
 
     async def resolve(self, order: ResolveOrder) -> Resolved:
@@ -206,7 +266,7 @@ class Assets:
             return Resolved(answered.asset_version, meaning.resolution, state)
         paths = VersionPaths(spec.name, meaning.version)
         cached = await self._quick.run(self._states.of, paths)
-        if cached.state.presence is Presence.PRESENT:
+        if cached.state.presence is not Presence.ABSENT:
             return Resolved(cached.asset_version, meaning.resolution, cached.state)
         described = await self._resolver.describe(
             paths.name, paths.version, order.freshness, order.store_timeout_seconds
@@ -246,25 +306,49 @@ class Assets:
         """Return one page of the files of a version; see `Listing.list_files`."""
         return await self._listing.list_files(order)
 
+    async def evict(self, order: EvictOrder) -> Sequence[EvictEntry]:
+        """Remove versions from the cache; see `Tending.evict`."""
+        self._refuse_while_draining()
+        return await self._tending.evict(order)
+
+    async def pin(self, spec: Spec) -> Pinned:
+        """Keep a cached version; see `Tending.pin`."""
+        return await self._tending.pin(spec)
+
+    async def unpin(self, spec: Spec) -> Pinned:
+        """Undo `pin`; see `Tending.unpin`."""
+        return await self._tending.unpin(spec)
+
+    async def verify(self, order: VerifyOrder) -> AsyncGenerator[VerifyEvent, None]:
+        """Hash cached versions; see `Verifier.verify`."""
+        self._refuse_while_draining()
+        async with aclosing(self._verifier.verify(order)) as events:
+            async for event in events:
+                yield event
+
     async def status(self) -> CacheStatus:
-        """Return the state of ASSETS_DIR and of the daemon. Walks the tree: not for tight loops."""
-        cached = await self._disk.run(self._states.all)
-        free = await self._quick.run(self._dir.free_bytes)
+        """Return the state of ASSETS_DIR and of the daemon."""
+        await self._ledger.refresh()
+        budget = self._ledger.budget
+        whole = [one for one in budget if not one.is_download and not self._ledger.is_partial(one)]
+        present = [entry for entry in whole if entry.marked or self._catalog is None]
+        leased = await self._ledger.leased(present)
+        disk = await self._ledger.disk()
         return CacheStatus(
             assets_dir=self._dir.path,
-            used_bytes=sum(version.state.disk_bytes for version in cached),
-            limit_bytes=None,
-            reserved_bytes=0,
-            evictable_bytes=0,
-            disk_free_bytes=free,
-            version_count=len(cached),
-            pinned_count=0,
-            leased_count=sum(version.state.leased for version in cached),
+            used_bytes=budget.used_bytes + budget.written_bytes,
+            limit_bytes=budget.limits.max_bytes,
+            reserved_bytes=budget.remaining_bytes,
+            evictable_bytes=await self._room.evictable_bytes(),
+            disk_free_bytes=disk.free_bytes,
+            version_count=len(present),
+            pinned_count=sum(self._pins.is_pinned(entry.key) for entry in present),
+            leased_count=len(leased),
             flights=[self._flight_status(flight) for flight in self._flights],
             holds=list(self._holds),
             store=self._store.url if self._store else "",
             store_last_ok_time=self._catalog.last_ok_time if self._catalog else None,
-            warnings=self._settings.warnings,
+            warnings=self.warnings,
             start_time=self._start_time,
         )
 
@@ -295,6 +379,9 @@ class Assets:
         if self._background is not None:
             self._background.cancel()
             await ended(self._background)
+        if self._evictions is not None:
+            await self._evictions.close()
+        await self._ledger.tend()
         if self._store is not None:
             await self._store.close()
         await asyncio.to_thread(self._quick.close)

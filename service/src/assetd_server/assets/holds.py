@@ -41,7 +41,7 @@ class Holds:
 
     def count(self, paths: VersionPaths) -> int:
         """Return how many holds of this daemon keep the version."""
-        return self._counts[f"{paths.name}:{paths.version}"]
+        return self._counts[paths.spec]
 
     def __iter__(self) -> Iterator[HoldStatus]:
         return iter(list(self._held.values()))

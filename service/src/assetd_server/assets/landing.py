@@ -11,9 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.flight import Flight
+from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.orders import FetchPhase
 from assetd_server.assets.progress import ProgressMeter
 from assetd_server.assets.reusing import Reuse
+from assetd_server.assets.room import Room
+from assetd_server.assets.selection import Selection
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import StoredPart, Transfer
@@ -39,7 +42,7 @@ _LOCK_POLL_SECONDS = 0.05
 _MAX_LOCK_POLL_SECONDS = 1.0
 # The ends of a download of which what has come is sound, and wanted when the version is fetched
 # again: the store did not answer, modelkit was in the way, nobody waited any more.
-_INTERRUPTIONS = (
+INTERRUPTIONS = (
     asyncio.CancelledError,
     StoreUnavailableError,
     StoreAccessDeniedError,
@@ -59,6 +62,8 @@ class FlightState:
     span: Span | None = None
     manifest: Manifest | None = None
     meter: ProgressMeter | None = None
+    # None: the whole version.
+    selection: Selection | None = None
     # The manifest is known; then, what of it is here already is counted.
     planned: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,6 +100,8 @@ class Landing:
         assets_dir: AssetsDir,
         lookup: Lookup,
         publisher: Publisher,
+        room: Room,
+        ledger: Ledger,
         disk: Threads,
         telemetry: Telemetry,
         clock: Clock,
@@ -107,6 +114,8 @@ class Landing:
         self._dir = assets_dir
         self._lookup = lookup
         self._publisher = publisher
+        self._room = room
+        self._ledger = ledger
         self._disk = disk
         self._telemetry = telemetry
         self._clock = clock
@@ -131,9 +140,16 @@ class Landing:
             meter = ProgressMeter(self._clock, manifest.size_bytes, len(manifest.parts))
             state.manifest, state.meter = manifest, meter
             state.planned.set()
-            if not state.replaces and await self._is_whole(state.paths, manifest):
-                return await self._adopt(state, manifest, meter)
-            return await self._download(state, manifest, meter)
+            landed = await self._adopt_or_download(state, manifest, meter)
+            self._ledger.landed(state.paths, landed.receipt.manifest.size_bytes or 0)
+            return landed
+
+    async def _adopt_or_download(
+        self, state: FlightState, manifest: Manifest, meter: ProgressMeter
+    ) -> Landed:
+        if not state.replaces and await self._is_whole(state.paths, manifest):
+            return await self._adopt(state, manifest, meter)
+        return await self._download(state, manifest, meter)
 
     async def _is_whole(self, paths: VersionPaths, manifest: Manifest) -> bool:
         return await self._disk.run(self._lookup.is_whole, paths, manifest.kind, manifest.parts)
@@ -172,6 +188,15 @@ class Landing:
     async def _download(
         self, state: FlightState, manifest: Manifest, meter: ProgressMeter
     ) -> Landed:
+        size_bytes = manifest.size_bytes or 0
+        async with self._room.reserved(
+            state.paths, size_bytes, lambda: meter.snapshot().present_bytes
+        ):
+            return await self._download_reserved(state, manifest, meter)
+
+    async def _download_reserved(
+        self, state: FlightState, manifest: Manifest, meter: ProgressMeter
+    ) -> Landed:
         meter.phase = FetchPhase.DOWNLOADING
         # Whoever is cancelled meanwhile leaves what was kept to the next flight.
         staged = await self._disk.obtain(
@@ -187,7 +212,7 @@ class Landing:
         leave = staged.discard
         try:
             return await self._fill(state, manifest, staged, meter)
-        except _INTERRUPTIONS:
+        except INTERRUPTIONS:
             leave = staged.suspend
             raise
         finally:
@@ -196,10 +221,9 @@ class Landing:
     async def _fill(
         self, state: FlightState, manifest: Manifest, staged: StagedVersion, meter: ProgressMeter
     ) -> Landed:
-        await self._disk.run(staged.require_room, manifest.size_bytes or 0)
         if not state.replaces:
             await self._reuse.fill(staged, manifest.parts, meter)
-        await self._transfer.download(_stored(state.paths, manifest), staged, meter)
+        await self._transfer.download(stored_parts(state.paths, manifest), staged, meter)
         meter.phase = FetchPhase.VERIFYING
         manifest, verification = await self._verified(state, manifest, staged)
         receipt = self._receipt(manifest, verification)
@@ -219,7 +243,7 @@ class Landing:
 
     async def _hashed(self, paths: VersionPaths, manifest: Manifest, data: str) -> Manifest:
         hashed = await self._disk.run(hash_parts, self._dir, data, manifest.parts)
-        return _with_hashes(paths, manifest, hashed)
+        return with_hashes(paths, manifest, hashed)
 
     async def _publish(
         self, state: FlightState, staged: StagedVersion, receipt: Receipt, meter: ProgressMeter
@@ -288,13 +312,14 @@ def _unlock(lock: ModelkitLock | None) -> None:
         lock.release()
 
 
-def _stored(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:
+def stored_parts(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:
+    """Return the parts with the keys under which the store holds them."""
     return [
         StoredPart(part, part_key(paths.name, paths.version, part.path)) for part in manifest.parts
     ]
 
 
-def _with_hashes(paths: VersionPaths, manifest: Manifest, hashed: tuple[Part, ...]) -> Manifest:
+def with_hashes(paths: VersionPaths, manifest: Manifest, hashed: tuple[Part, ...]) -> Manifest:
     """Return the manifest with the hashes that were found, each compared where it was known.
 
     Raises:

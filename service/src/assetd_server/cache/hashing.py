@@ -1,6 +1,7 @@
 """Reading what stands or is staged in ASSETS_DIR, to hash it. Blocks for as long as that takes."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 from awscrt import checksums
@@ -14,17 +15,58 @@ from assetd_server.model import MARKER_NAME, PartPath
 CHUNK_BYTES = 4 * 2**20
 
 
-def hash_parts(assets_dir: AssetsDir, data: str, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+def _ignore(_count: int) -> None:
+    """Tell nobody."""
+
+
+def hash_parts(
+    assets_dir: AssetsDir,
+    data: str,
+    parts: tuple[Part, ...],
+    on_bytes: Callable[[int], None] = _ignore,
+) -> tuple[Part, ...]:
     """Return the parts below `data` with the size, SHA-256 and crc64nvme that their bytes have.
+
+    `on_bytes` is told how many have just been hashed; what it raises ends the reading.
 
     Raises:
         UnsafePathError: a part is missing, or is not a plain file.
         IoError: it cannot be read.
     """
-    return tuple(_hash_part(assets_dir, data, part) for part in parts)
+    return tuple(_hash_part(assets_dir, data, part, on_bytes) for part in parts)
 
 
-def _hash_part(assets_dir: AssetsDir, data: str, part: Part) -> Part:
+def damaged_parts(
+    assets_dir: AssetsDir,
+    data: str,
+    parts: tuple[Part, ...],
+    on_bytes: Callable[[int], None] = _ignore,
+) -> list[PartPath]:
+    """Return the parts whose size or any known hash is not what it should be, or that are missing.
+
+    Raises:
+        IoError: a part cannot be read.
+    """
+    return [part.path for part in parts if not _is_sound(assets_dir, data, part, on_bytes)]
+
+
+def _is_sound(
+    assets_dir: AssetsDir, data: str, part: Part, on_bytes: Callable[[int], None]
+) -> bool:
+    try:
+        found = _hash_part(assets_dir, data, part, on_bytes)
+    except UnsafePathError:
+        return False
+    return (
+        part.size_bytes in (None, found.size_bytes)
+        and part.sha256_hex in (None, found.sha256_hex)
+        and part.crc64nvme in (None, found.crc64nvme)
+    )
+
+
+def _hash_part(
+    assets_dir: AssetsDir, data: str, part: Part, on_bytes: Callable[[int], None]
+) -> Part:
     path = f"{data}/{part.path}" if part.path else data
     sha256, crc, offset = hashlib.sha256(), 0, 0
     with os_errors(path):
@@ -34,6 +76,7 @@ def _hash_part(assets_dir: AssetsDir, data: str, part: Part) -> Part:
                     sha256.update(chunk)
                     crc = checksums.crc64nvme(chunk, crc)
                     offset += len(chunk)
+                    on_bytes(len(chunk))
         except FileNotFoundError:
             raise UnsafePathError(
                 "{path} vanished from ASSETS_DIR while it was read: fetch it again", path=path

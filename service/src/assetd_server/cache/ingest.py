@@ -19,7 +19,7 @@ from assetd_server.cache.kept import KeptPart, keep_proven
 from assetd_server.cache.layout import STAGING, AssetsDir, VersionPaths, os_errors
 from assetd_server.cache.linux import Buffer, write_at
 from assetd_server.cache.receipt import Receipt
-from assetd_server.errors import AssetError, DiskFullError
+from assetd_server.errors import AssetError
 from assetd_server.manifest import Part
 from assetd_server.model import MARKER_NAME, AssetKind, PartPath
 
@@ -166,25 +166,6 @@ class StagedVersion:
     def kept_bytes(self) -> int:
         """How many bytes need not come again."""
         return sum(part.byte_count for part in self.kept.values())
-
-    def require_room(self, total_bytes: int) -> None:
-        """Check, before the first byte, that the disk can take what is still to come.
-
-        Raises:
-            DiskFullError: it cannot; the message says how much is needed and free.
-        """
-        needed = total_bytes - self.kept_bytes
-        with os_errors(self.paths.data):
-            free = self._dir.free_bytes()
-        if needed > free:
-            raise DiskFullError(
-                "{name}:{version} needs {needed_bytes} bytes, and the disk of ASSETS_DIR has"
-                " {free_bytes} left: free some, or point ASSETS_DIR at a larger disk",
-                name=self.paths.name,
-                version=self.paths.version,
-                needed_bytes=needed,
-                free_bytes=free,
-            )
 
     def add_part(self, part: Part) -> StagedPart:
         """Create a part that will be written range by range."""

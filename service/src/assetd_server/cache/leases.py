@@ -11,7 +11,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from assetd_server.cache.layout import AssetsDir, VersionPaths, os_errors, try_flock
+from assetd_server.cache.layout import (
+    OWN_FOLDER,
+    AssetsDir,
+    VersionPaths,
+    os_errors,
+    try_flock,
+)
 from assetd_server.cache.linux import FileSystem
 from assetd_server.errors import AssetInUseError
 from assetd_server.model import AssetKind
@@ -133,3 +139,34 @@ def is_leased(assets_dir: AssetsDir, paths: VersionPaths) -> bool:
                 return not try_flock(assets_dir.fs, fd, fcntl.LOCK_EX)
         except FileNotFoundError:
             return False
+
+
+# On these a lock may be one machine's, or one mount's, alone: whoever reads elsewhere is not seen.
+_SHARED_FILE_SYSTEMS = {"9p", "afs", "ceph", "cifs", "glusterfs", "lustre", "nfs", "nfs4", "smb3"}
+
+
+def leases_are_kept(assets_dir: AssetsDir) -> bool:
+    """Tell whether the file system of ASSETS_DIR keeps an exclusive lock off a leased version.
+
+    Tried once at the start of a run. Where it does not, nobody can know who uses what, and nothing
+    is evicted.
+    """
+    return not _is_shared(assets_dir) and _locks_exclude(assets_dir)
+
+
+def _locks_exclude(assets_dir: AssetsDir) -> bool:
+    fs = assets_dir.fs
+    try:
+        with assets_dir.ensured_folder(OWN_FOLDER):
+            pass
+        # The folder stands in for a version: two descriptors of it are two holders.
+        with assets_dir.folder(OWN_FOLDER) as reader, assets_dir.folder(OWN_FOLDER) as evictor:
+            shares = try_flock(fs, reader, fcntl.LOCK_SH)
+            return shares and not try_flock(fs, evictor, fcntl.LOCK_EX)
+    except OSError:
+        return False
+
+
+def _is_shared(assets_dir: AssetsDir) -> bool:
+    kind = assets_dir.fs.file_system_type(assets_dir.fd)
+    return kind in _SHARED_FILE_SYSTEMS or kind.partition(".")[0] == "fuse"

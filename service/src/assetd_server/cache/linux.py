@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Sequence
+from pathlib import Path
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -47,6 +48,10 @@ class FileSystem:
     def open_root(self, path: str) -> int:
         """Open the directory at an absolute `path`, following links: the operator chose it."""
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def stat_root(self, path: str) -> os.stat_result:
+        """Return the facts of what stands at an absolute `path` now, following links."""
+        return Path(path).stat()
 
     def open(self, dir_fd: int, path: str, flags: int, mode: int = 0o644) -> int:
         """Open `path` beneath `dir_fd`; a link on the way is ELOOP, a way out EXDEV.
@@ -169,6 +174,25 @@ class FileSystem:
         """Return what an unprivileged writer may still write to the file system of `fd`."""
         facts = os.fstatvfs(fd)
         return facts.f_bavail * facts.f_frsize
+
+    def file_system_type(self, fd: int) -> str:
+        """Return what the kernel calls the type of the file system of `fd`; "" = unknown."""
+        device = os.fstat(fd).st_dev
+        number = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+        except OSError:
+            return ""  # no /proc, as in some sandboxes
+        for line in mounts.splitlines():
+            fields, _, rest = line.partition(" - ")
+            if fields.split(" ")[2] == number:
+                return rest.split(" ")[0]
+        return ""
+
+    def total_bytes(self, fd: int) -> int:
+        """Return the size of the file system of `fd`."""
+        facts = os.fstatvfs(fd)
+        return facts.f_blocks * facts.f_frsize
 
 
 def write_at(fs: FileSystem, fd: int, data: Sequence[Buffer], offset: int) -> int:

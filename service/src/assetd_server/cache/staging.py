@@ -5,8 +5,10 @@ Staging is swept by age only, and never what a flight of this daemon works in. K
 
 import stat
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 
+from assetd_server.cache.hashing import files_below
 from assetd_server.cache.ingest import DATA
 from assetd_server.cache.journal import JOURNAL
 from assetd_server.cache.layout import STAGING, TRASH, AssetsDir, os_errors
@@ -38,6 +40,62 @@ def _keys(assets_dir: AssetsDir) -> list[str]:
             return [entry.name for entry in assets_dir.fs.list_names(fd)]
     except FileNotFoundError:
         return []
+
+
+def kept_downloads(assets_dir: AssetsDir) -> dict[str, int]:
+    """Return what each download that nobody works on takes up, by its path below ASSETS_DIR.
+
+    Raises:
+        UnsafePathError, IoError: staging cannot be read.
+    """
+    with os_errors(STAGING):
+        keys = [key for key in _keys(assets_dir) if not assets_dir.staging_keys.is_used(key)]
+        return {path: bytes_kept(assets_dir, path) for path in map(path_of, keys)}
+
+
+def path_of(key: str) -> str:
+    """Return where the download of the version with that key is staged."""
+    return f"{STAGING}/{key}"
+
+
+def bytes_kept(assets_dir: AssetsDir, path: str) -> int:
+    """Return what a download takes up; 0 where there is none.
+
+    Raises:
+        UnsafePathError, IoError: it cannot be read.
+    """
+    total = 0
+    with os_errors(path):
+        if assets_dir.stat(path) is None:
+            return 0
+    for part in files_below(assets_dir, path):
+        facts = assets_dir.stat(f"{path}/{part.path}")
+        # Ranges come in any order: what is not there yet is a hole.
+        total += facts.st_blocks * 512 if facts else 0
+    return total
+
+
+def delete_unused(assets_dir: AssetsDir, path: str) -> bool:
+    """Delete a download, unless a flight works on it; tell whether it is gone.
+
+    Raises:
+        ReadOnlyError, IoError: some of it stays.
+    """
+    with os_errors(path):
+        key = path.rpartition("/")[2]
+        aside = f"{key}.{uuid.uuid4().hex}"
+        with assets_dir.staging_keys.unused(key) as unused:
+            if not unused:
+                return False
+            # Renamed first: a flight that begins meanwhile finds all of it, or nothing.
+            with (
+                assets_dir.folder(STAGING) as staging,
+                assets_dir.ensured_folder(TRASH) as trash,
+                suppress(FileNotFoundError),
+            ):
+                assets_dir.fs.rename(staging, key, trash, aside)
+        assets_dir.remove_tree(f"{TRASH}/{aside}")
+        return True
 
 
 @dataclass
@@ -77,18 +135,8 @@ class StagingSweep:
                 self._seen[key] = sight
                 age = sight.age_seconds + monotonic_seconds - sight.at_seconds
                 if age > self._max_age_seconds:
-                    self._delete(key)
+                    delete_unused(self._dir, path_of(key))
 
     def _mtime_ns(self, key: str) -> int:
         facts = self._dir.stat(f"{STAGING}/{key}/{JOURNAL}") or self._dir.stat(f"{STAGING}/{key}")
         return facts.st_mtime_ns if facts else 0
-
-    def _delete(self, key: str) -> None:
-        aside = f"{key}.{uuid.uuid4().hex}"
-        with self._dir.staging_keys.unused(key) as unused:
-            if not unused:
-                return
-            # Renamed first: a flight that begins meanwhile finds all of it, or nothing.
-            with self._dir.folder(STAGING) as staging, self._dir.ensured_folder(TRASH) as trash:
-                self._dir.fs.rename(staging, key, trash, aside)
-        self._dir.remove_tree(f"{TRASH}/{aside}")

@@ -87,15 +87,15 @@ PUSH_PHASES: Mapping[PushPhase, asset_service_pb2.PushProgress.Phase.ValueType] 
 def resolve_response(resolved: Resolved) -> asset_service_pb2.ResolveVersionResponse:
     """Return the answer to ResolveVersion."""
     return asset_service_pb2.ResolveVersionResponse(
-        asset_version=_asset_version(resolved.asset_version),
+        asset_version=asset_version(resolved.asset_version),
         resolution=RESOLUTIONS[resolved.resolution],
-        cache_state=_cache_state(resolved.cache_state),
+        cache_state=cache_state(resolved.cache_state),
     )
 
 
 def fetch_response(event: FetchEvent, event_time: datetime) -> asset_service_pb2.FetchResponse:
     """Return one event of Fetch."""
-    response, time = asset_service_pb2.FetchResponse, _time(event_time)
+    response, time = asset_service_pb2.FetchResponse, timestamp(event_time)
     match event:
         case FetchStarted():
             return response(event_time=time, started=_fetch_started(event))
@@ -108,7 +108,7 @@ def fetch_response(event: FetchEvent, event_time: datetime) -> asset_service_pb2
 
 def push_response(event: PushEvent, event_time: datetime) -> asset_service_pb2.PushResponse:
     """Return one event of Push."""
-    response, time = asset_service_pb2.PushResponse, _time(event_time)
+    response, time = asset_service_pb2.PushResponse, timestamp(event_time)
     match event:
         case PushAccepted():
             return response(event_time=time, accepted=_push_accepted(event))
@@ -135,7 +135,7 @@ def list_files_response(page: FilesPage) -> asset_service_pb2.ListFilesResponse:
     return asset_service_pb2.ListFilesResponse(
         files=[_listed_file(file) for file in page.files],
         next_page_token=page.next_page_token,
-        asset_version=_asset_version(page.asset_version),
+        asset_version=asset_version(page.asset_version),
     )
 
 
@@ -156,14 +156,15 @@ def cache_status_response(
         flights=[_flight(flight) for flight in status.flights],
         holds=[_hold(hold) for hold in status.holds],
         store=status.store,
-        store_last_ok_time=_time(status.store_last_ok_time),
+        store_last_ok_time=timestamp(status.store_last_ok_time),
         warnings=status.warnings,
         server_version=server_version,
-        start_time=_time(status.start_time),
+        start_time=timestamp(status.start_time),
     )
 
 
-def _asset_version(version: AssetVersion) -> asset_pb2.AssetVersion:
+def asset_version(version: AssetVersion) -> asset_pb2.AssetVersion:
+    """Return a version as the wire knows it."""
     return asset_pb2.AssetVersion(
         name=version.name,
         version=str(version.version) if version.version else "",
@@ -171,19 +172,20 @@ def _asset_version(version: AssetVersion) -> asset_pb2.AssetVersion:
         size_bytes=version.size_bytes,
         file_count=version.file_count,
         digest=version.digest or "",
-        push_time=_time(version.push_time),
+        push_time=timestamp(version.push_time),
         labels=version.labels,
         pushed_by=version.pushed_by,
     )
 
 
-def _cache_state(state: CacheState) -> asset_pb2.CacheState:
+def cache_state(state: CacheState) -> asset_pb2.CacheState:
+    """Return what the cache holds of a version as the wire knows it."""
     return asset_pb2.CacheState(
         presence=PRESENCES[state.presence],
         relative_path=state.relative_path,
         path=state.path,
         disk_bytes=state.disk_bytes,
-        last_used_time=_time(state.last_used_time),
+        last_used_time=timestamp(state.last_used_time),
         pinned=state.pinned,
         leased=state.leased,
         hold_count=state.hold_count,
@@ -192,7 +194,7 @@ def _cache_state(state: CacheState) -> asset_pb2.CacheState:
 
 def _fetch_started(event: FetchStarted) -> asset_service_pb2.FetchStarted:
     return asset_service_pb2.FetchStarted(
-        asset_version=_asset_version(event.asset_version),
+        asset_version=asset_version(event.asset_version),
         resolution=RESOLUTIONS[event.resolution],
         total_bytes=event.total_bytes,
         total_files=event.total_files,
@@ -220,13 +222,13 @@ def _fetch_completed(event: FetchCompleted) -> asset_service_pb2.FetchCompleted:
     return asset_service_pb2.FetchCompleted(
         path=event.path,
         relative_path=event.relative_path,
-        asset_version=_asset_version(event.asset_version),
+        asset_version=asset_version(event.asset_version),
         source=SOURCES[event.source],
         transferred_bytes=event.transferred_bytes,
         reused_bytes=event.reused_bytes,
         elapsed=_duration(event.elapsed),
         verification=VERIFICATIONS[event.verification],
-        keep_until_time=_time(event.keep_until_time),
+        keep_until_time=timestamp(event.keep_until_time),
     )
 
 
@@ -245,7 +247,7 @@ def _push_wanted(event: PushWanted) -> asset_service_pb2.PushWanted:
 
 def _push_completed(event: PushCompleted) -> asset_service_pb2.PushCompleted:
     return asset_service_pb2.PushCompleted(
-        asset_version=_asset_version(event.asset_version),
+        asset_version=asset_version(event.asset_version),
         already_existed=event.already_existed,
         elapsed=_duration(event.elapsed),
     )
@@ -262,8 +264,8 @@ def _push_progress(progress: PushProgress) -> asset_service_pb2.PushProgress:
 
 def _list_entry(entry: ListEntry) -> asset_service_pb2.ListResponse.Entry:
     return asset_service_pb2.ListResponse.Entry(
-        asset_version=_asset_version(entry.asset_version),
-        cache_state=_cache_state(entry.cache_state),
+        asset_version=asset_version(entry.asset_version),
+        cache_state=cache_state(entry.cache_state),
         in_store=entry.in_store,
     )
 
@@ -281,27 +283,28 @@ def _listed_file(listed: ListedFile) -> asset_service_pb2.ListFilesResponse.Entr
 def _flight(flight: FlightStatus) -> cache_service_pb2.Flight:
     return cache_service_pb2.Flight(
         flight_id=flight.flight_id,
-        asset_version=_asset_version(flight.asset_version),
+        asset_version=asset_version(flight.asset_version),
         progress=_fetch_progress(flight.progress),
         waiter_count=flight.waiter_count,
-        start_time=_time(flight.start_time),
+        start_time=timestamp(flight.start_time),
     )
 
 
 def _hold(hold: HoldStatus) -> cache_service_pb2.Hold:
     return cache_service_pb2.Hold(
-        asset_version=_asset_version(hold.asset_version),
+        asset_version=asset_version(hold.asset_version),
         caller=hold.caller,
-        start_time=_time(hold.start_time),
+        start_time=timestamp(hold.start_time),
     )
 
 
-def _time(moment: datetime | None) -> Timestamp | None:
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """Return a time as the wire knows it."""
     if moment is None:
         return None
-    timestamp = Timestamp()
-    timestamp.FromDatetime(moment)
-    return timestamp
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
 
 
 def _duration(span: timedelta | None) -> Duration | None:

@@ -79,7 +79,7 @@ class Server:
         """Serve `assets`; `now` stamps the events of streams, `monotonic` times the calls."""
         self._settings = settings
         self._asset_service = AssetService(assets, now)
-        self._cache_service = CacheService(assets, settings.server_version)
+        self._cache_service = CacheService(assets, settings.server_version, now)
         self._health = Health(_SERVICES)
         self._log = structlog.get_logger()
         self._interceptor = CallInterceptor(

@@ -1,0 +1,186 @@
+"""What takes room in ASSETS_DIR: a walk that reads as little as it can, for the ledger.
+
+A version costs one or two calls, and for a folder the first bytes of its receipt; no data is read.
+What is found may be stale a moment later: whoever acts on it looks again, under a lock. Knows no
+policy. All functions block, for one folder or one batch of versions at a time.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from assetd_server.cache.hashing import files_below
+from assetd_server.cache.layout import (
+    PARTIAL,
+    PARTIAL_RECEIPT,
+    AssetsDir,
+    PartialPaths,
+    VersionPaths,
+    os_errors,
+)
+from assetd_server.errors import AssetError, InvalidNameError, InvalidVersionError
+from assetd_server.model import MARKER_NAME, AssetName
+from assetd_server.versioning import Version
+
+# Where the receipt of a folder says how large it is: `receipt.encode` writes that first, and
+# `partial.encode` what is here of it.
+_RECEIPT_HEAD = re.compile(rb'\{"format":\d+,"kind":"directory","size":(\d+),')
+_PARTIAL_HEAD = re.compile(rb'\{"format":\d+,"present_size":(\d+),')
+_RECEIPT_HEAD_BYTES = 128
+
+
+@dataclass(frozen=True)
+class Found:
+    """One version that stands there. `marker_time_ns` is None where nothing marks it complete."""
+
+    paths: VersionPaths
+    size_bytes: int
+    has_receipt: bool
+    marked: bool
+    marker_time_ns: int | None
+
+    @property
+    def key(self) -> str:
+        """What the ledger knows the version by."""
+        return self.paths.data
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What one folder holds: versions still to be looked at, and folders still to be walked."""
+
+    path: str
+    versions: Sequence[VersionPaths] = ()
+    folders: Sequence[str] = ()
+
+
+def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
+    """Return what lies in a folder of ASSETS_DIR; nothing where it is gone.
+
+    "" is the top of the versions, `PARTIAL` that of the partial ones.
+
+    Raises:
+        UnsafePathError, IoError: it cannot be read.
+    """
+    with os_errors(path or "."):
+        try:
+            with assets_dir.folder(path or ".") as fd:
+                entries = [
+                    (entry.name, entry.is_dir(follow_symlinks=False))
+                    for entry in assets_dir.fs.list_names(fd)
+                    if not entry.name.startswith(".")
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return Folder(path)
+    is_partial = path == PARTIAL or path.startswith(f"{PARTIAL}/")
+    name = _asset_name(path.removeprefix(PARTIAL).removeprefix("/") if is_partial else path)
+    kind = PartialPaths if is_partial else VersionPaths
+    versions, folders = [], []
+    for entry, is_folder in entries:
+        version = _version(entry)
+        if version is None and is_folder:
+            folders.append(f"{path}/{entry}" if path else entry)
+        elif version is not None and name is not None:
+            versions.append(kind(name, version))
+    return Folder(path, versions, folders)
+
+
+def look_at(assets_dir: AssetsDir, path: str, versions: Sequence[VersionPaths]) -> list[Found]:
+    """Return what stands of these versions of one folder; what cannot be read is left out."""
+    with (
+        suppress(AssetError),
+        os_errors(path),
+        suppress(FileNotFoundError),
+        assets_dir.folder(path) as fd,
+    ):
+        return list(_look(assets_dir, fd, versions))
+    return []
+
+
+def _look(
+    assets_dir: AssetsDir, folder_fd: int, versions: Sequence[VersionPaths]
+) -> Iterator[Found]:
+    for paths in versions:
+        # A link or the like: who asks for it by name is told so.
+        with suppress(AssetError, OSError):
+            facts = assets_dir.fs.lstat(folder_fd, paths.leaf)
+            if stat.S_ISREG(facts.st_mode):
+                yield _file(assets_dir, folder_fd, paths, facts.st_size)
+            elif stat.S_ISDIR(facts.st_mode):
+                yield _directory(assets_dir, folder_fd, paths)
+
+
+def _file(assets_dir: AssetsDir, folder_fd: int, paths: VersionPaths, size_bytes: int) -> Found:
+    try:
+        marker = assets_dir.fs.lstat(folder_fd, paths.file_marker_leaf)
+    except FileNotFoundError:
+        return Found(paths, size_bytes, has_receipt=False, marked=False, marker_time_ns=None)
+    return Found(
+        paths,
+        size_bytes,
+        has_receipt=marker.st_size > 0,
+        marked=True,
+        marker_time_ns=marker.st_mtime_ns,
+    )
+
+
+def _directory(assets_dir: AssetsDir, folder_fd: int, paths: VersionPaths) -> Found:
+    is_partial = isinstance(paths, PartialPaths)
+    leaf, head = (PARTIAL_RECEIPT, _PARTIAL_HEAD) if is_partial else (MARKER_NAME, _RECEIPT_HEAD)
+    marker, size_bytes = _read_head(assets_dir, folder_fd, f"{paths.leaf}/{leaf}", head)
+    has_receipt = size_bytes is not None
+    if size_bytes is None:
+        size_bytes = _walked_size(assets_dir, paths.data)
+    return Found(
+        paths,
+        size_bytes,
+        has_receipt=has_receipt,
+        marked=marker is not None and not is_partial,
+        marker_time_ns=marker.st_mtime_ns if marker else None,
+    )
+
+
+def _read_head(
+    assets_dir: AssetsDir, folder_fd: int, marker: str, expected: re.Pattern[bytes]
+) -> tuple[os.stat_result | None, int | None]:
+    """Return the marker's facts, and the size that it states where it is a receipt."""
+    fs = assets_dir.fs
+    try:
+        fd = fs.open(folder_fd, marker, os.O_RDONLY)
+    except FileNotFoundError:
+        return None, None
+    try:
+        facts = fs.fstat(fd)
+        head = fs.pread(fd, _RECEIPT_HEAD_BYTES, 0) if facts.st_size else b""
+    finally:
+        fs.close(fd)
+    match = expected.match(head)
+    return facts, int(match[1]) if match else None
+
+
+def _walked_size(assets_dir: AssetsDir, data: str) -> int:
+    total = 0
+    for part in files_below(assets_dir, data):
+        facts = assets_dir.stat(f"{data}/{part.path}")
+        total += facts.st_size if facts else 0
+    return total
+
+
+def _asset_name(path: str) -> AssetName | None:
+    try:
+        return AssetName(path) if path else None
+    except InvalidNameError:
+        return None
+
+
+def _version(text: str) -> Version | None:
+    # Most names are no version, and an error costs more than this look.
+    if not text[0].isdigit():
+        return None
+    try:
+        return Version.parse(text)
+    except InvalidVersionError:
+        return None

@@ -1,0 +1,57 @@
+"""The order in which versions were used, kept from one run to the next in `.assetd/order`.
+
+A help for choosing victims after a restart, and nothing else: it is not synced, may be torn, stale
+or deleted, and what it says of a version that is not there does not matter. Ages are seconds that
+daemons have run since the use, so that no clock's jump makes anything older. All functions block.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from assetd_server.cache.ingest import write_new
+from assetd_server.cache.layout import OWN_FOLDER, AssetsDir, os_errors
+from assetd_server.errors import AssetError
+
+_ORDER = "order"
+_ASIDE = "order.new"
+_MAX_ORDER_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """One version: its path below ASSETS_DIR, its age, its marker's mtime when last seen."""
+
+    key: str
+    age_seconds: float
+    marker_time_ns: int | None
+
+
+def write_order(assets_dir: AssetsDir, order: Iterable[Remembered]) -> None:
+    """Save the order, least recently used first.
+
+    Raises:
+        ReadOnlyError, DiskFullError, IoError: it is not saved.
+    """
+    lines = [f"{one.age_seconds:.0f} {one.marker_time_ns or '-'} {one.key}\n" for one in order]
+    with os_errors(OWN_FOLDER), assets_dir.ensured_folder(OWN_FOLDER) as fd:
+        write_new(assets_dir, f"{OWN_FOLDER}/{_ASIDE}", "".join(lines).encode())
+        assets_dir.fs.rename(fd, _ASIDE, fd, _ORDER)
+
+
+def read_order(assets_dir: AssetsDir) -> list[Remembered]:
+    """Return the saved order; empty where there is none, without what cannot be read."""
+    try:
+        with os_errors(OWN_FOLDER):
+            content = assets_dir.read_small(f"{OWN_FOLDER}/{_ORDER}", _MAX_ORDER_BYTES)
+    except AssetError:
+        return []
+    lines = (content or b"").decode(errors="replace").splitlines()
+    return [one for line in lines if (one := _parse(line))]
+
+
+def _parse(line: str) -> Remembered | None:
+    age, _, rest = line.partition(" ")
+    marker, _, key = rest.partition(" ")
+    if not age.isdigit() or not key or not (marker == "-" or marker.isdigit()):
+        return None
+    return Remembered(key, float(age), None if marker == "-" else int(marker))
