@@ -8,13 +8,20 @@ import pytest
 from assetd_server.cache.ingest import SmallPart, StagedVersion
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.recover import recover
-from assetd_server.cache.staging import StagingSweep
+from assetd_server.cache.staging import StagingSweep, bytes_kept, path_of
 from assetd_server.errors import IoError
 from assetd_server.model import AssetKind, AssetName
 from assetd_server.versioning import Version
 
 from tests.support.file_systems import FaultyFileSystem
-from tests.support.versions import PATHS, kept_downloads, left_overs, part_of, put_ours
+from tests.support.versions import (
+    PATHS,
+    kept_downloads,
+    left_overs,
+    part_of,
+    put_ours,
+    receipt_of,
+)
 
 HOUR = 3600.0
 MAX_AGE = 24 * HOUR
@@ -72,6 +79,22 @@ def test_a_start_deletes_what_is_worth_nothing(
     assert recover(assets_dir).writable
     assert left_overs(root) == []
     assert (root / OTHER.data).read_bytes() == b"content"
+
+
+def test_a_sealed_version_has_a_size(assets_dir: AssetsDir) -> None:
+    """Its marker is no part; whatever lies there takes up room, and fails nobody's fetch."""
+    assert bytes_kept(assets_dir, path_of(PATHS.key)) == 0
+    staged = begin(assets_dir)
+    staged.seal(receipt_of({"a": b"content"}))
+    staged.suspend()
+    folder = Path(assets_dir.absolute(staged.folder))
+    assert (folder / "data/.SUCCESS").is_file()
+    (folder / "data/no\npart").write_bytes(b"x" * 5000)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert (
+        bytes_kept(assets_dir, path_of(PATHS.key)) == sum(f.stat().st_blocks for f in files) * 512
+    )
+    staged.discard()
 
 
 def test_it_is_swept_when_nobody_went_on(
