@@ -55,7 +55,10 @@ def sweep(assets_dir: AssetsDir) -> StagingSweep:
 
 
 def test_a_start_keeps_what_can_be_gone_on_with(assets_dir: AssetsDir, root: Path) -> None:
-    """Whatever its age: that is for the sweep."""
+    """A start keeps interrupted downloads, whatever their age.
+
+    Whatever its age: that is for the sweep.
+    """
     folder = interrupted(assets_dir, written_at=0)
     assert recover(assets_dir).writable
     assert left_overs(root) == kept_downloads(root) == [f"staging/{folder.name}"]
@@ -100,7 +103,10 @@ def test_a_sealed_version_has_a_size(assets_dir: AssetsDir) -> None:
 def test_it_is_swept_when_nobody_went_on(
     assets_dir: AssetsDir, root: Path, sweep: StagingSweep
 ) -> None:
-    """Later than the age that is set, and not before; each by its own age."""
+    """A download with which nobody goes on is deleted after `ASSETD_STAGING_MAX_AGE`.
+
+    Later than the age that is set, and not before; each by its own age.
+    """
     interrupted(assets_dir, written_at=NOW - 10 * HOUR)
     interrupted(assets_dir, OTHER, written_at=NOW - 30 * HOUR)
     sweep.sweep(NOW, 0.0)
@@ -154,7 +160,10 @@ def test_who_goes_on_makes_it_young_again(
 def test_what_a_flight_works_in_is_never_swept(
     assets_dir: AssetsDir, root: Path, sweep: StagingSweep
 ) -> None:
-    """However old: a line may be slow. Afterwards it may go."""
+    """What a flight works in is never swept, however old it is.
+
+    However old: a line may be slow. Afterwards it may go.
+    """
     staged = begin(assets_dir)
     sweep.sweep(NOW, 0.0)
     sweep.sweep(NOW, 10 * MAX_AGE)
