@@ -135,7 +135,17 @@ BUGS: Final = (
         "no-recheck-lock file-filelock-unlinks 6e",
         "trust-staged-marker dir-power-any 1",
     ),
-    *_without("push", "reg AAB.stop1 1", "again ABleft.late1.stop1.rel-any 1"),
+    *_without(
+        "push",
+        "reg AAB.stop1 1",
+        "again ABleft.late1.stop1.rel-any 1",
+        "abort ABleft.late2.stop1 1",
+        "commit AB.late1.lost.rel 1",
+        "swap AB.late1.lost.rel 6",
+        "tomb AB.late1.stop1 6",
+        "ownpid bump.a.q.q 4",
+        "pid2 bump.a.q.q 4",
+    ),
     *_without(
         "partial",
         "two-growers growers 3",
