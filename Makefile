@@ -84,6 +84,10 @@ coverage: setup tools model modelkit system-packages ## All Python tests, with t
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+.PHONY: soak-models
+soak-models: setup ## Search every interleaving of docs/models, with all rules and without each
+	nice $(BIN)/python -m tests.models
+
 .PHONY: bench
 bench: setup tools ## Side by side with what a user would pick instead
 	$(BIN)/python -m bench

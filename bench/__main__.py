@@ -1,4 +1,4 @@
-"""`python -m bench`: cold fetches against s5cmd on one S3 server, warm fetches, memory.
+"""`python -m bench`: cold fetches against s5cmd on one S3 server, warm fetches, hits, memory.
 
 Prints a table; with `--json` one JSON object. Seconds depend on the machine: compare the ratios.
 """
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from bench import fastpath
 from bench.fetching import BUCKET, Bench, Workload
 from bench.figures import Comparison, percentile
 from tests.support.versitygw import versitygw
@@ -45,7 +46,8 @@ def main() -> None:
                     workload.name: bench.warm_seconds(client, workload.spec, WARM_CALLS)
                     for workload in (LARGE, SMALL)
                 }
-    _report(comparisons, warm, bench.peak_rss_bytes, as_json=options.json)
+        hits = fastpath.microseconds(fastpath.measure(folder / "hits"))
+    _report(comparisons, warm, hits, bench.peak_rss_bytes, as_json=options.json)
 
 
 def _push(bench: Bench) -> None:
@@ -84,6 +86,7 @@ def _compare(bench: Bench, rounds: int) -> list[Comparison]:
 def _report(
     comparisons: list[Comparison],
     warm: dict[str, list[float]],
+    hits: dict[str, dict[str, float]],
     peak_rss_bytes: int,
     *,
     as_json: bool,
@@ -96,6 +99,7 @@ def _report(
         figures: dict[str, object] = {
             "cold": [comparison.as_json() for comparison in comparisons],
             "warm_milliseconds": milliseconds,
+            "hit_microseconds": hits,
             "daemon_peak_rss_mib": peak_rss_bytes / MIB,
         }
         print(json.dumps(figures))
@@ -110,6 +114,8 @@ def _report(
             f"warm fetch of {name} by the Python client: p50 {of['p50']:.2f} ms,"
             f" p99 {of['p99']:.2f} ms"
         )
+    for line in fastpath.lines(hits):
+        console.print(line)
     console.print(f"peak memory of the daemon: {peak_rss_bytes / MIB:.0f} MiB")
 
 

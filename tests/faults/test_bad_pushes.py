@@ -126,6 +126,9 @@ PUSHES = [
 
 @pytest.mark.parametrize("row", PUSHES, ids=str)
 def test_a_bad_push_creates_nothing(daemon: Daemon, row: Bad) -> None:
-    """All messages at once, as those send them who have no helper; no version, no bytes."""
+    """A push whose messages contradict each other is refused, and creates nothing.
+
+    All messages at once, as those send them who have no helper; no version, no bytes.
+    """
     with daemon.channel() as channel:
         check(failure_of(lambda: AssetServiceStub(channel).Push(iter(row.request))), row)

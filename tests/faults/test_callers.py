@@ -65,8 +65,9 @@ def wait_for_bytes(proxy: CountingProxy, count: int) -> None:
 def test_all_callers_share_one_download(
     daemons: Daemons, slow_store: ProxiedStore, tmp_path: Path
 ) -> None:
-    """32 processes, staggered over half of the download; the first, which began it, is killed.
+    """All callers for a version share one download: the store sends each byte once.
 
+    32 processes, staggered over half of the download; the first, which began it, is killed.
     All others get the asset with the right hash, and the store sends it once.
     """
     sha256 = write_random_file(tmp_path / "source", SIZE_BYTES, seed=32)

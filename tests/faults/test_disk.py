@@ -50,7 +50,10 @@ def still_works(client: Client, daemon: Daemon) -> None:
 def test_a_version_that_cannot_fit_is_refused_before_its_first_byte(
     small_disks: SmallDisks, daemons: Daemons, store: Path
 ) -> None:
-    """DISK_FULL with the figures, exit code 6; the disk is as free as it was."""
+    """A version that the disk has no room for is `DISK_FULL` before its first byte.
+
+    With the figures, and exit code 6; the disk is as free as it was.
+    """
     disk = small_disks.mount(size="8m")
     daemon = daemons(assets_dir=disk, store=store)
     free = free_bytes(disk)
@@ -77,7 +80,10 @@ def test_a_disk_that_fills_up_meanwhile(
     sources: Path,
     tmp_path: Path,
 ) -> None:
-    """Another program takes the room: DISK_FULL, all given back; with room again it is fetched."""
+    """A disk that fills up in mid-download is `DISK_FULL`, and all that was taken is given back.
+
+    Another program takes the room; with room again it is fetched.
+    """
     slow_store.fill(daemons, tmp_path / "filler", {"big/file": sources / "big"})
     disk = small_disks.mount(size="24m")
     daemon = daemons(assets_dir=disk, store=slow_store.url, variables=slow_store.through_proxy)
@@ -115,7 +121,7 @@ def test_inodes_that_are_used_up(small_disks: SmallDisks, daemons: Daemons, stor
 def test_a_push_without_room_for_its_spool_creates_nothing(
     small_disks: SmallDisks, daemons: Daemons, store: Path, sources: Path
 ) -> None:
-    """DISK_FULL, no version, and the number is free for the next one."""
+    """A push that the disk has no room for is `DISK_FULL`, and creates nothing."""
     daemon = daemons(assets_dir=small_disks.mount(size="8m"), store=store)
     with daemon.client() as client:
         with pytest.raises(DiskFullError):
@@ -145,7 +151,10 @@ def test_a_store_without_room_creates_nothing(
 def test_a_read_only_disk_serves_its_hits(
     small_disks: SmallDisks, daemons: Daemons, store: Path, sources: Path, when: str
 ) -> None:
-    """Hits and holds work; what is missing is READ_ONLY, exit code 8; nothing is lost."""
+    """On a read-only ASSETS_DIR hits and holds work; what is missing is `READ_ONLY`.
+
+    Exit code 8; nothing is lost.
+    """
     disk = small_disks.mount(size="64m")
     daemon = daemons(assets_dir=disk, store=store)
     # The client may find its connection to the daemon before cut.

@@ -97,7 +97,10 @@ def wait_for_flight(client: Client) -> None:
 def test_a_fetch_under_way_ends_well(
     start: Callable[..., Daemon], slow_store: ProxiedStore, source: Path
 ) -> None:
-    """New calls find nobody, neither by the socket nor on a connection; the old one is answered."""
+    """After SIGTERM new calls find nobody, and a fetch under way is answered.
+
+    Neither by the socket nor on a connection.
+    """
     daemon = start()
     with daemon.channel() as channel, daemon.channel() as other:
         grpc.channel_ready_future(other).result(timeout=60)
@@ -136,7 +139,10 @@ def test_health_says_so_first(start: Callable[..., Daemon], slow_store: ProxiedS
 
 
 def test_a_hold_is_told_at_once(start: Callable[..., Daemon], slow_store: ProxiedStore) -> None:
-    """SHUTTING_DOWN, although another call keeps the daemon for as long as it takes."""
+    """A daemon that is told to stop ends its holds at once, with `SHUTTING_DOWN`.
+
+    Although another call keeps the daemon for as long as it takes.
+    """
     daemon = start()
     with daemon.channel() as channel:
         stub = AssetServiceStub(channel)
@@ -159,7 +165,10 @@ def test_a_hold_is_told_at_once(start: Callable[..., Daemon], slow_store: Proxie
 def test_a_client_holds_again_with_the_successor(
     start: Callable[..., Daemon], end: Callable[[Daemon], object]
 ) -> None:
-    """Whether the daemon was told to go or died; the client's user notices nothing."""
+    """A helper holds again with the successor, whether the daemon was told to go or died.
+
+    The client's user notices nothing.
+    """
     daemon = start()
     with daemon.client(EAGER) as client, client.fetch("cached/tiny", hold=True) as asset:
         assert [hold.caller for hold in client.status().holds] == ["test"]
@@ -191,7 +200,10 @@ def test_a_fetch_that_outlasts_the_grace_goes_on_with_the_successor(
 def test_a_push_under_way_ends_well(
     start: Callable[..., Daemon], slow_store: ProxiedStore, source: Path
 ) -> None:
-    """It is committed, answered, and there for the successor."""
+    """After SIGTERM a push under way is committed and answered.
+
+    And there for the successor.
+    """
     daemon = start()
     with daemon.client() as client:
         sent = slow_store.proxy.bytes_to_upstream
@@ -220,7 +232,10 @@ def test_a_mute_connection_is_not_waited_for(daemons: Daemons, tmp_path: Path) -
 
 
 def test_a_second_signal_does_not_wait(start: Callable[..., Daemon]) -> None:
-    """Somebody who presses Ctrl-C twice means it; no socket is left that nobody answers on."""
+    """A second SIGTERM does not wait for anybody.
+
+    Somebody who presses Ctrl-C twice means it; no socket is left that nobody answers on.
+    """
     daemon = start()
     with daemon.channel() as channel:
         fetch = AssetServiceStub(channel).Fetch(FetchRequest(spec="big/asset"))

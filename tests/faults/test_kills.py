@@ -106,7 +106,10 @@ def take_away(assets_dir: Path, aside: Path) -> None:
 def test_kills_never_show_a_partial(
     daemons: Daemons, slow_store: ProxiedStore, tmp_path: Path
 ) -> None:
-    """50 kills at random bytes of a file and a folder: never a partial; the next fetch succeeds."""
+    """A kill at any moment shows nothing partial at a final path, and the next fetch succeeds.
+
+    50 kills at random bytes of a file and a folder.
+    """
     sources = {name: write(tmp_path / name, contents) for name, contents in CONTENTS.items()}
     slow_store.fill(daemons, tmp_path / "filler", sources)
     daemon = daemons(store=slow_store.url, variables=slow_store.through_proxy | RANGES)

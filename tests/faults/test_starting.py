@@ -18,7 +18,10 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_second_daemon_on_one_assets_dir(daemons: Daemons, tmp_path: Path, file: Path) -> None:
-    """It ends with the reason; the first goes on, its holds, its socket and its staging with it."""
+    """One daemon owns an ASSETS_DIR: a second ends with the reason, and disturbs nobody.
+
+    The first goes on, its holds, its socket and its staging with it.
+    """
     first = daemons(store=tmp_path / "store")
     with first.client() as client:
         client.push(file, "some/asset")
@@ -58,7 +61,10 @@ def test_a_second_daemon_on_one_socket(daemons: Daemons, tmp_path: Path) -> None
 
 
 def test_a_port_that_is_taken(daemons: Daemons, tmp_path: Path) -> None:
-    """It ends with the reason, and leaves no socket of its own behind."""
+    """A port that is taken ends the start, with the reason; it is never shared.
+
+    No socket of its own is left behind.
+    """
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -90,7 +96,10 @@ BAD_VARIABLES = {
 
 
 def test_bad_variables_are_all_told_at_once(daemons: Daemons) -> None:
-    """A line for each, with name, value and what to write instead; exit code 2, nothing started."""
+    """Faults of the configuration are told all at once, a line each, with what to write instead.
+
+    With name and value; exit code 2, nothing started.
+    """
     daemon = daemons.prepare(variables=BAD_VARIABLES)
     with pytest.raises(StartFailedError) as refused:
         daemon.start()
@@ -127,7 +136,10 @@ def test_a_bad_variable_says_what_to_do(
 
 
 def test_an_assets_dir_beside_its_store_is_refused(daemons: Daemons, tmp_path: Path) -> None:
-    """One inside the other, by whatever name: only the cache may ever be lost."""
+    """A store and an ASSETS_DIR that lie in each other, by whatever name, are refused.
+
+    Only the cache may ever be lost.
+    """
     store = tmp_path / "store"
     (store / "inside").mkdir(parents=True)
     (tmp_path / "link").symlink_to(store / "inside")
@@ -139,7 +151,10 @@ def test_an_assets_dir_beside_its_store_is_refused(daemons: Daemons, tmp_path: P
 
 
 def test_an_unknown_variable_is_a_warning(daemons: Daemons, tmp_path: Path) -> None:
-    """A typing mistake is told, with what may be meant; Kubernetes' own variables are not."""
+    """A variable that assetd does not know is a warning, with what may be meant.
+
+    Kubernetes' own variables are not told of.
+    """
     injected = {"ASSETD_PORT": "tcp://10.0.0.1:80", "ASSETD_SERVICE_HOST": "10.0.0.1"}
     daemon = daemons(store=tmp_path / "store", variables={"ASSETD_CONECTIONS": "8", **injected})
     with daemon.client() as client:

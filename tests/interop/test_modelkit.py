@@ -180,7 +180,10 @@ def test_what_modelkit_pushed_assetd_fetches(
     name: str,
     sources: tuple[Path, Path],
 ) -> None:
-    """Byte for byte: the newest, each by its version, and on a repeat from the cache."""
+    """What modelkit pushed, assetd fetches, byte for byte.
+
+    The newest, each by its version, and on a repeat from the cache.
+    """
     push_with_modelkit(modelkit, combination, name, sources)
     older, newer = combination.versions
     for spec, version, tree in [
@@ -203,7 +206,10 @@ def test_what_assetd_pushed_modelkit_fetches(
     sources: tuple[Path, Path],
     tmp_path: Path,
 ) -> None:
-    """Byte for byte: the newest, and each by its version."""
+    """What assetd pushed, modelkit fetches, byte for byte.
+
+    The newest, and each by its version.
+    """
     pushed = [combination.client.push(source, name) for source in sources]
     assert len(set(pushed)) == 2
     if combination.system == "major_minor":
@@ -244,7 +250,10 @@ def test_a_tree_that_assetd_filled_serves_modelkit(
     name: str,
     sources: tuple[Path, Path],
 ) -> None:
-    """Without a store as the newest there; with one from the cache, by the marker."""
+    """A tree that assetd filled serves modelkit, with a store and without one.
+
+    Without a store as the newest there; with one from the cache, by the marker.
+    """
     older, newer = [combination.client.push(source, name) for source in sources]
     tree = combination.daemon.assets_dir
     paths = [combination.client.fetch(f"{name}:{version}").path for version in (older, newer)]
@@ -286,7 +295,10 @@ def test_a_tree_that_modelkit_filled_is_adopted(
     name: str,
     sources: tuple[Path, Path],
 ) -> None:
-    """With a store: nothing is downloaded again, not one inode changes, and then it is a hit."""
+    """A tree that modelkit filled is adopted: nothing is downloaded again.
+
+    Not one inode changes, and then it is a hit.
+    """
     push_with_modelkit(modelkit, combination, name, sources)
     fetched = modelkit.fetch(name, combination.daemon.assets_dir, combination.variables)
     before = fetched.path.stat()
@@ -308,7 +320,7 @@ def test_a_damaged_tree_of_modelkit_is_repaired(
     name: str,
     sources: tuple[Path, Path],
 ) -> None:
-    """Its marker promises nothing: with a store, what has another size is fetched again."""
+    """A marker of modelkit's promises nothing: what has another size is fetched again."""
     push_with_modelkit(modelkit, combination, name, sources)
     spec = f"{name}:{combination.versions[0]}"
     fetched = modelkit.fetch(spec, combination.daemon.assets_dir, combination.variables)
@@ -327,7 +339,10 @@ def test_a_tree_that_modelkit_filled_is_served_without_a_store(
     system: str,
     tmp_path: Path,
 ) -> None:
-    """The newest there, marked or not, as modelkit serves it; the answer says: not compared."""
+    """Without a store a tree that modelkit filled is served, marked or not, as not verified.
+
+    The newest there, as modelkit serves it.
+    """
     combination = combine("local", system)
     tree = tmp_path / "tree"
     for shape, versions in SHAPES.items():
@@ -358,7 +373,10 @@ def test_a_tree_that_modelkit_filled_is_served_without_a_store(
 def test_modelkits_variables_alone_start_the_daemon(
     stores: dict[str, SharedStore], kind: str, daemons: Daemons, tmp_path: Path
 ) -> None:
-    """A deployment of modelkit just starts: its variables name directory, store and endpoint."""
+    """The variables of a modelkit deployment start the daemon as they are.
+
+    They name directory, store and endpoint.
+    """
     assets_dir = tmp_path / "assets"
     theirs = {**stores[kind].variables, "MODELKIT_ASSETS_DIR": str(assets_dir), "ASSETS_DIR": ""}
     daemon = daemons(assets_dir=assets_dir, variables=theirs)
@@ -379,7 +397,7 @@ def test_modelkits_variables_alone_start_the_daemon(
 def test_modelkit_cannot_replace_what_assetd_pushed(
     modelkit: Modelkit, kind: str, combine: Combine, tmp_path: Path
 ) -> None:
-    """What assetd pushed exists for modelkit, whose own check holds for both."""
+    """What assetd pushed exists for modelkit, and cannot be replaced through it."""
     combination = combine(kind, "major_minor")
     source = tmp_path / "file"
     source.write_bytes(b"ours")

@@ -290,7 +290,10 @@ async def is_let_in(served: Served) -> bool:
 
 
 async def test_calls_beyond_the_limit_are_refused(tmp_path: Path) -> None:
-    """Who comes too late is told so, and when to come again; a place that is left is free."""
+    """Calls beyond `ASSETD_MAX_CALLS` are `TOO_MANY_REQUESTS`, and told when to come again.
+
+    A place that is left is free.
+    """
     assets = HoldingAssets()
     async with serving(tmp_path, assets, max_calls=1) as served:
         hold = served.assets.Fetch(HOLD)

@@ -99,7 +99,10 @@ def details_of(failed: grpc.aio.AioRpcError) -> dict[str, Message]:
 async def test_each_error_arrives(
     served: Served, assets: FakeAssets, kind: type[AssetError], fail: Fail
 ) -> None:
-    """Code, reason, message and values of every error reach the caller, on every kind of call."""
+    """Every failure of assetd reaches the caller with its code, one reason and its values.
+
+    With its message, on every kind of call.
+    """
     assets.error = sample(kind)
     failed = await fail(served)
     assert failed.code() is TABLE[kind].code

@@ -341,7 +341,10 @@ async def test_a_message_that_is_too_large_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_frozen_caller_loses_its_hold(tmp_path: Path) -> None:
-    """Its connection is not closed and says nothing: only the answers to pings are missing."""
+    """A caller that is frozen loses its hold, although its connection is not closed.
+
+    Only the answers to pings are missing.
+    """
     assets = HoldingAssets()
     async with serving(tmp_path, assets, keepalive_seconds=0.2, ping_timeout_seconds=0.2):
         program = Path(__file__).with_name("frozen_caller.py")

@@ -120,6 +120,10 @@ class RecordingFileSystem(FileSystem):
         self._begin("open_root", (path,))
         return self._opened("", super().open_root(path))
 
+    def stat_root(self, path: str) -> os.stat_result:
+        self._begin("stat_root", (path,))
+        return super().stat_root(path)
+
     def open(self, dir_fd: int, path: str, flags: int, mode: int = 0o644) -> int:
         full = self._at(dir_fd, path)
         self._begin("create" if flags & os.O_CREAT else "open", (full,))

@@ -17,10 +17,13 @@ class SmallDisks:
         self._folder = folder
         self._mounted: list[Path] = []
 
-    def mount(self, **options: object) -> Path:
-        """Returns the root of a new tmpfs with options such as `size="8m"` or `nr_inodes=40`."""
-        root = self._folder / f"disk{len(self._mounted)}"
-        root.mkdir(parents=True)
+    def mount(self, at: Path | None = None, **options: object) -> Path:
+        """Returns the root of a new tmpfs with options such as `size="8m"` or `nr_inodes=40`.
+
+        It lies in a new folder, or over the one that is given.
+        """
+        root = at or self._folder / f"disk{len(self._mounted)}"
+        root.mkdir(parents=True, exist_ok=at is not None)
         given = ",".join(f"{name}={value}" for name, value in options.items())
         _run("mount", "-t", "tmpfs", "-o", given, "assetd-test", root)
         self._mounted.append(root)
@@ -30,10 +33,15 @@ class SmallDisks:
         """Makes it read-only by `ro`, writable again by `rw`."""
         _run("mount", "-o", f"remount,{how}", root)
 
+    def unmount(self, root: Path) -> None:
+        """Takes it away, also while a process has it open."""
+        self._mounted.remove(root)
+        _run("umount", "--lazy", root)
+
     def unmount_all(self) -> None:
         """Takes all away, also what a process still has open."""
         while self._mounted:
-            _run("umount", "--lazy", self._mounted.pop())
+            self.unmount(self._mounted[-1])
 
 
 def _run(*command: str | Path) -> None:

@@ -21,6 +21,7 @@ from assetd_server.assets.orders import (
     ResolveOrder,
     Scope,
 )
+from assetd_server.assets.selection import Selection
 from assetd_server.errors import (
     AssetError,
     InvalidFieldError,
@@ -110,6 +111,21 @@ def test_every_field_of_a_fetch_arrives() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "selection"),
+    [
+        ({}, None),
+        ({"include": ["b", "a", "b"]}, Selection(include=("a", "b"))),
+        ({"include": ["*"], "exclude": ["c"]}, Selection(("*",), ("c",))),
+        ({"part_only": True}, Selection(folder=PartPath("sub/x"))),
+    ],
+)
+def test_what_a_fetch_chooses_arrives(fields: dict[str, Any], selection: Selection | None) -> None:
+    """Globs in any order are the same choice; a part in the spec is one with part_only alone."""
+    order = convert.fetch_order(pb.FetchRequest(spec="a[sub/x]", **fields))
+    assert order.selection == selection
+
+
 def test_every_field_of_the_other_questions_arrives() -> None:
     """Nothing that a caller sets is ignored."""
     assert convert.resolve_order(
@@ -194,7 +210,10 @@ def test_page_sizes(asked: int, given: int) -> None:
     ("asked", "given"), [(0, 0.05), (0.01, 0.05), (0.05, 0.05), (0.7, 0.7), (5, 5), (3600, 5)]
 )
 def test_progress_intervals_are_moved_into_their_range(asked: float, given: float) -> None:
-    """Neither a flood nor a silence that looks like trouble."""
+    """Progress comes as often as the caller asks, but within 50 ms to 5 s.
+
+    Neither a flood nor a silence that looks like trouble.
+    """
     order = convert.fetch_order(pb.FetchRequest(spec="a", progress_interval=seconds(asked)))
     assert order.progress_interval_seconds == pytest.approx(given)
 
@@ -217,9 +236,11 @@ def listing(**fields: Any) -> Callable[[], object]:
 @pytest.mark.parametrize(
     ("act", "error", "field"),
     [
-        (fetch(include=["*"]), NotBuiltError, "include"),
-        (fetch(exclude=["*"]), NotBuiltError, "exclude"),
-        (fetch(part_only=True), NotBuiltError, "part_only"),
+        (fetch(part_only=True), InvalidFieldError, "part_only"),
+        (fetch(spec="a[b]", part_only=True, include=["*"]), InvalidFieldError, "part_only"),
+        (fetch(spec="a[b]", part_only=True, exclude=["*"]), InvalidFieldError, "part_only"),
+        (fetch(include=[""]), InvalidFieldError, "include"),
+        (fetch(exclude=["*"] * 101), InvalidFieldError, "exclude"),
         (step(header(labels={"a": "b"})), NotBuiltError, "header.labels"),
         (step(header(validate_only=True)), NotBuiltError, "header.validate_only"),
         (step(header(staged_path="")), NotBuiltError, "header.staged_path"),

@@ -78,7 +78,7 @@ def test_names_that_lead_elsewhere_are_refused(text: str) -> None:
     "text", ["a", "some/asset", "a.b-c_d/E9", "a/v1", "a/1.2.3", "a/1.2b", "2026-11-23", LONG]
 )
 def test_names_that_a_push_accepts(text: str) -> None:
-    """A push creates only what every reader can fetch."""
+    """A push creates only names that every reader can fetch."""
     AssetName(text).require_pushable()
 
 
@@ -202,7 +202,7 @@ def test_a_digest_is_canonical() -> None:
 
 @pytest.mark.needs_program("sha256sum")
 def test_anybody_can_compute_the_digest_of_a_directory(tmp_path: Path) -> None:
-    """It is the SHA-256 of what `sha256sum` prints for the files in bytewise order."""
+    """A directory's digest is the SHA-256 of what `sha256sum` prints for its files, in order."""
     files = {"b": b"1", "a/z": b"2", "a.b": b"3", "B": b"4", "é": b"5", "a/é b": b""}
     for path, data in files.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)

@@ -241,7 +241,10 @@ async def test_what_a_refusal_means(
 
 @pytest.mark.parametrize("call", ["get", "read"])
 async def test_only_no_such_key_is_an_absence(call: str) -> None:
-    """What says 404 and no more may be a proxy, or another service at a wrong address."""
+    """Only the store's own word that a key is not there means absent.
+
+    What says 404 and no more may be a proxy, or another service at a wrong address.
+    """
     async with answered_by(refused(404, "NoSuchKey")) as (store, _):
         with pytest.raises(KeyNotFoundError):
             await CALLS[call](store)

@@ -114,7 +114,10 @@ def test_the_contract_says_the_code(kind: type[AssetError]) -> None:
 
 
 def test_the_reason_stands_in_a_plain_trailer() -> None:
-    """Languages without the details can read it."""
+    """The reason also stands in a plain trailer, `assetd-reason`.
+
+    Languages without the details can read it.
+    """
     trailers = dict(status_of(StoreUnavailableError("down"), "id").trailers)
     assert trailers[REASON_TRAILER] == "STORE_UNAVAILABLE"
 
@@ -168,7 +171,10 @@ def test_a_precondition_names_what_it_is_about() -> None:
     ids=["runtime", "key", "os"],
 )
 def test_a_defect_shows_nothing_but_its_id(error: Exception) -> None:
-    """Whatever an exception of somebody else says stays in the log."""
+    """A defect of assetd shows its caller nothing but the id under which the log tells the rest.
+
+    Whatever an exception of somebody else says stays in the log.
+    """
     status = status_of(error, "id-1")
     assert status.code is StatusCode.INTERNAL
     assert status.reason == "INTERNAL"
@@ -227,7 +233,10 @@ def test_cuts(text: str, limit: int, expected: str) -> None:
 def test_trailers_are_never_too_large(
     kind: type[AssetError], text: str, values: dict[str, str]
 ) -> None:
-    """Beyond 4 KiB grpc-java drops the connection, with every hold on it."""
+    """All trailers of a failure stay under 4 KiB, and every echoed value under 200 bytes.
+
+    Beyond 4 KiB grpc-java drops the connection, with every hold on it.
+    """
     error = kind(text.replace("{", "").replace("}", ""))
     error.metadata.update(values)
     status = status_of(error, "id")

@@ -2,11 +2,13 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from assetd import Client, RetryPolicy
+from assetd.cli import main
 
 from tests.clients.python.scripted import ScriptedDaemon
 
@@ -17,6 +19,25 @@ EAGER = RetryPolicy(
     first_delay_seconds=0.001,
     max_delay_seconds=0.01,
 )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command left: its exit code, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def _no_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetches are calls, whatever the machine that runs the tests has in its environment."""
+    monkeypatch.delenv("ASSETS_DIR", raising=False)
+    monkeypatch.delenv("MODELKIT_ASSETS_DIR", raising=False)
 
 
 @pytest.fixture
@@ -42,3 +63,15 @@ def client(daemon: ScriptedDaemon) -> Iterator[Client]:
     """A client of the daemon that repeats at once."""
     with Client(daemon.address, caller="test", retry=EAGER) as client:
         yield client
+
+
+@pytest.fixture
+def run(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command against the scripted daemon, in this process."""
+
+    def run(*arguments: str) -> Ended:
+        code = main(["--address", daemon.address, *arguments])
+        out, err = capsys.readouterr()
+        return Ended(code, out, err)
+
+    return run

@@ -32,7 +32,21 @@ from assetd.v1.asset_service_pb2 import (
     ResolveVersionRequest,
     ResolveVersionResponse,
 )
-from assetd.v1.cache_service_pb2 import GetCacheStatusRequest, GetCacheStatusResponse
+from assetd.v1.cache_service_pb2 import (
+    EvictRequest,
+    EvictResponse,
+    GetCacheStatusRequest,
+    GetCacheStatusResponse,
+    PinRequest,
+    PinResponse,
+    UnpinRequest,
+    UnpinResponse,
+    VerifyCompleted,
+    VerifyProgress,
+    VerifyRequest,
+    VerifyResponse,
+    VerifyResult,
+)
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -48,6 +62,7 @@ GUARD_SECONDS = 60
 Response = TypeVar("Response")
 Context = grpc.ServicerContext
 FetchScript = Callable[[FetchRequest, Context], Iterator[FetchResponse]]
+VerifyScript = Callable[[VerifyRequest, Context], Iterator[VerifyResponse]]
 PushScript = Callable[[Iterator[PushRequest], Context], Iterator[PushResponse]]
 
 VERSION = asset_pb2.AssetVersion(
@@ -166,6 +181,43 @@ def plays(*events: FetchResponse | Failure) -> FetchScript:
     return script
 
 
+def checks(*events: VerifyResponse | Failure) -> VerifyScript:
+    """A check that sends these and ends, well or by a failure."""
+
+    def script(_: VerifyRequest, context: Context) -> Iterator[VerifyResponse]:
+        for event in events:
+            if isinstance(event, Failure):
+                event.end(context)
+            yield event
+
+    return script
+
+
+def hashed(hashed_bytes: int, total_bytes: int = 100) -> VerifyResponse:
+    """An event in the middle of a check."""
+    progress = VerifyProgress(hashed_bytes=hashed_bytes, total_bytes=total_bytes)
+    return VerifyResponse(progress=progress)
+
+
+def checked(
+    version: str, outcome: "VerifyResult.Outcome.ValueType", *damaged_paths: str
+) -> VerifyResponse:
+    """One version of a check is done."""
+    return VerifyResponse(
+        result=VerifyResult(
+            asset_version=asset_pb2.AssetVersion(name="nlp/ranker", version=version),
+            outcome=outcome,
+            damaged_paths=damaged_paths,
+        )
+    )
+
+
+def all_checked(sound_count: int = 1, damaged_count: int = 0) -> VerifyResponse:
+    """The last event of a check."""
+    completed = VerifyCompleted(sound_count=sound_count, damaged_count=damaged_count)
+    return VerifyResponse(completed=completed)
+
+
 class OpenFetch:
     """A fetch that sends some events and stays open until its caller leaves, or `fail`."""
 
@@ -233,9 +285,6 @@ class ScriptedDaemon(
 ):
     """Both services on one socket, from `start` to `stop`, as often as the test likes."""
 
-    # The client has no use for these yet.
-    Evict = Pin = Unpin = Verify = None  # type: ignore[assignment]
-
     def __init__(self, socket: Path) -> None:
         self.address = f"unix://{socket}"
         self.fetches: deque[FetchScript] = deque()
@@ -250,6 +299,12 @@ class ScriptedDaemon(
         self.file_pages: deque[ListFilesResponse | Failure] = deque()
         self.file_requests: list[ListFilesRequest] = []
         self.status = GetCacheStatusResponse()
+        self.evicts: deque[EvictResponse | Failure] = deque()
+        self.evict_requests: list[EvictRequest] = []
+        self.pin_failures: dict[str, Failure] = {}
+        self.pin_requests: list[PinRequest | UnpinRequest] = []
+        self.verifies: deque[VerifyScript] = deque()
+        self.verify_requests: list[VerifyRequest] = []
         self.headers: list[dict[str, str | bytes]] = []
         self.authority = ""
         self._server: grpc.Server | None = None
@@ -306,6 +361,37 @@ class ScriptedDaemon(
     ) -> GetCacheStatusResponse:
         self._note_headers(context)
         return self.status
+
+    def Evict(self, request: EvictRequest, context: Context) -> EvictResponse:  # noqa: N802
+        self.evict_requests.append(request)
+        return _answer(self.evicts.popleft(), context)
+
+    def Pin(self, request: PinRequest, context: Context) -> PinResponse:  # noqa: N802
+        version, state = self._pinned(request, context)
+        return PinResponse(asset_version=version, cache_state=state)
+
+    def Unpin(self, request: UnpinRequest, context: Context) -> UnpinResponse:  # noqa: N802
+        version, state = self._pinned(request, context)
+        return UnpinResponse(asset_version=version, cache_state=state)
+
+    def _pinned(
+        self, request: PinRequest | UnpinRequest, context: Context
+    ) -> tuple[asset_pb2.AssetVersion, asset_pb2.CacheState]:
+        self.pin_requests.append(request)
+        if request.spec in self.pin_failures:
+            self.pin_failures[request.spec].end(context)
+        name, _, version = request.spec.partition(":")
+        is_pinned = isinstance(request, PinRequest)
+        return (
+            asset_pb2.AssetVersion(name=name, version=version),
+            asset_pb2.CacheState(pinned=is_pinned),
+        )
+
+    def Verify(  # noqa: N802
+        self, request: VerifyRequest, context: Context
+    ) -> Iterator[VerifyResponse]:
+        self.verify_requests.append(request)
+        yield from self.verifies.popleft()(request, context)
 
     def take_push(
         self, requests: Iterator[PushRequest], context: Context

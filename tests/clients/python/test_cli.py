@@ -2,12 +2,10 @@
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from assetd.cli import main
+from assetd.cli import assetd, main
 from assetd.cli.output import EXIT_CODES
 from assetd.cli.progress import Lines
 from assetd.v1 import asset_pb2
@@ -23,6 +21,7 @@ from assetd.v1.cache_service_pb2 import Flight, GetCacheStatusResponse, Hold
 from google.protobuf.json_format import Parse
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.clients.python.conftest import Ended, Run
 from tests.clients.python.scripted import (
     PATH,
     VERSION,
@@ -40,30 +39,6 @@ NOON = Timestamp(seconds=1_767_268_800)
 NOON_TEXT = "2026-01-01T12:00:00Z"
 
 
-@dataclass(frozen=True)
-class Ended:
-    """What a command left: its exit code, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command against the scripted daemon."""
-
-    def run(*arguments: str) -> Ended:
-        code = main(["--address", daemon.address, *arguments])
-        out, err = capsys.readouterr()
-        return Ended(code, out, err)
-
-    return run
-
-
 def test_fetch_prints_the_path_and_nothing_else(daemon: ScriptedDaemon, run: Run) -> None:
     """`MODEL=$(assetd fetch ...)`; and no progress where nobody watches."""
     daemon.fetches.append(plays(started(), progress(50), completed()))
@@ -76,6 +51,7 @@ def test_fetch_asks_for_what_its_options_say(daemon: ScriptedDaemon, run: Run) -
     run(
         *("fetch", "nlp/ranker:1", "--freshness", "store_or_cache", "--store-timeout", "2"),
         *("--expected-digest", VERSION.digest, "--verify", "--force-download", "--timeout", "60"),
+        *("--include", "*.json", "--include", "a/**", "--exclude", "*.bin", "--part-only"),
     )
     (request,) = daemon.fetch_requests
     assert request.spec == "nlp/ranker:1"
@@ -83,6 +59,8 @@ def test_fetch_asks_for_what_its_options_say(daemon: ScriptedDaemon, run: Run) -
     assert request.store_timeout.seconds == 2
     assert request.expected_digest == VERSION.digest
     assert (request.verify, request.force_download, request.hold) == (True, True, False)
+    assert (list(request.include), list(request.exclude)) == (["*.json", "a/**"], ["*.bin"])
+    assert request.part_only
     assert request.caller.endswith("]")
 
 
@@ -422,7 +400,17 @@ def test_no_daemon_says_how_to_start_one(socket: Path, capsys: pytest.CaptureFix
         (["fetch", "nlp/ranker", "--timeout", "0"], "0.0 is not in the range x>0"),
         (["push", "/nowhere/at/all", "nlp/ranker"], "'/nowhere/at/all' does not exist"),
         (["push", "/", "nlp/ranker", "--new", "--update"], "exclude each other"),
-        (["evict"], "No such command 'evict'"),
+        (["nothing"], "No such command 'nothing'"),
+        (["evict"], "say which versions"),
+        (["evict", "nlp/ranker:1.2", "--all"], "say which versions"),
+        (["verify", "--prefix", "nlp/", "--all"], "say which versions"),
+        (["pin"], "Missing argument 'SPEC...'"),
+        (["prefetch", "/nowhere/at/all"], "No such file or directory"),
+        (["prefetch", "-", "--parallel", "0"], "0 is not in the range"),
+        (["run", "nlp/ranker"], "a command is missing"),
+        (["run", "nlp/ranker", "--"], "a command is missing"),
+        (["run", "--", "true"], "Missing argument 'SPEC..."),
+        (["run", "nlp/ranker", "--", "no-such-program"], "there is no program 'no-such-program'"),
     ],
 )
 def test_a_mistake_in_the_usage_is_told(
@@ -446,7 +434,7 @@ def test_what_cannot_be_pushed_is_told(run: Run, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["fetch", "push", "resolve", "list", "status", "serve"])
+@pytest.mark.parametrize("command", assetd.commands)
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: str) -> None:
     """With an example, but for the one that takes nothing; no daemon needed."""
     assert main([command, "--help"]) == 0

@@ -10,6 +10,7 @@ from assetd._address import find_address
 from assetd._connection import Connection
 from assetd._convert import word
 from assetd._fetch import Fetch
+from assetd._holds import Holds
 from assetd._progress import Attempts
 from assetd._retry import Deadline
 from assetd.v1 import asset_pb2
@@ -296,7 +297,7 @@ def test_a_timeout_is_for_the_call_with_its_repeats(daemon: ScriptedDaemon) -> N
         cut.fail(CUT)
         last.end()
 
-    connection = Connection(find_address(daemon.address), EAGER)
+    connection = Connection(find_address(daemon.address), EAGER, Holds())
     deadline = Deadline(600, lambda: now)
     Fetch(connection, FetchRequest(spec="nlp/ranker"), deadline, fail_late).run()
     connection.close()

@@ -58,13 +58,16 @@ def test_an_exception_ends_the_hold_too(daemon: ScriptedDaemon, client: Client) 
 
 
 def test_a_hold_needs_no_thread(daemon: ScriptedDaemon, client: Client) -> None:
-    """Thousands of holds cost thousands of streams, and nothing else."""
+    """Thousands of holds cost thousands of streams, and nothing else.
+
+    One thread watches the fetches that have not completed, however many there are.
+    """
     daemon.fetches.extend([hold(), hold(), hold()])
     with client.fetch("nlp/ranker", hold=True):
         before = threading.active_count()
         with client.fetch("nlp/ranker", hold=True), client.fetch("nlp/ranker", hold=True):
-            ours = [t for t in threading.enumerate() if "assetd" in t.name]
-            assert ours == []
+            ours = [t.name for t in threading.enumerate() if "assetd" in t.name]
+            assert set(ours) <= {"assetd-watchdog"}
             # gRPC polls all calls of a channel on one thread; the scripted daemon adds its own.
             assert threading.active_count() - before <= 2
 

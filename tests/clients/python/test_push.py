@@ -248,7 +248,10 @@ def test_a_refusal_is_raised_and_not_repeated(
 def test_a_source_that_changes_is_not_committed(
     daemon: ScriptedDaemon, client: Client, folder: Path, event: str
 ) -> None:
-    """Whether before its bytes are sent, or with nothing left but the commit."""
+    """A source that changes while it is pushed is `SOURCE_CHANGED`, and creates nothing.
+
+    Whether before its bytes are sent, or with nothing left but the commit.
+    """
     daemon.wants = lambda _: [] if event == "wanted" else [PushWanted.Part(path="a")]
 
     def change(response: PushResponse) -> None:

@@ -137,7 +137,10 @@ KINDS: list[tuple[Callable[[Path], None], str]] = [
 def test_what_is_no_plain_file_is_refused_unopened(
     folder: Path, make: Callable[[Path], None], kind: str, inside: bool
 ) -> None:
-    """By name and kind. To open the FIFO would hang here."""
+    """A link, device, FIFO, socket or hard link in a pushed folder is refused, and not opened.
+
+    To open the FIFO would hang here.
+    """
     path = folder / "1_Pooling" / "strange"
     make(path)
     with pytest.raises(UnsupportedFileError) as raised:

@@ -16,6 +16,7 @@ from assetd.v1.asset_service_pb2 import (
     ListResponse,
     ResolveVersionResponse,
 )
+from assetd.v1.cache_service_pb2 import VerifyResult
 
 from tests.clients.python.scripted import (
     GUARD_SECONDS,
@@ -25,13 +26,18 @@ from tests.clients.python.scripted import (
     Failure,
     OpenFetch,
     ScriptedDaemon,
+    all_checked,
+    checked,
+    checks,
     completed,
+    hashed,
     plays,
     progress,
     started,
 )
 
 ASSETD = Path(sys.executable).with_name("assetd")
+DAMAGED = VerifyResult.OUTCOME_DAMAGED
 
 
 class Terminal:
@@ -182,7 +188,56 @@ def test_the_titles_of_a_table_stand_out(
     assert version.startswith("nlp/ranker ")
 
 
-@pytest.mark.parametrize("command", ["fetch", "push"])
+def test_answers_wait_for_the_bars_of_their_terminal(
+    daemon: ScriptedDaemon, terminal_environment: dict[str, str]
+) -> None:
+    """On one terminal they come below the bars; into a pipe each comes at once."""
+    daemon.verifies.append(checks(hashed(40), checked("1.2", DAMAGED), hashed(90), all_checked()))
+    terminal = Terminal()
+    process = start(
+        daemon,
+        *("verify", "--all"),
+        stdout=terminal.theirs,
+        stderr=terminal.theirs,
+        env=terminal_environment,
+    )
+    drawn = terminal.read_all()
+    assert process.wait(GUARD_SECONDS) == 7
+    assert drawn.endswith("damaged  nlp/ranker:1.2\r\n")
+    assert "90/100 bytes" in drawn
+    assert "100/100" not in drawn, "a check that found damage does not end full"
+
+
+def test_several_fetches_have_a_bar_each(
+    daemon: ScriptedDaemon, terminal_environment: dict[str, str]
+) -> None:
+    """And their answers go into the pipe."""
+    daemon.fetches.extend([plays(started(), progress(40), completed())] * 2)
+    terminal = Terminal()
+    process = start(
+        daemon,
+        *("prefetch", "-"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=terminal.theirs,
+        env=terminal_environment,
+    )
+    assert process.stdin is not None
+    process.stdin.write("nlp/ranker\nnlp/other\n")
+    process.stdin.close()
+    drawn = terminal.read_all()
+    assert process.stdout is not None
+    assert sorted(process.stdout.read().splitlines()) == [
+        f"nlp/other\t{PATH}",
+        f"nlp/ranker\t{PATH}",
+    ]
+    process.stdout.close()
+    assert process.wait(GUARD_SECONDS) == 0
+    assert "nlp/ranker" in drawn
+    assert "nlp/other" in drawn
+
+
+@pytest.mark.parametrize("command", ["fetch", "push", "prefetch"])
 def test_an_interrupt_leaves_nothing_behind(
     daemon: ScriptedDaemon, tmp_path: Path, command: str
 ) -> None:
@@ -195,6 +250,9 @@ def test_an_interrupt_leaves_nothing_behind(
         daemon.pushes.append(lambda _, context: fetch(None, context))  # type: ignore[arg-type,return-value]
         (tmp_path / "weights").write_bytes(b"w")
         arguments = ["push", str(tmp_path / "weights"), "nlp/weights"]
+    if command == "prefetch":
+        (tmp_path / "assets.txt").write_text("nlp/ranker\n")
+        arguments = ["prefetch", str(tmp_path / "assets.txt")]
     process = start(daemon, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert under_way.began.wait(GUARD_SECONDS)
     process.send_signal(signal.SIGINT)

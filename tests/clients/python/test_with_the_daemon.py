@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import assetd
+import assetd.aio
 import pytest
 from assetd import Client, RetryPolicy, Source
 
@@ -133,6 +134,54 @@ def test_a_hold_is_known_to_the_daemon_and_its_successor(served: Daemon, model: 
         wait_for_holds(client, 0)
 
 
+def test_what_the_daemon_left_is_found_without_it(served: Daemon, model: Path) -> None:
+    """The marker is the contract between the two: path, facts and lease, a file or a directory."""
+    with Client(served.address, assets_dir=served.assets_dir) as client:
+        client.push(model, "nlp/ranker")
+        client.push(model / "weights", "nlp/weights")
+        told = [client.fetch("nlp/ranker"), client.fetch("nlp/weights")]
+        served.stop()
+        for asset in told:
+            found = client.fetch(f"{asset.name}:{asset.version}")
+            assert (found.path, found.relative_path) == (asset.path, asset.relative_path)
+            assert (found.digest, found.size_bytes) == (asset.digest, asset.size_bytes)
+            assert (found.file_count, found.verification) == (asset.file_count, asset.verification)
+            assert found.source is Source.CACHE
+
+
+def test_the_daemon_sees_a_lease_that_it_did_not_give(served: Daemon, model: Path) -> None:
+    """Taken by this process on the version itself, and gone with the block."""
+    with Client(served.address, assets_dir=served.assets_dir) as client:
+        client.push(model, "nlp/ranker")
+        client.fetch("nlp/ranker")
+
+        def is_leased() -> bool:
+            return client.resolve("nlp/ranker:0.0").cache_state.leased
+
+        before = is_leased()
+        with client.fetch("nlp/ranker:0.0", hold=True):
+            assert (before, is_leased(), list(client.status().holds)) == (False, True, [])
+        assert not is_leased()
+
+
+async def test_asyncio_programs_are_served_too(served: Daemon, model: Path) -> None:
+    """Push, fetch, hold, list, over grpc.aio against the real thing."""
+    async with assetd.aio.Client(served.address, retry=PATIENT) as client:
+        assert await client.push(model, "nlp/ranker", new=True) == "0.0"
+        async with client.fetch("nlp/ranker", hold=True) as asset:
+            assert (asset.path / "sub/vocab.txt").read_text() == "a\nb\n"
+            assert len((await client.status()).holds) == 1
+            assert served.stop()[0] == 0
+            served.start()
+            while len((await client.status()).holds) != 1:
+                pass
+            assert asset.is_held
+        versions = [entry async for page in client.list() for entry in page.entries]
+        assert [entry.asset_version.version for entry in versions] == ["0.0"]
+        with pytest.raises(assetd.AssetExistsError):
+            await client.push(model, "nlp/ranker", new=True)
+
+
 def wait_for_holds(client: Client, count: int) -> None:
     """Ask until the daemon knows of so many holds; the test's own limit ends it."""
     while len(client.status().holds) != count:
@@ -156,3 +205,9 @@ def test_the_command_line_does_it_all(served: Daemon, model: Path) -> None:
         ["nlp/ranker", "0.0", "yes", "yes"],
     ]
     assert f"assets dir  {served.assets_dir}\n" in run("status")
+    assert run("run", "nlp/ranker", "--", "cat", "{path}/sub/vocab.txt") == "a\nb\n"
+    (model / "assets.txt").write_text("nlp/ranker:0\nnlp/ranker:1\n")
+    assert sorted(run("prefetch", str(model / "assets.txt")).splitlines()) == [
+        f"nlp/ranker:{major}\t{served.assets_dir}/nlp/ranker/{major}.0" for major in (0, 1)
+    ]
+    assert "ok    lease" in run("doctor")

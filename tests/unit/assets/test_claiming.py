@@ -109,7 +109,7 @@ async def call_count(bench: Bench, spec: str, content: Content) -> int:
 @pytest.mark.parametrize("spec", ["x/d", "x/d:1.0"])
 @pytest.mark.parametrize("content", [b"file", TREE])
 async def test_any_call_may_fail(bench: Bench, spec: str, content: Content) -> None:
-    """Whichever store call fails: the error is the store's, and a repeat creates one version."""
+    """Whichever store call fails, a repeat of the push creates one version."""
     total = await call_count(bench, spec, content)
     daemon = bench.daemon()
     for number in range(1, total + 1):
@@ -147,7 +147,7 @@ async def test_after_a_failure_others_are_free_to_push(bench: Bench) -> None:
 
 @pytest.mark.parametrize("spec", ["x/d", "x/d:1.0"])
 async def test_any_answer_may_be_lost(bench: Bench, spec: str) -> None:
-    """Whichever answer is lost, a repeat finds what took effect: one version, the right bytes."""
+    """Whichever answer of the store is lost, a repeat finds what took effect."""
     operations = ("create", "swap", "delete")
     await bench.daemon().push(spec, TREE)
     changes = [call for call in bench.store.calls if call[0] in operations]

@@ -37,7 +37,10 @@ async def test_an_empty_daemon(daemon: Daemon) -> None:
 
 
 async def test_the_status_counts_what_is_there(bench: Bench, daemon: Daemon) -> None:
-    """All bytes count; as versions, what is unmarked only where no store is configured."""
+    """The status counts versions and bytes of everybody, modelkit's among them.
+
+    Bytes without a marker take room too; as a version they count only where no store is configured.
+    """
     put_ours(daemon.root, {"a": b"1" * 100, "b/c": b"2"}, paths_of("x/d:0.0"))
     put(daemon.root, b"modelkit's", paths_of("x/y:0.0"), marker=b"")
     put(daemon.root, b"unmarked", paths_of("x/y:0.1"))
@@ -151,7 +154,7 @@ async def test_closing_closes_the_store(bench: Bench, daemon: Daemon) -> None:
 
 
 async def test_nothing_is_pushed_without_a_store(bench: Bench) -> None:
-    """NO_STORE comes before the first step is read."""
+    """Without a store a push is `NO_STORE` before its first step is read."""
     alone = bench.daemon(SETTINGS, with_store=False)
     read: list[PushStep] = []
 

@@ -49,7 +49,7 @@ TREE = {"a": b"1" * 100, "sub/b": b"2" * (3 * RANGE_BYTES), "sub/.dot": b"", "z"
 async def test_a_miss_starts_once_and_completes_last(
     daemon: Daemon, content: bytes | dict[str, bytes]
 ) -> None:
-    """Exactly one started, some progress, one completed, which is the last; the bytes are there."""
+    """A miss is one `started`, some `progress` and one `completed`, which is the last event."""
     await daemon.push("x/y", content)
     events = await daemon.fetch("x/y")
     names = names_of(events)
@@ -71,7 +71,7 @@ async def test_a_miss_starts_once_and_completes_last(
 
 @pytest.mark.parametrize("spec", ["x/y", "x/y:0", "x/y:0.0"])
 async def test_a_hit_is_exactly_two_events(daemon: Daemon, spec: str) -> None:
-    """A hit is started and completed, and comes from the cache."""
+    """A hit is exactly `started` and `completed`, and comes from the cache."""
     await daemon.push("x/y", b"data")
     await daemon.fetch("x/y")
     events = await daemon.fetch(spec)
@@ -95,7 +95,7 @@ async def test_a_pinned_hit_asks_nobody(bench: Bench, daemon: Daemon) -> None:
 
 
 async def test_nothing_precedes_started_at_first(bench: Bench) -> None:
-    """For the first 5 s nothing comes before started; after that RESOLVING does, and repeatedly."""
+    """For the first 5 s nothing comes before `started`; after that `progress` does, repeatedly."""
     clock = PassingClock()
     daemon = bench.daemon(clock=clock)
     await daemon.push("x/y", b"data")
@@ -120,7 +120,10 @@ async def test_nothing_precedes_started_at_first(bench: Bench) -> None:
 
 
 async def test_progress_is_absolute_and_never_falls(bench: Bench, daemon: Daemon) -> None:
-    """Within one attempt the figures only rise, and end at the total."""
+    """Progress is absolute and never falls within one attempt.
+
+    Within one attempt the figures only rise, and end at the total.
+    """
     await daemon.push("x/d", TREE)
     gate = bench.store.pause("read", "sub/b")
     order = FetchOrder(Spec.parse("x/d"), progress_interval_seconds=0.001)
@@ -195,7 +198,7 @@ async def test_two_versions_are_two_flights(bench: Bench, daemon: Daemon) -> Non
 async def test_who_leaves_does_not_stop_the_others(
     bench: Bench, daemon: Daemon, leaver: int
 ) -> None:
-    """When one caller leaves, be it the first, the download goes on for the other."""
+    """When one caller leaves, be it the first, the download goes on for the others."""
     await daemon.push("x/y", b"data")
     gate = bench.store.pause("read", "x/y/0.0")
     callers = [asyncio.create_task(daemon.fetch("x/y:0.0"))]
@@ -256,7 +259,7 @@ async def test_who_comes_while_a_flight_ends_starts_anew(bench: Bench, daemon: D
 
 
 async def test_a_flight_that_takes_too_long_is_given_up(bench: Bench) -> None:
-    """The download has a deadline of its own; its end is a failure to retry."""
+    """A download has a deadline of its own, and its end is a failure to retry."""
     daemon = bench.daemon(AssetsSettings(fetch_timeout_seconds=0.01))
     await daemon.push("x/y", b"data")
     bench.store.pause("read", "x/y/0.0")
@@ -284,7 +287,10 @@ async def test_closing_ends_what_is_under_way(bench: Bench, daemon: Daemon) -> N
 
 @pytest.mark.parametrize("part", ["a", "/a", "sub", "sub/b", "sub/.dot"])
 async def test_a_part_is_answered_by_its_own_path(daemon: Daemon, part: str) -> None:
-    """`[sub/part]` may name a file or a folder; the whole version is fetched all the same."""
+    """`[sub/part]` may name a file or a folder, and the answer is its path.
+
+    The whole version is fetched all the same.
+    """
     await daemon.push("x/d", TREE)
     for _ in ("miss", "hit"):
         completed = await daemon.fetched(f"x/d[{part}]")
@@ -293,7 +299,7 @@ async def test_a_part_is_answered_by_its_own_path(daemon: Daemon, part: str) -> 
 
 
 async def test_a_missing_part_costs_no_download(bench: Bench, daemon: Daemon) -> None:
-    """PART_NOT_FOUND comes before any byte does."""
+    """`PART_NOT_FOUND` comes before any byte does."""
     await daemon.push("x/d", TREE)
     bench.store.calls.clear()
     for part in ("nope", "su", "sub/b/c", "A"):
@@ -414,7 +420,7 @@ async def test_unmarked_data_is_never_served_unchecked(bench: Bench, daemon: Dae
 async def test_data_that_contradicts_our_receipt_is_never_served(
     bench: Bench, daemon: Daemon
 ) -> None:
-    """What shrank under our receipt is damaged: no fallback while the store is down."""
+    """Data that contradicts our receipt is never served, also while the store is down."""
     await daemon.push("x/y", b"data")
     await daemon.fetch("x/y")
     (daemon.root / "x/y/0.0").write_bytes(b"dat")

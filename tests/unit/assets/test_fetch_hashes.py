@@ -1,9 +1,17 @@
 """Fetch and hashes: pinned digests, verify and its repairs, force_download, leases in the way."""
 
 import asyncio
+import threading
+from contextlib import aclosing
 
 import pytest
-from assetd_server.assets.orders import FetchCompleted
+from assetd_server.assets.orders import (
+    FetchCompleted,
+    FetchEvent,
+    FetchOrder,
+    FetchPhase,
+    FetchProgress,
+)
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.cache.leases import take_lease
 from assetd_server.errors import (
@@ -13,6 +21,7 @@ from assetd_server.errors import (
     StoreUnavailableError,
 )
 from assetd_server.model import Digest, Freshness, Source, Verification
+from assetd_server.spec import Spec
 
 from tests.support.assets_bench import (
     RANGE_BYTES,
@@ -35,7 +44,7 @@ TREE = {"a": b"1" * 100, "sub/b": b"2" * (3 * RANGE_BYTES), "sub/.dot": b"", "z"
 
 @pytest.mark.parametrize("is_cached", [False, True])
 async def test_an_expected_digest_that_fits(daemon: Daemon, *, is_cached: bool) -> None:
-    """A pinned digest is compared with the bytes themselves, and the answer says DIGEST."""
+    """A pinned digest is compared with the bytes themselves, and the answer says `DIGEST`."""
     await daemon.push("x/d", TREE)
     if is_cached:
         await daemon.fetch("x/d")
@@ -47,7 +56,7 @@ async def test_an_expected_digest_that_fits(daemon: Daemon, *, is_cached: bool) 
 async def test_an_expected_digest_that_does_not_fit(
     bench: Bench, daemon: Daemon, *, is_cached: bool
 ) -> None:
-    """Another digest ends the call with DIGEST_MISMATCH, before anything is downloaded."""
+    """Another digest than the pinned one is `DIGEST_MISMATCH`, before anything is downloaded."""
     await daemon.push("x/d", TREE)
     if is_cached:
         await daemon.fetch("x/d")
@@ -126,7 +135,7 @@ async def test_a_digest_is_hashed_once_a_run(daemon: Daemon) -> None:
 async def test_verify_finds_a_flipped_byte_and_repairs_it(
     bench: Bench, daemon: Daemon, part: str, *, pinned: bool
 ) -> None:
-    """A byte that rotted in the cache is found by verify or a pinned digest, and fetched again."""
+    """With `verify` a byte that rotted in the cache is found, and fetched again."""
     await daemon.push("x/d", TREE)
     await daemon.fetch("x/d")
     flip_byte(daemon.root / "x/d/0.0" / part)
@@ -180,6 +189,36 @@ async def test_who_joins_may_be_stricter(bench: Bench, daemon: Daemon) -> None:
     assert (daemon.root / "x/y/0.0").read_bytes() == b"data"
 
 
+async def test_who_joins_and_is_stricter_hears_of_the_check(bench: Bench, daemon: Daemon) -> None:
+    """Hashing what others were content with may take minutes: progress goes on meanwhile."""
+    await daemon.push("x/d", TREE)
+    gate = bench.store.pause("read", "/z")
+    first = asyncio.create_task(daemon.fetch("x/d"))
+    await gate.reached()
+    events: list[FetchEvent] = []
+    checked = threading.Event()
+    order = FetchOrder(Spec.parse("x/d"), verify=True, progress_interval_seconds=0.05)
+
+    async def second() -> None:
+        async with aclosing(daemon.assets.fetch(order)) as stream:
+            async for event in stream:
+                events.append(event)
+                if isinstance(event, FetchProgress) and event.phase is FetchPhase.VERIFYING:
+                    checked.set()
+
+    def hash_slowly() -> None:
+        checked.wait(60)
+
+    following = asyncio.create_task(second())
+    await daemon.until_waiting(2)
+    daemon.fs.before("pread", hash_slowly)
+    gate.open()
+    await asyncio.gather(first, following)
+    assert checked.is_set()
+    assert isinstance(events[-1], FetchCompleted)
+    assert events[-1].verification is Verification.DIGEST
+
+
 async def test_who_joins_may_insist_on_a_download(bench: Bench, daemon: Daemon) -> None:
     """A forced caller that joins a flight which adopts what stands there has it replaced after."""
     await daemon.push("x/y", b"data")
@@ -211,7 +250,10 @@ async def test_damage_without_a_way_to_mend_is_told(bench: Bench, daemon: Daemon
 async def test_force_downloads_what_is_present(
     bench: Bench, daemon: Daemon, *, by_operator: bool
 ) -> None:
-    """force_download, of the call or of the daemon, reads the store although it is there."""
+    """With `force_download` the store is read although the version is there.
+
+    The call's as well as the daemon's.
+    """
     await daemon.push("x/y", b"data")
     await daemon.fetch("x/y")
     settings = AssetsSettings(force_download=by_operator)
@@ -239,7 +281,10 @@ async def test_force_leaves_equal_content_alone(daemon: Daemon) -> None:
 async def test_what_is_leased_is_never_replaced(
     daemon: Daemon, content: bytes | dict[str, bytes]
 ) -> None:
-    """Damage under a lease is ASSET_IN_USE, and stays untouched until the lease ends."""
+    """What is leased is never replaced: the fetch that would replace it is `ASSET_IN_USE`.
+
+    Damage under a lease stays untouched until the lease ends.
+    """
     await daemon.push("x/y", content)
     await daemon.fetch("x/y")
     standing = daemon.root / "x/y/0.0"

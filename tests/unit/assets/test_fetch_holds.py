@@ -31,7 +31,7 @@ HIT = ["FetchStarted", "FetchCompleted"]
 
 
 async def test_a_hold_is_a_lease_until_it_is_closed(daemon: Daemon) -> None:
-    """With hold nobody can move the version, from completed on until the caller closes."""
+    """With `hold` nobody can move the version, from `completed` on until the caller closes."""
     await daemon.push("x/y", b"data")
     standing = daemon.root / "x/y/0.0"
     order = FetchOrder(Spec.parse("x/y"), hold=True, caller="me")

@@ -47,7 +47,7 @@ def receipt_at(path: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("content", [b"data", TREE])
 async def test_what_landed_says_where_it_came_from(daemon: Daemon, content: Content) -> None:
-    """The marker is a receipt: source, sizes, digest, and how much was compared."""
+    """The receipt says where a version came from and how much of it was compared."""
     await daemon.push("x/y", content)
     await daemon.fetch("x/y")
     is_file = isinstance(content, bytes)

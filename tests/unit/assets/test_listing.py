@@ -72,7 +72,7 @@ def specs_of(entries: Sequence[ListEntry]) -> list[str]:
 async def test_names_in_order_then_newest_first(
     filled: Daemon, scope: Scope, expected: list[str]
 ) -> None:
-    """Ordered by name, then newest first, whoever is asked."""
+    """Versions are listed by name, then newest first."""
     assert specs_of(await list_all(filled, scope=scope)) == expected
 
 
@@ -174,7 +174,10 @@ async def test_a_page_reads_its_own_manifests_only(bench: Bench, filled: Daemon)
 async def test_all_names_who_did_not_answer(
     bench: Bench, filled: Daemon, error: AssetError, call: int
 ) -> None:
-    """ALL answers with what could be asked, from whichever call on the store fails."""
+    """Scope ALL answers with what could be asked, and names who did not answer.
+
+    Whichever call on the store fails.
+    """
     await filled.assets.list(ListOrder())
     operation, key = bench.store.calls[call - 1]
     bench.store.fail(operation, key, error=error)
@@ -190,7 +193,7 @@ async def test_all_names_nobody_when_all_answered(filled: Daemon) -> None:
 
 
 async def test_the_store_alone_fails_with_it(bench: Bench, filled: Daemon) -> None:
-    """Scope STORE fails instead of answering with nothing."""
+    """Scope STORE fails where the store does, instead of answering with nothing."""
     bench.store.go_down()
     with pytest.raises(StoreUnavailableError):
         await filled.assets.list(ListOrder(scope=Scope.STORE))

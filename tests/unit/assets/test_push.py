@@ -51,7 +51,7 @@ FILE = PartPath.of_file()
 async def test_what_is_pushed_is_stored_and_listed(
     bench: Bench, daemon: Daemon, content: Content, *, with_digest: bool
 ) -> None:
-    """The store holds the very bytes, the index lists the version, and no claim is left."""
+    """After `completed` the store holds the very bytes, and the index lists the version."""
     events = await daemon.push_steps(steps_of("x/y", content, with_digest=with_digest))
     completed = events[-1]
     assert isinstance(completed, PushCompleted)
@@ -133,7 +133,7 @@ async def test_which_number_comes_next(
     bump: Bump | None,
     created: str,
 ) -> None:
-    """A name means the next version, `name:1` the next 1.x, an exact version that one."""
+    """`name` makes the next version, `name:1` the next 1.x, an exact version that one."""
     for version in existing:
         await daemon.push(f"x/y:{version}", version.encode())
     completed = await daemon.push(spec, b"new", bump=bump)
@@ -185,7 +185,10 @@ async def test_an_unlisted_version_is_counted_and_listed_again(
 
 
 async def test_new_needs_an_asset_that_is_not(bench: Bench, daemon: Daemon) -> None:
-    """NEW creates the first version, and is ASSET_EXISTS after it, exact or not."""
+    """With mode NEW the asset must not exist: else it is `ASSET_EXISTS`.
+
+    Whether a version is named or not.
+    """
     await daemon.push("x/y", b"0", mode=PushMode.NEW)
     for spec in ("x/y", "x/y:7.7"):
         with pytest.raises(AssetExistsError):
@@ -204,7 +207,7 @@ async def test_of_several_new_assets_of_one_name_one_is_new(bench: Bench, daemon
 
 
 async def test_update_needs_an_asset_that_is(bench: Bench, daemon: Daemon) -> None:
-    """UPDATE is ASSET_NOT_FOUND before the first version."""
+    """With mode UPDATE the asset must exist: else it is `ASSET_NOT_FOUND`."""
     for spec in ("x/y", "x/y:7.7"):
         with pytest.raises(AssetNotFoundError):
             await daemon.push(spec, b"1", mode=PushMode.UPDATE)
@@ -246,7 +249,7 @@ async def test_the_same_content_exists_already(
 async def test_other_content_never_replaces_a_version(
     bench: Bench, daemon: Daemon, *, with_digest: bool
 ) -> None:
-    """An exact version with other bytes is VERSION_EXISTS, and stays as it was."""
+    """A version never changes: other bytes for it are `VERSION_EXISTS`, and it stays as it was."""
     await daemon.push("x/y:1.0", b"first")
     with pytest.raises(VersionExistsError) as failure:
         await daemon.push("x/y:1.0", b"other", with_digest=with_digest)
@@ -263,7 +266,7 @@ async def test_a_folder_is_no_file_of_the_same_bytes(bench: Bench, daemon: Daemo
 
 
 async def test_what_modelkit_pushed_cannot_be_compared(bench: Bench, daemon: Daemon) -> None:
-    """Equality that cannot be proven is VERSION_EXISTS, also for the same bytes."""
+    """Equality that cannot be proven is `VERSION_EXISTS`, also for the same bytes."""
     await bench.modelkit_pushes("x/y:1.0", b"data")
     with pytest.raises(VersionExistsError, match="modelkit"):
         await daemon.push("x/y:1.0", b"data")
@@ -284,7 +287,10 @@ async def test_the_same_content_mends_the_index(bench: Bench, daemon: Daemon) ->
 
 @pytest.mark.parametrize("spec", ["x/y", "x/y:1", "x/y:1.0"])
 async def test_a_repeat_gets_the_first_answer(bench: Bench, daemon: Daemon, spec: str) -> None:
-    """The same push_id means the same push, bumps included: no second version is made."""
+    """A repeat with the same `push_id` gets the first answer: no second version is made.
+
+    Bumps included.
+    """
     first = await daemon.push(spec, b"data", push_id=PUSH_ID)
     await daemon.push("x/y", b"in between")
     other = bench.daemon()
@@ -318,7 +324,10 @@ async def test_a_push_id_at_work_stands_for_one_content(bench: Bench, daemon: Da
 
 
 async def test_concurrent_bumps_get_numbers_of_their_own(bench: Bench) -> None:
-    """Eight pushes at once, by two daemons, make eight listed versions, each with its own bytes."""
+    """Pushes at once get numbers of their own, also from two daemons, and all are listed.
+
+    Eight pushes make eight versions, each with its own bytes.
+    """
     daemons = [bench.daemon(), bench.daemon()]
     contents = {f"{number}".encode() * 100 for number in range(8)}
     done = await asyncio.gather(
@@ -333,7 +342,7 @@ async def test_concurrent_bumps_get_numbers_of_their_own(bench: Bench) -> None:
 
 @pytest.mark.parametrize("count", [2, 8])
 async def test_of_pushers_of_one_version_one_wins(bench: Bench, count: int) -> None:
-    """Other content for one exact version: one succeeds, the others hear why, nothing is mixed."""
+    """Of several contents for one exact version one wins, and nothing is mixed."""
     daemons = [bench.daemon() for _ in range(count)]
     contents = [{"a": bytes([n]) * 3000, "b": bytes([n])} for n in range(count)]
     outcomes = await asyncio.gather(

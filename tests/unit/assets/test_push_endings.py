@@ -204,7 +204,10 @@ async def broken_off(steps: Sequence[PushStep], after: int) -> AsyncIterator[Pus
 
 @pytest.mark.parametrize("after", range(1, 7))
 async def test_a_lost_connection_leaves_nothing(bench: Bench, daemon: Daemon, after: int) -> None:
-    """Whichever step was the last to come, claim and spool are given up."""
+    """A push that ends before its commit creates nothing, and leaves its version free.
+
+    Whichever step was the last to come, claim and spool are given up.
+    """
     steps = steps_of("x/d", TREE)
     with pytest.raises(ConnectionResetError):
         async with aclosing(daemon.assets.push(broken_off(steps, after))) as events:

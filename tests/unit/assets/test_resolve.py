@@ -75,7 +75,7 @@ async def test_the_cache_alone_asks_nobody(bench: Bench, stale: Daemon, spec: st
 async def test_a_pinned_version_that_is_present_asks_nobody(
     bench: Bench, stale: Daemon, freshness: Freshness | None
 ) -> None:
-    """A pinned version that is present is answered in every mode without a store call."""
+    """A pinned version that is present is resolved in every mode without a store call."""
     bench.store.go_down()
     resolved = await resolve(stale, "x/y:0.0", freshness)
     assert resolved.resolution is Resolution.EXACT
@@ -178,7 +178,7 @@ async def test_the_cache_alone_knows_no_absent_version(bench: Bench, daemon: Dae
 
 
 async def test_a_major_is_compared_as_a_number(daemon: Daemon) -> None:
-    """`name:1` means the newest 1.x of 1.5, 2.0 and 10.0, never 10.0 or 12.0."""
+    """`name:1` means the newest 1.x, compared as numbers: never 10.0 or 12.0."""
     await push_all(daemon, "x/y", ["1.5", "2.0", "10.0", "10.9", "10.10"])
     assert str((await resolve(daemon, "x/y:1")).asset_version) == "x/y:1.5"
     assert str((await resolve(daemon, "x/y:2")).asset_version) == "x/y:2.0"
@@ -233,7 +233,10 @@ def alone(bench: Bench) -> Daemon:
 async def test_without_a_store_the_cache_is_the_truth(
     alone: Daemon, freshness: Freshness | None
 ) -> None:
-    """Every freshness acts as CACHE, and versions without a marker count, as modelkit counts."""
+    """Without a store the cache is the truth, unmarked versions included, as in modelkit.
+
+    Every freshness acts as CACHE.
+    """
     put(alone.root, b"marked", paths_of("x/y:0.1"), marker=b"")
     put(alone.root, b"unmarked", paths_of("x/y:0.2"))
     resolved = await resolve(alone, "x/y", freshness)

@@ -120,7 +120,10 @@ async def test_a_replacement_that_fails_is_dropped(
 async def test_what_reads_back_otherwise_is_not_committed(
     bench: Bench, daemon: Daemon, data: bytes
 ) -> None:
-    """A part that the store gives back with another byte is DIGEST_MISMATCH; no version exists."""
+    """Every part is read back before the commit: one with another byte is `DIGEST_MISMATCH`.
+
+    No version exists then.
+    """
     bench.store.damage(KEY, times=1)
     with pytest.raises(DigestMismatchError) as failure:
         await daemon.push_steps(steps_of("x/y:1.0", data, chunk_bytes=MIB))

@@ -103,7 +103,7 @@ async def test_a_byte_that_flips_once(bench: Bench, daemon: Daemon, size: int) -
 
 @pytest.mark.parametrize("size", [1, 3 * RANGE_BYTES])
 async def test_a_byte_that_flips_twice(bench: Bench, daemon: Daemon, size: int) -> None:
-    """A checksum that is wrong twice is DIGEST_MISMATCH, names the key, and nothing is shown."""
+    """A checksum that is wrong twice is `DIGEST_MISMATCH`, names the key, and nothing is shown."""
     await daemon.push("x/y", random_bytes(size))
     bench.store.damage("x/y/0.0", times=2 * -(-size // RANGE_BYTES))
     with pytest.raises(DigestMismatchError) as failure:
@@ -140,7 +140,10 @@ async def test_an_object_of_another_size(
 
 
 async def test_an_object_replaced_between_its_ranges(bench: Bench) -> None:
-    """Ranges of two writes are never mixed: the part begins again, from the new write alone."""
+    """Ranges of two writes of an object are never mixed.
+
+    The part begins again, from the new write alone.
+    """
     first, second = random_bytes(3 * RANGE_BYTES, 1), random_bytes(3 * RANGE_BYTES, 2)
     await bench.modelkit_pushes("x/y:0.0", first)
     one_at_a_time = bench.daemon(AssetsSettings(range_bytes=RANGE_BYTES, connection_count=1))
@@ -167,7 +170,7 @@ async def test_an_object_that_keeps_being_replaced(bench: Bench, daemon: Daemon)
 
 @pytest.mark.parametrize("part", ["a", "b"])
 async def test_a_missing_part_is_named(bench: Bench, daemon: Daemon, part: str) -> None:
-    """A part that the manifest names and the store lacks is BAD_MANIFEST with its key."""
+    """A part that the manifest names and the store lacks is `BAD_MANIFEST` with its key."""
     await daemon.push("x/y", {"a": b"1", "b": random_bytes(3 * RANGE_BYTES)})
     await bench.memory.delete(f"x/y/0.0/{part}")
     with pytest.raises(BadManifestError) as failure:
@@ -327,7 +330,10 @@ class MeteredStore(MemoryStore):
     ids=["small", "large", "mixed"],
 )
 async def test_memory_is_bounded(bench: Bench, tree: dict[str, bytes], ranges: int) -> None:
-    """What is asked of the store and not written yet never exceeds the budget, and uses it."""
+    """All downloads together hold at most `ASSETD_TRANSFER_MEMORY` bytes in memory.
+
+    What is asked of the store and not written yet uses all of it.
+    """
     meter = Meter()
     store = MeteredStore(meter)
     await bench.daemon(store=store).push("x/y", tree)

@@ -59,6 +59,20 @@ def test_one_daemon_owns_the_folder(assets_dir: AssetsDir, root: Path) -> None:
     second.close()
 
 
+def test_a_directory_that_was_taken_away_is_noticed(assets_dir: AssetsDir, root: Path) -> None:
+    """A path that callers are told has to lead to what we have open; put back, it does again."""
+    assets_dir.require_in_place()
+    elsewhere = root.rename(root.with_name("elsewhere"))
+    with pytest.raises(UnsafePathError, match="restart the daemon"):
+        assets_dir.require_in_place()
+    root.mkdir()
+    with pytest.raises(UnsafePathError):
+        assets_dir.require_in_place()
+    root.rmdir()
+    elsewhere.rename(root)
+    assets_dir.require_in_place()
+
+
 @pytest.mark.parametrize(
     ("path", "error"), [("absent", IoError), ("file", UnsafePathError)], ids=["absent", "file"]
 )
@@ -95,7 +109,7 @@ def test_a_folder_that_is_none_cannot_be_opened(
     ids=errno.errorcode.get,
 )
 def test_every_error_of_the_system_has_a_meaning(code: int, error: type[AssetError]) -> None:
-    """The caller learns the error's name and the path below ASSETS_DIR, nothing more."""
+    """Of the system's errors a caller learns the name and the path below ASSETS_DIR, no more."""
     cause = OSError(code, "said by the system", "/somewhere/else")
     told = meaning(cause, "some/asset/0.1")
     assert type(told) is error
@@ -137,7 +151,10 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 def test_a_link_on_the_way_stops_every_use_of_the_version(
     assets_dir: AssetsDir, root: Path, where: str, content: bytes | dict[str, bytes]
 ) -> None:
-    """Looking, leasing, publishing and adopting say UNSAFE_PATH, and the target is untouched."""
+    """A link in ASSETS_DIR is never followed: it is `UNSAFE_PATH`, and its target is untouched.
+
+    By looking, leasing, publishing and adopting alike.
+    """
     outside = plant(root, where)
     before = snapshot(outside)
     lookup = Lookup(assets_dir)

@@ -53,7 +53,7 @@ def test_nothing_stands_in_an_empty_folder(lookup: Lookup) -> None:
 def test_a_receipt_with_data_of_its_sizes_is_a_hit(
     lookup: Lookup, root: Path, content: Content
 ) -> None:
-    """The receipt tells what stands there, so that no store need be asked."""
+    """A hit is our receipt with data of the receipt's sizes; nobody else is asked."""
     put_ours(root, content)
     assert lookup.hit(PATHS) == receipt_of(content)
     assert lookup.look(PATHS).complete
@@ -104,7 +104,10 @@ def test_a_receipt_of_the_other_kind_vouches_for_nothing(lookup: Lookup, root: P
 
 @pytest.mark.parametrize("size_change", [-1, 1])
 def test_a_file_is_measured_at_every_hit(lookup: Lookup, root: Path, size_change: int) -> None:
-    """One stat is cheap: a file that was cut or grew since the last hit is no hit any more."""
+    """A file is measured at every hit: one that was cut or grew is fetched again.
+
+    One stat is cheap.
+    """
     put_ours(root, FILE)
     assert lookup.hit(PATHS) is not None
     os.truncate(root / PATHS.data, len(FILE) + size_change)
@@ -115,7 +118,10 @@ def test_a_file_is_measured_at_every_hit(lookup: Lookup, root: Path, size_change
 
 @pytest.mark.parametrize("part", list(TREE))
 def test_a_deleted_part_is_noticed_at_the_next_hit(lookup: Lookup, root: Path, part: str) -> None:
-    """However deep it lies: deleting changes the mtime of its folder, which each hit compares."""
+    """A part that was deleted, however deep it lay, is noticed by the next fetch.
+
+    Deleting changes the mtime of its folder, which each hit compares.
+    """
     put_ours(root, TREE)
     age_folders(root)
     assert lookup.hit(PATHS) is not None
@@ -164,7 +170,10 @@ def test_a_directory_is_measured_once_a_run(
 def test_the_first_hit_of_a_run_is_made_durable(
     assets_dir: AssetsDir, root: Path, fs: FaultyFileSystem, content: Content
 ) -> None:
-    """The run before may have died between rename and sync; later hits cost no sync."""
+    """The first hit of a version in a run is made durable before it is answered.
+
+    The run before may have died between rename and sync; later hits cost no sync.
+    """
     put_ours(root, content)
     marker = str(marker_path(root, content).relative_to(root))
     folders = {PATHS.folder} | ({PATHS.data} if content is TREE else set())

@@ -235,7 +235,10 @@ def test_a_failure_at_any_call_gives_the_space_back(scratch: Path, scene: Scene)
 
 @every_scene
 def test_a_kill_at_any_call_is_mended_by_the_next_run(scratch: Path, scene: Scene) -> None:
-    """Nothing partial is visible to whoever comes meanwhile, and start plus fetch make it whole."""
+    """Whatever call a kill comes at, the next start and fetch make the version whole.
+
+    Nothing partial is visible to whoever comes meanwhile.
+    """
     for number, root in every_root(scene, scratch):
         fs = FaultyFileSystem()
         assets_dir = AssetsDir(str(root), fs)
@@ -437,7 +440,7 @@ def test_data_that_an_operator_removes_meanwhile_is_replaced(
 
 
 def test_readers_keep_the_old_file(assets_dir: AssetsDir, root: Path) -> None:
-    """Nothing at the final path is written in place: an open file keeps its bytes."""
+    """Nothing at a final path is written in place: an open file keeps its bytes."""
     put_ours(root, OLD_FILE)
     with (root / PATHS.data).open("rb") as reader:
         publish(assets_dir, FILE)

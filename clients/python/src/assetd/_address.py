@@ -1,14 +1,14 @@
 """Where the daemon listens, and in which words gRPC is told.
 
-The only reader of the environment in the client. Knows nothing of gRPC. Kubernetes puts variables
-such as `ASSETD_PORT` into every container that stands beside a service called assetd: of all
-names that begin like ours, only `ASSETD_ADDRESS` is read.
+Knows nothing of gRPC.
 """
 
 import ipaddress
 import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from assetd import _environment
 
 # What fits in sockaddr_un with its final NUL.
 MAX_SOCKET_PATH_BYTES = 107
@@ -28,8 +28,7 @@ def find_address(given: str | None) -> Address:
     Raises:
         ValueError: it is neither a unix socket nor a loopback `host:port`, or there is no default.
     """
-    # A library has no other place to learn where its daemon is.
-    return parse_address(given or os.environ.get("ASSETD_ADDRESS") or _default())  # noqa: TID251
+    return parse_address(given or _environment.read("ASSETD_ADDRESS") or _default())
 
 
 def parse_address(text: str) -> Address:
@@ -83,7 +82,7 @@ def _is_loopback(host: str) -> bool:
 def _default() -> str:
     if os.geteuid() == 0:
         return "unix:///run/assetd/assetd.sock"
-    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")  # noqa: TID251
+    runtime_dir = _environment.read("XDG_RUNTIME_DIR")
     if not runtime_dir:
         raise ValueError(
             "there is no default address, since XDG_RUNTIME_DIR is not set: "

@@ -3,8 +3,9 @@
 Knows no call: what is made here is sent, and what is read here came, elsewhere.
 """
 
+import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +23,7 @@ from assetd.v1.asset_service_pb2 import (
     PushHeader,
     ResolveVersionRequest,
 )
+from assetd.v1.cache_service_pb2 import CacheSelector, EvictRequest, VerifyRequest
 
 Number = TypeVar("Number")
 Word = TypeVar("Word", bound=StrEnum)
@@ -56,6 +58,11 @@ def duration(seconds: float | None) -> Duration | None:
     return Duration(seconds=nanoseconds // 10**9, nanos=nanoseconds % 10**9)
 
 
+def globs(given: Iterable[str]) -> list[str]:
+    """Return the globs; a single text is one of them, and not as many as it has letters."""
+    return [given] if isinstance(given, str) else list(given)
+
+
 def fetch_request(
     spec: str,
     *,
@@ -65,6 +72,9 @@ def fetch_request(
     verify: bool,
     force_download: bool,
     hold: bool,
+    include: Iterable[str],
+    exclude: Iterable[str],
+    part_only: bool,
     progress_interval: float | None,
     caller: str,
 ) -> FetchRequest:
@@ -77,6 +87,9 @@ def fetch_request(
         verify=verify,
         force_download=force_download,
         hold=hold,
+        include=globs(include),
+        exclude=globs(exclude),
+        part_only=part_only,
         progress_interval=duration(progress_interval),
         caller=caller,
     )
@@ -130,11 +143,41 @@ def list_files_request(spec: str, *, freshness: str | None, page_size: int) -> L
     return ListFilesRequest(spec=spec, freshness=freshness_number(freshness), page_size=page_size)
 
 
-def asset_from(started: FetchStarted, completed: FetchCompleted, hold: Holding | None) -> Asset:
-    """Return what a fetch brought."""
+def selector(spec: str | None, name_prefix: str | None, everything: bool) -> CacheSelector:
+    """Return which cached versions are meant.
+
+    Raises:
+        ValueError: none are, or in more than one way; nothing said never means everything.
+    """
+    if [spec is not None, name_prefix is not None, everything].count(True) != 1:
+        raise ValueError("say which versions: a spec, a name_prefix, or everything=True")
+    if spec is not None:
+        return CacheSelector(spec=spec)
+    if name_prefix is not None:
+        return CacheSelector(name_prefix=name_prefix)
+    return CacheSelector(all=True)
+
+
+def evict_request(selected: CacheSelector, *, dry_run: bool) -> EvictRequest:
+    """Return the request for `Client.evict`."""
+    return EvictRequest(selector=selected, dry_run=dry_run)
+
+
+def verify_request(selected: CacheSelector, *, repair: bool) -> VerifyRequest:
+    """Return the request for `Client.verify`."""
+    return VerifyRequest(selector=selected, repair=repair)
+
+
+def asset_from(
+    started: FetchStarted,
+    completed: FetchCompleted,
+    hold: Holding | None,
+    assets_dir: Path | None = None,
+) -> Asset:
+    """Return what a fetch brought; its path is as this process sees it."""
     version = completed.asset_version
     return Asset(
-        path=Path(completed.path),
+        path=_visible(completed, assets_dir),
         relative_path=completed.relative_path,
         name=version.name,
         version=version.version,
@@ -151,3 +194,12 @@ def asset_from(started: FetchStarted, completed: FetchCompleted, hold: Holding |
         elapsed_seconds=completed.elapsed.ToTimedelta().total_seconds(),
         _hold=hold,
     )
+
+
+def _visible(completed: FetchCompleted, assets_dir: Path | None) -> Path:
+    """Return the daemon's path, or that below our own ASSETS_DIR, where only that one exists."""
+    path = Path(completed.path)
+    if assets_dir is None or os.access(path, os.F_OK):
+        return path
+    mounted_elsewhere = assets_dir / completed.relative_path
+    return mounted_elsewhere if os.access(mounted_elsewhere, os.F_OK) else path

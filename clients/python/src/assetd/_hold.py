@@ -5,20 +5,21 @@ the daemon's successor is there.
 """
 
 import logging
+import math
 import threading
 
 import grpc
 
+from assetd._channel import silence_seconds
 from assetd._connection import Connection
-from assetd._fetch import FetchCall, Fetched
-from assetd._retry import Deadline, Retry
-from assetd.errors import AssetdError, DaemonUnavailableError
+from assetd._course import holding_again
+from assetd._fetch import FetchCall
+from assetd._retry import Deadline, Retry, passing
+from assetd.errors import AssetdError
 from assetd.v1.asset_service_pb2 import FetchRequest
 
 logger = logging.getLogger("assetd")
 
-# Answers that a later call may not get: all others end a hold for good.
-PASSING_CODES = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
 NO_DEADLINE = Deadline(None)
 
 
@@ -29,19 +30,15 @@ class Hold:
     logged as a warning.
     """
 
-    def __init__(self, connection: Connection, fetched: Fetched) -> None:
+    def __init__(self, connection: Connection, request: FetchRequest, call: FetchCall) -> None:
         """Take over the call of a fetch, which has completed."""
         self._connection = connection
-        self._request = FetchRequest()
-        self._request.CopyFrom(fetched.request)
-        # Said once already: holding again is about the version that is here.
-        self._request.force_download = False
-        self._request.verify = False
+        self._request = holding_again(request)
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._call = fetched.call
-        connection.add_hold(self)
-        self._watch(fetched.call)
+        self._call = call
+        connection.holds.add(self)
+        self._watch(call)
 
     @property
     def is_held(self) -> bool:
@@ -54,7 +51,7 @@ class Hold:
             self._ended.set()
             call = self._call
         call.cancel()
-        self._connection.drop_hold(self)
+        self._connection.holds.drop(self)
 
     def _watch(self, call: FetchCall) -> None:
         if not call.add_callback(self._on_end):
@@ -71,14 +68,14 @@ class Hold:
         failed = self._call
         while not self._ended.is_set():
             try:
-                retry.wait_or_raise(_passing(self._connection.error_from(failed, NO_DEADLINE)))
+                retry.wait_or_raise(passing(self._connection.error_from(failed, NO_DEADLINE)))
             except AssetdError as error:
                 self._give_up(error)
                 return
             call = self._call_again()
             if call is None:
                 return
-            if _completes(call):
+            if self._completes(call):
                 logger.info("holds %s again", self._request.spec)
                 self._watch(call)
                 return
@@ -91,28 +88,20 @@ class Hold:
             self._call = self._connection.start(self._connection.assets.Fetch, self._request)
             return self._call
 
+    def _completes(self, call: FetchCall) -> bool:
+        """Follow the stream; tell whether the version is present and held."""
+        limit = silence_seconds(self._connection.policy, self._request)
+        try:
+            with self._connection.watchdog.watching(call.cancel, limit, math.inf) as watch:
+                for response in call:
+                    watch.heard()
+                    if response.HasField("completed"):
+                        return True
+        except grpc.RpcError:
+            pass
+        return False
+
     def _give_up(self, error: AssetdError) -> None:
         if not self._ended.is_set():
             logger.warning("cannot hold %s any more: %s", self._request.spec, error)
         self.close()
-
-
-def _completes(call: FetchCall) -> bool:
-    """Follow the stream; tell whether the version is present and held."""
-    try:
-        return any(response.HasField("completed") for response in call)
-    except grpc.RpcError:
-        return False
-
-
-def _passing(error: AssetdError) -> AssetdError:
-    """Return the failure as UNAVAILABLE if a later call may get another answer.
-
-    A status without a reason was not the daemon's decision: its process ended, or something on
-    the way did.
-    """
-    if error.reason and error.code not in PASSING_CODES:
-        return error
-    return DaemonUnavailableError(
-        error.message, metadata=error.metadata, retry_after_seconds=error.retry_after_seconds
-    )

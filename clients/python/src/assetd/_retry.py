@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 from assetd.errors import AssetdError, CallTimeoutError, DaemonUnavailableError
@@ -25,12 +25,17 @@ class RetryPolicy:
             that somebody who forgot to start one is told so, and long enough for a restart.
         first_delay_seconds: the pause before the first repeat; it doubles from one to the next.
         max_delay_seconds: what the pause grows to.
+        stall_timeout_seconds: how long the stream of a fetch may say nothing, beyond a few of its
+            intervals, before it is cut and joined again. A daemon that lives tells how far it is
+            even if nothing moves; one that is frozen, or out of reach, would be waited for for
+            ever. `math.inf` waits.
     """
 
     patience_seconds: float = 15.0
     connect_patience_seconds: float = 1.5
     first_delay_seconds: float = 0.1
     max_delay_seconds: float = 2.0
+    stall_timeout_seconds: float = 30.0
 
     def delay_seconds(self, failures: int, jitter: float) -> float:
         """Return the pause after so many failures.
@@ -44,7 +49,7 @@ class RetryPolicy:
 
     def endless(self) -> "RetryPolicy":
         """Return the same pauses without an end, for a hold."""
-        return RetryPolicy(math.inf, math.inf, self.first_delay_seconds, self.max_delay_seconds)
+        return replace(self, patience_seconds=math.inf, connect_patience_seconds=math.inf)
 
 
 class Deadline:
@@ -53,15 +58,15 @@ class Deadline:
     def __init__(self, timeout: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self.timeout = timeout
         self._clock = clock
-        self._end = math.inf if timeout is None else clock() + timeout
+        self.end = math.inf if timeout is None else clock() + timeout
 
     def remaining_seconds(self) -> float | None:
         """Return what is left, never below 0; None without an end."""
-        return None if self.timeout is None else max(0.0, self._end - self._clock())
+        return None if self.timeout is None else max(0.0, self.end - self._clock())
 
     def passes_within(self, seconds: float) -> bool:
         """Tell whether it will have passed so many seconds from now."""
-        return self._clock() + seconds >= self._end
+        return self._clock() + seconds >= self.end
 
     def error(self) -> CallTimeoutError:
         """Return the failure of a call that it ended."""
@@ -69,6 +74,23 @@ class Deadline:
             f"not done within {self.timeout:g} seconds",
             metadata={"timeout_seconds": f"{self.timeout:g}"},
         )
+
+
+# Answers to a hold that a later call may not get: all others end it for good.
+PASSING_CODES = {"UNAVAILABLE", "RESOURCE_EXHAUSTED"}
+
+
+def passing(error: AssetdError) -> AssetdError:
+    """Return why a hold ended, as UNAVAILABLE if a later call may get another answer.
+
+    A status without a reason was not the daemon's decision: its process ended, or something on
+    the way did.
+    """
+    if error.reason and error.code not in PASSING_CODES:
+        return error
+    return DaemonUnavailableError(
+        error.message, metadata=error.metadata, retry_after_seconds=error.retry_after_seconds
+    )
 
 
 class Retry:
@@ -111,7 +133,15 @@ class Retry:
     def wait_or_raise(self, error: AssetdError) -> None:
         """Pause until the call may be made again.
 
-        The pause is at least what the daemon asked for.
+        Raises:
+            AssetdError: as `delay_or_raise`.
+        """
+        self._pause(self.delay_or_raise(error))
+
+    def delay_or_raise(self, error: AssetdError) -> float:
+        """Return after how many seconds the call may be made again.
+
+        They are at least what the daemon asked for.
 
         Raises:
             AssetdError: `error`, if a repeat is of no use: it is not UNAVAILABLE, patience has
@@ -129,7 +159,7 @@ class Retry:
         waited = self._clock() - self._first_failure
         if waited + delay > self._patience_seconds() or self._deadline.passes_within(delay):
             raise error from None
-        self._pause(delay)
+        return delay
 
     def _patience_seconds(self) -> float:
         policy = self._policy

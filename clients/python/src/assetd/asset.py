@@ -120,12 +120,13 @@ class Asset:
     evict the version when it needs the room, though not right after a fetch.
 
     Attributes:
-        path: the absolute path of the version, or of the part that the spec names, as the daemon
-            sees it.
+        path: the absolute path of the version, or of the part that the spec names. As the daemon
+            sees it, or where that is not visible here, below the client's `assets_dir`.
         relative_path: the same below ASSETS_DIR, for programs that mount ASSETS_DIR elsewhere.
         name: the asset's name.
         version: the version in full, such as `1.2`.
-        digest: `sha256:...`, the version's identity; empty when modelkit pushed it.
+        digest: `sha256:...`, the version's identity; empty when not known, as when modelkit pushed
+            it.
         size_bytes: the sizes of all its files added up; None when not known.
         file_count: how many files it holds; None when not known.
         resolution: how the version was found.
@@ -133,7 +134,7 @@ class Asset:
         verification: what the files were compared with.
         transferred_bytes: bytes that this fetch took from the source; 0 on a hit.
         reused_bytes: bytes that were here already.
-        elapsed_seconds: how long the daemon took.
+        elapsed_seconds: how long the daemon took; 0 without a call.
     """
 
     path: Path

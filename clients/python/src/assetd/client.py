@@ -5,16 +5,15 @@ is asked for; how, is in `assetd._fetch`, `assetd._push` and `assetd._hold`.
 """
 
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from assetd._address import find_address
 from assetd._retry import Deadline, RetryPolicy
 from assetd._source import hash_source, list_source
+from assetd._tending import Tending
 from assetd.asset import Asset, PushProgress
 
 if TYPE_CHECKING:
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
         PushResponse,
         ResolveVersionResponse,
     )
-    from assetd.v1.cache_service_pb2 import GetCacheStatusResponse
 
 
-class Client:
+class Client(Tending):
     """Talks to the assetd daemon of this node. Safe for threads.
 
     A call that finds the daemon UNAVAILABLE is repeated with growing pauses, see `RetryPolicy`;
@@ -47,8 +45,9 @@ class Client:
         *,
         caller: str | None = None,
         retry: RetryPolicy | None = None,
+        assets_dir: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Remember where the daemon is.
+        """Remember where the daemon is, and where its versions stand.
 
         Args:
             address: `unix:///path` or a loopback `host:port`. By default that of the environment
@@ -57,21 +56,17 @@ class Client:
             caller: who is asking, for the daemon's logs and status. By default the program's name
                 and process id.
             retry: how patient to be with a daemon that is UNAVAILABLE.
+            assets_dir: where this process sees the daemon's ASSETS_DIR. By default what the
+                environment variable ASSETS_DIR says, else MODELKIT_ASSETS_DIR. Pinned versions
+                that stand there are found without a call. An empty text: every fetch is a call.
 
         Raises:
             ValueError: the address is none, or there is no default.
         """
-        self._address = find_address(address)
-        self._caller = caller or f"{Path(sys.argv[0]).name or 'python'}[{os.getpid()}]"
-        self._policy = retry or RetryPolicy()
+        super().__init__(address, caller=caller, retry=retry, assets_dir=assets_dir)
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._closed = False
-
-    @property
-    def address(self) -> str:
-        """Where the daemon is looked for."""
-        return self._address.target
 
     def fetch(
         self,
@@ -81,6 +76,9 @@ class Client:
         freshness: str | None = None,
         store_timeout: float | None = None,
         expected_digest: str | None = None,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
+        part_only: bool = False,
         verify: bool = False,
         force_download: bool = False,
         progress_interval: float | None = None,
@@ -94,6 +92,10 @@ class Client:
         it is joined again, for the version that it had begun with. If this raises, Ctrl-C
         included, the call is over; the download goes on only while somebody else waits for it.
 
+        A spec with a full version that stands in `assets_dir` is found there, without a call and
+        whether or not a daemon runs, if nothing beside `hold` is asked for. Every fetch looks
+        anew: what has been evicted is not found again.
+
         Args:
             spec: `name[:version][[sub/part]]`; without a version the newest one, with `:1` the
                 newest 1.x. With a part the path points at it; all of the version is fetched.
@@ -102,6 +104,10 @@ class Client:
             freshness: one of `assetd.Freshness`, by default what the daemon's operator chose.
             store_timeout: seconds that the store may take to say what the spec stands for.
             expected_digest: the `sha256:...` that the version must have.
+            include: globs of the files that are wanted: `*` stops at `/`, `**` does not. The path
+                is then that of a partial version, apart from the whole one.
+            exclude: globs of files that are not wanted; they win over `include`.
+            part_only: fetch nothing but the part that the spec names.
             verify: hash every file, also on a hit.
             force_download: download the version even if it is present.
             progress_interval: seconds between two reports, 0.05 to 5; by default 0.5.
@@ -120,7 +126,15 @@ class Client:
             AssetdError: any of the other reasons of the contract.
             ValueError: `freshness` is none.
         """
-        from assetd import _convert, _fetch, _hold
+        asset = self._hit(
+            spec,
+            hold,
+            *(freshness, expected_digest, include, exclude, part_only),
+            *(verify, force_download, on_event),
+        )
+        if asset is not None:
+            return asset
+        from assetd import _convert, _course, _fetch, _hold
 
         request = _convert.fetch_request(
             spec,
@@ -130,14 +144,17 @@ class Client:
             verify=verify,
             force_download=force_download,
             hold=hold,
+            include=include,
+            exclude=exclude,
+            part_only=part_only,
             progress_interval=progress_interval,
             caller=self._caller,
         )
-        observe = _fetch.observer(on_progress, on_event)
+        observe = _course.observer(on_progress, on_event)
         connection = self._connect()
-        fetched = _fetch.Fetch(connection, request, Deadline(timeout), observe).run()
-        held = _hold.Hold(connection, fetched) if hold else None
-        return _convert.asset_from(fetched.started, fetched.completed, held)
+        fetched, call = _fetch.Fetch(connection, request, Deadline(timeout), observe).run()
+        held = _hold.Hold(connection, fetched.request, call) if hold else None
+        return _convert.asset_from(fetched.started, fetched.completed, held, self.assets_dir)
 
     def resolve(
         self,
@@ -294,23 +311,14 @@ class Client:
         connection = self._connect()
         return connection.pages(connection.assets.ListFiles, request, timeout)
 
-    def status(self, *, timeout: float | None = None) -> "GetCacheStatusResponse":
-        """Return what the node's cache holds, what it is doing, and whether all is well.
-
-        Raises:
-            DaemonUnavailableError: no daemon answers.
-            AssetdError: any of the other reasons of the contract.
-        """
-        from assetd.v1.cache_service_pb2 import GetCacheStatusRequest
-
-        connection = self._connect()
-        return connection.ask(connection.cache.GetCacheStatus, GetCacheStatusRequest(), timeout)
-
     def close(self) -> None:
         """End all holds and calls, those of other threads included; idempotent."""
         with self._lock:
             self._closed = True
+            # No hit of a closed client either.
+            self._fast = None
             connection = self._connection
+        self._holds.close()
         if connection is not None:
             connection.close()
 
@@ -333,5 +341,5 @@ class Client:
                 # Importing grpc takes 55 ms and 21 MiB: not before somebody calls.
                 from assetd._connection import Connection
 
-                self._connection = Connection(self._address, self._policy)
+                self._connection = Connection(self._address, self._policy, self._holds)
             return self._connection

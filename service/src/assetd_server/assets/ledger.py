@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.budget import Budget, Disk, Entry, Limits
-from assetd_server.cache.layout import AssetsDir, VersionPaths, os_errors
+from assetd_server.cache.layout import PARTIAL, AssetsDir, PartialPaths, VersionPaths, os_errors
 from assetd_server.cache.leases import is_leased
 from assetd_server.cache.scan import Folder, Found, list_folder, look_at
 from assetd_server.cache.staging import bytes_kept, delete_unused, kept_downloads, path_of
@@ -43,6 +43,10 @@ class Ledger:
         """Return the version that the budget knows by `key`."""
         return self._paths[key]
 
+    def is_partial(self, entry: Entry) -> bool:
+        """Tell whether the entry is a partial version."""
+        return isinstance(self._paths.get(entry.key), PartialPaths)
+
     def all_paths(self) -> list[VersionPaths]:
         """Return all versions that the budget knows, in no order."""
         return list(self._paths.values())
@@ -69,7 +73,7 @@ class Ledger:
 
     async def _walk(self) -> list[Found]:
         found: list[Found] = []
-        folders = [""]
+        folders = ["", PARTIAL]
         while folders:
             listed = await asyncio.gather(*(self._list(path) for path in folders))
             batches = [
@@ -140,9 +144,10 @@ class Ledger:
         self.budget.touch(paths.data, self._clock.monotonic())
 
     def landed(self, paths: VersionPaths, size_bytes: int) -> None:
-        """Note that the version stands now, with our receipt."""
+        """Note that the version, or that many bytes of it, stand now, with our receipt."""
         self._changed.add(paths.data)
-        found = Found(paths, size_bytes, has_receipt=True, marked=True, marker_time_ns=None)
+        marked = not isinstance(paths, PartialPaths)
+        found = Found(paths, size_bytes, has_receipt=True, marked=marked, marker_time_ns=None)
         self._put(found, self._clock.monotonic())
 
     def gone(self, paths: VersionPaths) -> None:

@@ -17,10 +17,9 @@ from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.cache.budget import Disk, Entry
 from assetd_server.cache.evict import Outcome
-from assetd_server.cache.layout import VersionPaths
+from assetd_server.cache.layout import PartialPaths, VersionPaths
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import AssetError, AssetExceedsCacheError, CacheFullError, DiskFullError
-from assetd_server.model import AssetVersion
 
 _Victim = tuple[VersionPaths, Receipt]
 _PROBED_AT_ONCE = 100
@@ -33,6 +32,11 @@ class _Need:
     paths: VersionPaths
     size_bytes: int
     staged_bytes: int
+
+    @property
+    def replaced(self) -> str:
+        """What goes when it stands; nothing for parts, which stand beside what is here."""
+        return "" if isinstance(self.paths, PartialPaths) else self.paths.data
 
 
 class Room:
@@ -92,7 +96,7 @@ class Room:
             raise self._exceeds(need, disk)
         disk = await self._drop_downloads(need, disk)
         passed_over: set[str] = set()
-        while missing := self._budget.missing_bytes(need.size_bytes, disk, need.paths.data):
+        while missing := self._budget.missing_bytes(need.size_bytes, disk, need.replaced):
             victims = await self._victims(missing, passed_over)
             if victims is None or self._evictions is None:
                 raise await self._full(need, disk)
@@ -104,7 +108,7 @@ class Room:
     async def _drop_downloads(self, need: _Need, disk: Disk) -> Disk:
         """Delete interrupted downloads, the oldest first, as long as room is missing."""
         for entry in self._budget:
-            if not self._budget.missing_bytes(need.size_bytes, disk, need.paths.data):
+            if not self._budget.missing_bytes(need.size_bytes, disk, need.replaced):
                 break
             if entry.is_download:
                 await self._ledger.drop_download(entry)
@@ -157,10 +161,10 @@ class Room:
         """Return how much could be evicted now, as far as this node can tell."""
         return sum([entry.size_bytes async for entry in self._evictable()])
 
-    def used(self, asset_version: AssetVersion) -> None:
-        """Note that a call used the version just now; a plain path has none."""
-        if asset_version.version is not None:
-            self._ledger.used(VersionPaths(asset_version.name, asset_version.version))
+    def used(self, paths: VersionPaths | None) -> None:
+        """Note that a call used the version, or parts of it, just now; a plain path is none."""
+        if paths is not None:
+            self._ledger.used(paths)
 
     def keep_until(self) -> datetime | None:
         """Return until when a version that is answered now stays; None = nothing is evicted."""

@@ -49,6 +49,10 @@ class FileSystem:
         """Open the directory at an absolute `path`, following links: the operator chose it."""
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
+    def stat_root(self, path: str) -> os.stat_result:
+        """Return the facts of what stands at an absolute `path` now, following links."""
+        return Path(path).stat()
+
     def open(self, dir_fd: int, path: str, flags: int, mode: int = 0o644) -> int:
         """Open `path` beneath `dir_fd`; a link on the way is ELOOP, a way out EXDEV.
 

@@ -78,9 +78,10 @@ class Publisher:
         """Mark data that stands whole at the final path as ours. Holds modelkit's lock.
 
         Raises:
-            UnsafePathError: a later release of assetd marked it.
+            UnsafePathError: a later release of assetd marked it, or ASSETS_DIR was taken away.
             DiskFullError, IoError: nothing changed.
         """
+        self._dir.require_in_place()
         self._refuse_newer(paths)
         with os_errors(paths.data):
             # modelkit does not fsync what it downloads, and we do not know which files it wrote.
@@ -95,10 +96,12 @@ class Publisher:
 
         Raises:
             AssetInUseError: what stands there is leased; it is untouched.
-            UnsafePathError: a link stands there, or a later release of assetd marked it.
+            UnsafePathError: a link stands there, a later release of assetd marked it, or ASSETS_DIR
+                was taken away.
             DiskFullError, IoError: not acknowledged; the next fetch looks anew.
         """
         paths = staged.paths
+        self._dir.require_in_place()
         self._refuse_newer(paths)
         staged.close()
         with os_errors(paths.data):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from assetd.cli.doctor import doctor
 from assetd.cli.output import (
     EXIT_INTERRUPTED,
     EXIT_OTHER,
@@ -17,8 +18,11 @@ from assetd.cli.output import (
     print_error,
     print_failure,
 )
+from assetd.cli.prefetch import prefetch
+from assetd.cli.run import run
 from assetd.cli.serve import serve
 from assetd.cli.show import list_versions, resolve, status
+from assetd.cli.tend import evict, pin, unpin, verify
 from assetd.cli.transfer import fetch, push
 from assetd.errors import AssetdError
 
@@ -37,6 +41,7 @@ Examples:
   assetd serve --store file:///srv/models --assets-dir /var/cache/models
   assetd push ./model nlp/ranker
   MODEL=$(assetd fetch nlp/ranker:1)
+  assetd run nlp/ranker:1 -- python serve.py {path}
 
 \b
 Exit codes:
@@ -63,7 +68,10 @@ def assetd(session: Session, address: str | None) -> None:
     session.address = address
 
 
-for command in (serve, fetch, push, resolve, list_versions, status):
+for command in (
+    *(serve, fetch, push, resolve, list_versions, status),
+    *(run, prefetch, pin, unpin, evict, verify, doctor),
+):
     assetd.add_command(command)
 
 

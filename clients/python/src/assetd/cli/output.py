@@ -4,7 +4,7 @@ Knows no command.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_OTHER = 1
+EXIT_DATA_LOSS = 7
+EXIT_TO_MEND = 8
 # By code, so that a reason of a newer daemon has its exit code too.
 EXIT_CODES = {
     "INVALID_ARGUMENT": 2,
@@ -26,8 +28,8 @@ EXIT_CODES = {
     "ABORTED": 4,
     "UNAVAILABLE": 5,
     "RESOURCE_EXHAUSTED": 6,
-    "DATA_LOSS": 7,
-    "FAILED_PRECONDITION": 8,
+    "DATA_LOSS": EXIT_DATA_LOSS,
+    "FAILED_PRECONDITION": EXIT_TO_MEND,
 }
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -95,6 +97,18 @@ def print_failure(failure: AssetdError, *, as_json: bool) -> None:
         print_error(f"{failure.message} ({failure.reason or failure.code})")
 
 
+def for_each(specs: Iterable[str], act: Callable[[str], None], *, as_json: bool) -> int:
+    """Do something for every spec, and go on after a failure; return the highest exit code."""
+    worst = 0
+    for spec in specs:
+        try:
+            act(spec)
+        except AssetdError as failure:
+            print_failure(failure, as_json=as_json)
+            worst = max(worst, exit_code(failure))
+    return worst
+
+
 def warn_of_fallback(is_fallback: bool) -> None:
     """Say that the store did not answer, for whoever allowed that and may want to know."""
     if is_fallback:
@@ -106,6 +120,11 @@ def size_text(size_bytes: int) -> str:
     from rich.filesize import decimal
 
     return decimal(size_bytes)
+
+
+def count_text(count: int, noun: str) -> str:
+    """Return `1 version`, `2 versions`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def one_line(text: str) -> str:

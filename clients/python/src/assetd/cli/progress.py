@@ -3,7 +3,10 @@
 Makes no call, and never writes to standard output. rich is imported when a bar is drawn.
 """
 
+import functools
 import sys
+import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
 
     from assetd.v1.asset_pb2 import FetchProgress
+    from assetd.v1.cache_service_pb2 import VerifyProgress
 
 # For a bar that moves; without one, what the daemon sends by itself is enough.
 BAR_INTERVAL_SECONDS = 0.1
@@ -65,17 +69,19 @@ class Lines:
 
 
 class Bars:
-    """A bar for each row. Nothing is drawn before the first figures."""
+    """A bar for each row. Nothing is drawn before the first figures. Safe for threads."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
     def show(self, row: str, note: str, done_bytes: int, total_bytes: int | None) -> None:
         """Draw the row's bar."""
-        progress = self._progress or self._start()
-        if row not in self._tasks:
-            self._tasks[row] = progress.add_task(one_line(row), total=None, note="")
+        with self._lock:
+            progress = self._progress or self._start()
+            if row not in self._tasks:
+                self._tasks[row] = progress.add_task(one_line(row), total=None, note="")
         progress.update(self._tasks[row], completed=done_bytes, total=total_bytes, note=note)
 
     def close(self, *, succeeded: bool) -> None:
@@ -120,10 +126,14 @@ def _columns() -> "list[ProgressColumn]":
 
 
 class _Report:
-    """A display for as long as a call takes."""
+    """A display for as long as a call takes, and the answers that come meanwhile."""
 
     def __init__(self, display: Display) -> None:
         self._display = display
+        # Lines between the bars of one terminal would tear them.
+        self._waits = isinstance(display, Bars) and sys.stdout.isatty()
+        self._waiting: list[str] = []
+        self.has_failed = False
 
     def __enter__(self) -> Self:
         return self
@@ -134,23 +144,31 @@ class _Report:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._display.close(succeeded=kind is None)
-
-
-class FetchReport(_Report):
-    """Shows a fetch."""
-
-    def __init__(self, spec: str, display: Display) -> None:
-        super().__init__(display)
-        self._spec = spec
+        self._display.close(succeeded=kind is None and not self.has_failed)
+        for line in self._waiting:
+            click.echo(line)
 
     @property
     def interval_seconds(self) -> float | None:
         """How often the daemon should tell; None for its default."""
         return BAR_INTERVAL_SECONDS if isinstance(self._display, Bars) else None
 
-    def update(self, progress: "FetchProgress") -> None:
-        """Show how far it is."""
+    def answer(self, line: str) -> None:
+        """Print a line on standard output: at once, or where a bar is in its way once that ends."""
+        if self._waits:
+            self._waiting.append(line)
+        else:
+            click.echo(line)
+
+
+class FetchReport(_Report):
+    """Shows fetches, a row for each spec."""
+
+    def updates(self, spec: str) -> "Callable[[FetchProgress], None]":
+        """Return what takes the progress of one fetch."""
+        return functools.partial(self._update, spec)
+
+    def _update(self, spec: str, progress: "FetchProgress") -> None:
         from assetd.v1.asset_pb2 import FetchPhase
 
         note = FetchPhase.Name(progress.phase).removeprefix("FETCH_PHASE_").lower()
@@ -158,7 +176,15 @@ class FetchReport(_Report):
         if silent_seconds >= SILENCE_SECONDS:
             note += f", no byte for {silent_seconds} s"
         total_bytes = progress.total_bytes if progress.HasField("total_bytes") else None
-        self._display.show(self._spec, note, progress.present_bytes, total_bytes)
+        self._display.show(spec, note, progress.present_bytes, total_bytes)
+
+
+class VerifyReport(_Report):
+    """Shows a check of the cache."""
+
+    def update(self, progress: "VerifyProgress") -> None:
+        """Show how far it is."""
+        self._display.show("verify", "", progress.hashed_bytes, progress.total_bytes)
 
 
 class PushReport(_Report):

@@ -18,6 +18,7 @@ Examples:
   assetd fetch nlp/ranker
   MODEL=$(assetd fetch nlp/ranker:1 --freshness store_or_cache)
   cat "$(assetd fetch 'nlp/tokens:0.1[vocab/en.txt]')"
+  assetd fetch nlp/ranker:1.2 --include '*.json' --include 'vocab/**'
   assetd fetch nlp/ranker:1.2 --json | jq -r 'select(.completed) | .completed.path'
 """
 
@@ -49,6 +50,20 @@ Examples:
     metavar="sha256:HEX",
     help="Fail unless the whole version has this digest.",
 )
+@click.option(
+    "--include",
+    metavar="GLOB",
+    multiple=True,
+    help="Fetch only files whose paths match: * stops at /, ** does not. May be repeated. The "
+    "path is then that of a partial version.",
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Do not fetch files whose paths match; wins over --include.",
+)
+@click.option("--part-only", is_flag=True, help="Fetch nothing but the part that SPEC names.")
 @click.option("--verify", is_flag=True, help="Hash every file, also of what is present already.")
 @click.option("--force-download", is_flag=True, help="Download it even if it is present.")
 @click.option("--timeout", type=SECONDS, metavar="SECONDS", help="Give up after that long.")
@@ -61,6 +76,9 @@ def fetch(
     freshness: str | None,
     store_timeout: float | None,
     expected_digest: str | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    part_only: bool,
     verify: bool,
     force_download: bool,
     timeout: float | None,
@@ -75,16 +93,19 @@ def fetch(
     Without a terminal there is no progress, unless by --progress lines.
     """
     display = display_for(progress, quiet=quiet or session.as_json)
-    with session.client() as client, FetchReport(spec, display) as report:
+    with session.client() as client, FetchReport(display) as report:
         asset = client.fetch(
             spec,
             freshness=freshness,
             store_timeout=store_timeout,
             expected_digest=expected_digest,
+            include=include,
+            exclude=exclude,
+            part_only=part_only,
             verify=verify,
             force_download=force_download,
             progress_interval=report.interval_seconds,
-            on_progress=report.update,
+            on_progress=report.updates(spec),
             on_event=print_message if session.as_json else None,
             timeout=timeout,
         )
