@@ -24,7 +24,7 @@ from tests.support.crash_operations import (
 from tests.support.loop_disks import Cut, LoopDisk
 
 _LOOKS = {
-    *("open", "close", "fstat", "lstat", "list_names", "pread", "flock"),
+    *("open", "close", "fstat", "lstat", "list_names", "pread", "flock", "stat_root"),
     *("free_bytes", "total_bytes", "file_system_type"),
 }
 

@@ -31,7 +31,7 @@ _BY_FLAG: Final = {
     "openat2": (("O_CREAT", "create"), ("", "open")),
     "renameat2": (("RENAME_EXCHANGE", "rename_exchange"), ("", "rename_noreplace")),
     "unlinkat": (("AT_REMOVEDIR", "rmdir"), ("", "unlink")),
-    "newfstatat": (("AT_EMPTY_PATH", "fstat"), ("", "lstat")),
+    "newfstatat": (("AT_FDCWD", "stat_root"), ("AT_EMPTY_PATH", "fstat"), ("", "lstat")),
 }
 # Calls of the seam that are one in the kernel.
 _LIKE: Final = {"file_system_type": "fstat", "total_bytes": "free_bytes"}
@@ -55,8 +55,14 @@ def calls_below(logs: Path, root: Path) -> list[str]:
     its own name.
     """
     lines = [line for log in logs.iterdir() for line in log.read_text().splitlines()]
-    lines = [line for line in lines if f"<{root}>" in line or f"<{root}/" in line]
-    return list(_seam_calls(line for line in lines if "AT_FDCWD" not in line))
+    return list(_seam_calls(line for line in lines if _is_below(line, root)))
+
+
+def _is_below(line: str, root: Path) -> bool:
+    if "AT_FDCWD" in line:
+        # By its path the folder is opened, which is before, and looked at.
+        return line.startswith("newfstatat(") and f'"{root}"' in line
+    return f"<{root}>" in line or f"<{root}/" in line
 
 
 def _seam_calls(lines: Iterator[str]) -> Iterator[str]:
