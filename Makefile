@@ -104,7 +104,7 @@ soak-crashes: setup system-packages ## Power cuts at every call, on ext4 and XFS
 	$(BIN)/python -m tests.soak.crashes $(SOAKED)
 
 .PHONY: soak-kills
-soak-kills: setup ## 20,000 kills at random microseconds, judged from outside
+soak-kills: setup ## 20,000 kills at random microseconds and calls, judged from outside
 	$(BIN)/python -m tests.soak.kills $(SOAKED)
 
 ##@ Environments and tools
