@@ -104,8 +104,12 @@ soak-crashes: setup system-packages ## Power cuts at every call, on ext4 and XFS
 	$(BIN)/python -m tests.soak.crashes $(SOAKED)
 
 .PHONY: soak-kills
-soak-kills: setup ## 20,000 kills at random microseconds, judged from outside
+soak-kills: setup ## 20,000 kills at random microseconds and calls, judged from outside
 	$(BIN)/python -m tests.soak.kills $(SOAKED)
+
+.PHONY: soak-mutations
+soak-mutations: setup system-packages ## Seeded bugs, each of which a harness has to catch (root)
+	$(BIN)/python -m tests.soak.mutations $(SOAKED)
 
 ##@ Environments and tools
 

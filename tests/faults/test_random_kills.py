@@ -1,4 +1,4 @@
-"""Kills at random microseconds, hundreds of them: a process that fetches is no daemon, but quick.
+"""Kills at random, hundreds of them: a process that fetches is no daemon, but quick.
 
 Its whole start and life are a few milliseconds of the cache's own calls, so that most kills meet
 one. Daemons are killed in `test_kills.py`; `make soak-kills` kills 20,000 times.
@@ -33,7 +33,7 @@ def kill(tmp_path: Path, *arguments: object) -> "subprocess.CompletedProcess[str
     )
 
 
-def test_kills_at_random_microseconds(tmp_path: Path) -> None:
+def test_kills_at_random(tmp_path: Path) -> None:
     """Absent or whole after each; acknowledged means marked; in the end nothing is left over."""
     ended = kill(tmp_path)
     assert ended.returncode == 0, ended.stdout + ended.stderr

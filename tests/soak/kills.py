@@ -1,4 +1,4 @@
-"""Kills at random microseconds of processes that start, publish, adopt and replace.
+"""Kills, at random microseconds and calls, of processes that start, publish, replace and evict.
 
 `python -m tests.soak.kills`. The judge is another process than the one that is killed, and knows
 what that one had said. In memory, where the machine has such a place: a kill loses nothing that

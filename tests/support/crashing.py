@@ -81,6 +81,10 @@ class Point:
     number: int
     cut: Cut
 
+    def __str__(self) -> str:
+        lost = "all that was not written" if self.cut is Cut.NOTHING else "files, not their names"
+        return f"{self.operation}, before call {self.number}, losing {lost}"
+
 
 class PowerCuts:
     """Cuts the power of one disk again and again."""
@@ -104,10 +108,10 @@ class PowerCuts:
         count = len(self.calls(operation))
         return [Point(operation.name, number, cut) for number in range(1, count + 2)]
 
-    def points_of_change(self, operation: Operation) -> list[Point]:
+    def points_of_change(self, operation: Operation, cut: Cut = Cut.NOTHING) -> list[Point]:
         """Returns the points that differ: a call that only looks leaves the disk as it was."""
         changes = [call.split(" ")[0] not in _LOOKS for call in self.calls(operation)]
-        points = self.points(operation)
+        points = self.points(operation, cut)
         return [point for point, is_one in zip(points, [*changes, True], strict=True) if is_one]
 
     def findings(self, point: Point) -> list[str]:

@@ -1,7 +1,8 @@
 """Random kills of a process that publishes and evicts, judged by another that outlives it.
 
 Each life is a fork: it begins a run of the cache, does one thing after another, and tells what it
-begins and what is done; after some microseconds it is killed. Single-threaded, therefore: tests
+begins and what is done. Half of them are killed after some microseconds, half right before some
+call, for what lies between two calls may be too short to be met. Single-threaded, therefore: tests
 start `python -m tests.soak.kills`.
 """
 
@@ -25,6 +26,7 @@ from assetd_server.model import AssetName
 from assetd_server.versioning import Version
 
 from tests.support.crash_operations import FILE, MANY, OLD_FILE, OLD_TREE, TREE, entries
+from tests.support.file_systems import RecordingFileSystem
 from tests.support.flights import land
 from tests.support.mutants import MUTANTS
 from tests.support.versions import Content, manifest_of, marker_path, put, standing
@@ -39,6 +41,7 @@ ASSETS: Final[dict[str, tuple[Content, Content]]] = {
 EVICT: Final = "evict"
 # So long does a life last at most: a start and some three operations.
 _LIFE_SECONDS: Final = 0.012
+_LIFE_CALLS: Final = 500
 
 
 def paths_of(name: str) -> VersionPaths:
@@ -79,7 +82,7 @@ class Killing:
         # Kills that met an operation, and those that met the start of a run.
         self.under_way = self.starting = 0
         self._seed = seed
-        self._mutant = mutant
+        self._fs_type = type("Mortal", (RecordingFileSystem, MUTANTS[mutant]), {})
         self._stands = dict.fromkeys(ASSETS, Stands())
 
     def live(self, number: int) -> list[str]:
@@ -126,14 +129,19 @@ class Killing:
 
     def _life(self, source: random.Random, adopts: str | None) -> tuple[list[str], list[str]]:
         """Fork, kill, and return what the life said, and what is wrong with how it ended."""
+        fs: RecordingFileSystem = self._fs_type()
+        at_microsecond = source.random() < 0.5
+        if not at_microsecond:
+            fs.before_call(source.randrange(1, _LIFE_CALLS), _die)
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            _live(self.root, MUTANTS[self._mutant](), source, adopts, writing)
+            _live(self.root, fs, source, adopts, writing)
         os.close(writing)
-        threading.Event().wait(source.random() * _LIFE_SECONDS)
-        os.kill(pid, signal.SIGKILL)
+        if at_microsecond:
+            threading.Event().wait(source.random() * _LIFE_SECONDS)
+            os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         with os.fdopen(reading) as answers:
             lines = answers.read().splitlines()
@@ -187,6 +195,10 @@ def _look(root: Path, name: str) -> Stands:
 def digest_of(content: Content | None) -> str:
     """Return what a receipt of the content says; "" where there is none."""
     return "" if content is None else str(manifest_of(content).digest)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _live(

@@ -4,6 +4,7 @@ Each is a file system that does something else than it is told, so that no modul
 touched. They stand below the recording: what they do beside their orders is numbered as well.
 """
 
+import fcntl
 import os
 import stat
 from contextlib import suppress
@@ -12,10 +13,19 @@ from assetd_server.cache.ingest import DATA, RECEIPT
 from assetd_server.cache.linux import FileSystem, write_at
 from assetd_server.model import MARKER_NAME
 
+from tests.support.versions import PATHS
+
 _CHUNK_BYTES = 1000
 
 
-class NoFileSync(FileSystem):
+class _NoHint(FileSystem):
+    """Nothing is written before it has to be: on an idle disk that hint alone hides many a bug."""
+
+    def start_writeback(self, fd: int, offset: int, length: int) -> None:
+        pass
+
+
+class NoFileSync(_NoHint):
     """Files are never synced: after a power cut the name is there and the bytes are not."""
 
     def fsync(self, fd: int) -> None:
@@ -31,7 +41,7 @@ class NoFolderSync(FileSystem):
             super().fsync(fd)
 
 
-class NoFileSystemSync(FileSystem):
+class NoFileSystemSync(_NoHint):
     """syncfs does nothing: many files, and what modelkit wrote, are not durable."""
 
     def syncfs(self, fd: int) -> None:
@@ -87,6 +97,28 @@ class TwoRenames(FileSystem):
         self.rename(from_fd, f"{name}.old", from_fd, name)
 
 
+class NoRecheck(FileSystem):
+    """What is open is taken for what stands at its path: a lease may be on what is gone."""
+
+    _open: os.stat_result | None = None
+
+    def fstat(self, fd: int) -> os.stat_result:
+        self._open = super().fstat(fd)
+        return self._open
+
+    def lstat(self, dir_fd: int, name: str) -> os.stat_result:
+        facts = super().lstat(dir_fd, name)
+        return facts if self._open is None or name != PATHS.leaf else self._open
+
+
+class NoExclusion(FileSystem):
+    """Whoever moves a version has its lock without asking: leases keep nobody away."""
+
+    def flock(self, fd: int, operation: int) -> None:
+        if not operation & fcntl.LOCK_EX:
+            super().flock(fd, operation)
+
+
 # By the name that a driver is told; "" is the real file system.
 MUTANTS: dict[str, type[FileSystem]] = {
     "": FileSystem,
@@ -97,4 +129,6 @@ MUTANTS: dict[str, type[FileSystem]] = {
     "marker-first": MarkerFirst,
     "in-place": InPlace,
     "two-renames": TwoRenames,
+    "no-recheck": NoRecheck,
+    "no-exclusion": NoExclusion,
 }
