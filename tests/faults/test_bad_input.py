@@ -4,9 +4,6 @@ Requests go over the wire as they are, past the checks of any helper. What the d
 stands in `test_disk` and `test_store_down`.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from assetd.v1.asset_pb2 import AssetKind
 from assetd.v1.asset_service_pb2 import (
@@ -18,14 +15,6 @@ from assetd.v1.asset_service_pb2 import (
     ResolveVersionRequest,
 )
 from assetd.v1.asset_service_pb2_grpc import AssetServiceStub
-from assetd.v1.cache_service_pb2 import (
-    CacheSelector,
-    EvictRequest,
-    PinRequest,
-    UnpinRequest,
-    VerifyRequest,
-)
-from assetd.v1.cache_service_pb2_grpc import CacheServiceStub
 from google.protobuf.duration_pb2 import Duration
 
 from tests.support.daemon import Daemon
@@ -120,6 +109,40 @@ FETCHES = [
         code=NOT_FOUND,
     ),
     bad(
+        FetchRequest(spec="good/folder", part_only=True),
+        "INVALID_FIELD",
+        *("part_only needs a part", "good/folder", "write name:version[sub/part]"),
+    ),
+    bad(
+        FetchRequest(spec="good/folder[sub]", part_only=True, include=["*"]),
+        "INVALID_FIELD",
+        *("part_only", "include and exclude out"),
+    ),
+    bad(FetchRequest(spec="good/folder", include=[""]), "INVALID_FIELD", "include", "is no glob"),
+    bad(
+        FetchRequest(spec="good/file", exclude=["*.txt"]),
+        "INVALID_FIELD",
+        *("good/file:0.0", "no parts to choose from"),
+    ),
+    bad(
+        FetchRequest(spec="good/folder", include=["*.nope"]),
+        "PART_NOT_FOUND",
+        *("good/folder:0.0", "`ListFiles` takes the same globs"),
+        code=NOT_FOUND,
+    ),
+    bad(
+        FetchRequest(spec="good/folder[config.json]", include=["sub/*"]),
+        "PART_NOT_FOUND",
+        *("config.json", "leave it out"),
+        code=NOT_FOUND,
+    ),
+    bad(
+        FetchRequest(spec="good/folder[none]", part_only=True),
+        "PART_NOT_FOUND",
+        *("good/folder:0.0", "none", "`ListFiles` tells"),
+        code=NOT_FOUND,
+    ),
+    bad(
         FetchRequest(spec="good/folder", expected_digest=DIGEST),
         "DIGEST_MISMATCH",
         *("good/folder:0.0", DIGEST, "not the content that was pinned"),
@@ -160,45 +183,25 @@ def test_a_bad_fetch_is_refused(daemon: Daemon, row: Bad) -> None:
         check(failure_of(lambda: AssetServiceStub(channel).Fetch(row.request)), row)
 
 
-UNBUILT_FETCHES = {
-    "include": FetchRequest(spec="good/folder", include=["*.json"]),
-    "exclude": FetchRequest(spec="good/folder", exclude=["*.json"]),
-    "part_only": FetchRequest(spec="good/folder[sub]", part_only=True),
-}
 UNBUILT_HEADERS = {
     "header.labels": PushHeader(spec="new/asset", labels={"stage": "test"}),
     "header.validate_only": PushHeader(spec="new/asset", validate_only=True),
     "header.staged_path": PushHeader(spec="new/asset", staged_path="x"),
     "header.source_uri": PushHeader(spec="new/asset", source_uri="s3://bucket/key"),
 }
-ALL = CacheSelector(all=True)
-UNBUILT_METHODS: dict[str, Callable[[CacheServiceStub], Any]] = {
-    "Evict": lambda cache: cache.Evict(EvictRequest(selector=ALL)),
-    "Pin": lambda cache: cache.Pin(PinRequest(spec="good/file:0.0")),
-    "Unpin": lambda cache: cache.Unpin(UnpinRequest(spec="good/file:0.0")),
-    "Verify": lambda cache: cache.Verify(VerifyRequest(selector=ALL)),
-}
 
 
-@pytest.mark.parametrize("what", [*UNBUILT_FETCHES, *UNBUILT_HEADERS, *UNBUILT_METHODS])
+@pytest.mark.parametrize("what", UNBUILT_HEADERS)
 def test_what_is_not_built_is_refused_by_name(daemon: Daemon, what: str) -> None:
     """A field or method that is not built yet is `NOT_BUILT` by its name, and never ignored.
 
     A caller that relies on it would get something else than it asked for.
     """
     with daemon.channel() as channel:
+        header = UNBUILT_HEADERS[what]
+        header.kind = AssetKind.ASSET_KIND_FILE
         stub = AssetServiceStub(channel)
-
-        def call() -> Any:
-            if what in UNBUILT_FETCHES:
-                return stub.Fetch(UNBUILT_FETCHES[what])
-            if what in UNBUILT_HEADERS:
-                header = UNBUILT_HEADERS[what]
-                header.kind = AssetKind.ASSET_KIND_FILE
-                return stub.Push(iter([PushRequest(header=header)]))
-            return UNBUILT_METHODS[what](CacheServiceStub(channel))
-
-        failure = failure_of(call)
+        failure = failure_of(lambda: stub.Push(iter([PushRequest(header=header)])))
     check(failure, bad(None, "NOT_BUILT", what, "later release", code="UNIMPLEMENTED"))
     assert failure.metadata["field"] == what
 

@@ -183,7 +183,7 @@ def test_a_fetch_prints_started_progress_and_completed(
         ("Fetch", {"spec": "no/such"}, NOT_FOUND, "ASSET_NOT_FOUND"),
         ("ResolveVersion", {"spec": "no such"}, INVALID_ARGUMENT, "INVALID_NAME"),
         ("List", {"page_token": "x"}, INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
-        ("Fetch", {"spec": "a", "part_only": True}, UNIMPLEMENTED, "NOT_BUILT"),
+        ("Fetch", {"spec": "a", "part_only": True}, INVALID_ARGUMENT, "INVALID_FIELD"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isupper() else "",
 )

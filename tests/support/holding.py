@@ -19,16 +19,18 @@ from tests.conftest import IN_CI
 # ends. With `fork` a child keeps it: the parent ends at once, and the child's id is said first.
 _PROGRAM: Final = """
 import fcntl, os, sys
+def say(text):
+    os.write(1, f"{text}\\n".encode())  # two processes say something at once
 fd = os.open(sys.argv[1], os.O_RDONLY)
 try:
     fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 except BlockingIOError:
-    print("refused", flush=True)
+    say("refused")
     sys.exit()
 if "fork" in sys.argv and (child := os.fork()):
-    print(child, flush=True)
+    say(child)
     os._exit(0)
-print("held", flush=True)
+say("held")
 sys.stdin.read()
 """
 # What a container has of its own; its processes end with it.

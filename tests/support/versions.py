@@ -1,7 +1,6 @@
 """Versions to put into an ASSETS_DIR, and what its readers find there."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,21 +121,3 @@ def left_overs(root: Path) -> list[str]:
     folders = [own / name for name in ("staging", "trash", "push")]
     below = [path for folder in folders for path in folder.glob("*")]
     return sorted(str(path.relative_to(own)) for path in below)
-
-
-def kept_downloads(root: Path) -> list[str]:
-    """What lies in staging, and should: interrupted downloads of versions that do not stand."""
-    folders = [path for path in (root / ".assetd/staging").glob("*") if path.is_dir()]
-    # Links are not followed: a test may plant one.
-    present = {
-        os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118
-        for folder, folders, files in os.walk(root)
-        for name in (*folders, *files)
-    }
-    keys = {hashlib.sha256(path.encode()).hexdigest()[:32] for path in present}
-    return sorted(
-        f"staging/{folder.name}"
-        for folder in folders
-        if {path.name for path in folder.iterdir()} - {"receipt"} == {"data", "journal"}
-        and folder.name not in keys
-    )

@@ -21,6 +21,7 @@ from assetd_server.assets.orders import (
     ResolveOrder,
     Scope,
 )
+from assetd_server.assets.selection import Selection
 from assetd_server.errors import (
     AssetError,
     InvalidFieldError,
@@ -108,6 +109,21 @@ def test_every_field_of_a_fetch_arrives() -> None:
         progress_interval_seconds=1.0,
         caller="ranker-server",
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "selection"),
+    [
+        ({}, None),
+        ({"include": ["b", "a", "b"]}, Selection(include=("a", "b"))),
+        ({"include": ["*"], "exclude": ["c"]}, Selection(("*",), ("c",))),
+        ({"part_only": True}, Selection(folder=PartPath("sub/x"))),
+    ],
+)
+def test_what_a_fetch_chooses_arrives(fields: dict[str, Any], selection: Selection | None) -> None:
+    """Globs in any order are the same choice; a part in the spec is one with part_only alone."""
+    order = convert.fetch_order(pb.FetchRequest(spec="a[sub/x]", **fields))
+    assert order.selection == selection
 
 
 def test_every_field_of_the_other_questions_arrives() -> None:
@@ -220,9 +236,11 @@ def listing(**fields: Any) -> Callable[[], object]:
 @pytest.mark.parametrize(
     ("act", "error", "field"),
     [
-        (fetch(include=["*"]), NotBuiltError, "include"),
-        (fetch(exclude=["*"]), NotBuiltError, "exclude"),
-        (fetch(part_only=True), NotBuiltError, "part_only"),
+        (fetch(part_only=True), InvalidFieldError, "part_only"),
+        (fetch(spec="a[b]", part_only=True, include=["*"]), InvalidFieldError, "part_only"),
+        (fetch(spec="a[b]", part_only=True, exclude=["*"]), InvalidFieldError, "part_only"),
+        (fetch(include=[""]), InvalidFieldError, "include"),
+        (fetch(exclude=["*"] * 101), InvalidFieldError, "exclude"),
         (step(header(labels={"a": "b"})), NotBuiltError, "header.labels"),
         (step(header(validate_only=True)), NotBuiltError, "header.validate_only"),
         (step(header(staged_path="")), NotBuiltError, "header.staged_path"),

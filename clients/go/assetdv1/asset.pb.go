@@ -406,6 +406,7 @@ const (
 	// Nothing that could be used.
 	CacheState_PRESENCE_ABSENT CacheState_Presence = 1
 	// Some of its files, or a download that has not ended: not to be read as the version.
+	// `ListFiles` tells which files can be read.
 	CacheState_PRESENCE_PARTIAL CacheState_Presence = 2
 	// Whole and published: what stands at `path` may be read.
 	CacheState_PRESENCE_PRESENT CacheState_Presence = 3
@@ -656,10 +657,10 @@ type CacheState struct {
 	// How much of the version is here.
 	Presence CacheState_Presence `protobuf:"varint,1,opt,name=presence,proto3,enum=assetd.v1.CacheState_Presence" json:"presence,omitempty"`
 	// The version's path relative to ASSETS_DIR, for callers that mount ASSETS_DIR
-	// elsewhere. Set when `PRESENCE_PRESENT`, else empty.
+	// elsewhere. Set when `PRESENCE_PRESENT`; when `PRESENCE_PARTIAL`, the folder in which
+	// the files that are here have their own paths; else empty.
 	RelativePath string `protobuf:"bytes,2,opt,name=relative_path,json=relativePath,proto3" json:"relative_path,omitempty"`
-	// The version's absolute path as the daemon sees it. Set when `PRESENCE_PRESENT`,
-	// else empty.
+	// The same as an absolute path, as the daemon sees it.
 	Path string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
 	// The bytes that it takes up in the cache, unfinished downloads included.
 	DiskBytes int64 `protobuf:"varint,4,opt,name=disk_bytes,json=diskBytes,proto3" json:"disk_bytes,omitempty"`

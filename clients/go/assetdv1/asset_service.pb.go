@@ -458,11 +458,15 @@ type FetchRequest struct {
 	// unavailable; no limit for the download. Positive; unset: the daemon's default.
 	StoreTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=store_timeout,json=storeTimeout,proto3" json:"store_timeout,omitempty"`
 	// The digest that the whole version must have, as in `AssetVersion.digest`. Another one
-	// ends the call with `DIGEST_MISMATCH` before anything is published. Empty: any.
+	// ends the call with `DIGEST_MISMATCH` before anything is published. Where only some
+	// files are wanted of a version that modelkit pushed, it cannot be compared:
+	// `INVALID_FIELD`. Empty: any.
 	ExpectedDigest string `protobuf:"bytes,4,opt,name=expected_digest,json=expectedDigest,proto3" json:"expected_digest,omitempty"`
 	// Globs of the files that are wanted, matched against paths inside the version: `*`
 	// stops at `/`, `**` does not. Empty: all files. With globs the answer's path is a
-	// partial version, apart from the version's final path.
+	// partial version, apart from the version's final path, unless the whole version is
+	// present: then it is the answer. No file that they choose is `PART_NOT_FOUND`; so is a
+	// part in the spec that they leave out. On a file asset they are `INVALID_FIELD`.
 	Include []string `protobuf:"bytes,5,rep,name=include,proto3" json:"include,omitempty"`
 	// Globs of files that are not wanted; they win over `include`.
 	Exclude []string `protobuf:"bytes,6,rep,name=exclude,proto3" json:"exclude,omitempty"`
@@ -470,7 +474,7 @@ type FetchRequest struct {
 	// a part in the spec, and goes with neither `include` nor `exclude`. Without it, the
 	// whole version is fetched whatever part the spec names.
 	PartOnly bool `protobuf:"varint,7,opt,name=part_only,json=partOnly,proto3" json:"part_only,omitempty"`
-	// Hash every file and compare it with its manifest, also on a hit.
+	// Hash every wanted file and compare it with its manifest, also on a hit.
 	Verify bool `protobuf:"varint,8,opt,name=verify,proto3" json:"verify,omitempty"`
 	// Download the version even if it is present. What stands there stays until the new copy
 	// is verified, and is left alone if it proves equal.

@@ -149,12 +149,6 @@ def nothing_stands(_: Path) -> None:
     """There is no such version."""
 
 
-def the_markers_are_modelkits(assets_dir: Path) -> None:
-    """Empty: nobody has compared the files with anything."""
-    put_directory(assets_dir, "nlp/odd", "0.1", marker="")
-    put_file(assets_dir, "nlp/odd", "0.2", marker="")
-
-
 def the_data_are_gone(assets_dir: Path) -> None:
     """Somebody deleted by hand."""
     for version in ("0.1", "0.2"):
@@ -191,13 +185,26 @@ def the_version_is_a_link_or_a_fifo(assets_dir: Path) -> None:
 
 ODDITIES = [
     nothing_stands,
-    the_markers_are_modelkits,
     the_data_are_gone,
     the_marker_is_gone,
     the_marker_is_a_folder_or_a_link,
     the_folder_is_a_file,
     the_version_is_a_link_or_a_fifo,
 ]
+
+
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("put", [put_directory, put_file])
+def test_what_modelkit_marked_is_complete(
+    assets_dir: Path, put: Callable[..., Path], hold: bool
+) -> None:
+    """Its marker is empty; what nobody has compared is told as such."""
+    put(assets_dir, "nlp/modelkits", "0.1", marker="")
+    with Client("unix:///nowhere/assetd.sock", assets_dir=assets_dir) as client:
+        asset = client.fetch("nlp/modelkits:0.1", hold=hold)
+        assert asset.path == assets_dir / "nlp/modelkits/0.1"
+        assert (asset.verification, asset.digest) == (Verification.UNSPECIFIED, "")
+        asset.close()
 
 
 @pytest.mark.parametrize("hold", [False, True])

@@ -272,7 +272,7 @@ def test_what_is_removed_by_hand_meanwhile_is_not_ours_any_more(
             marker_path(root, content).unlink(missing_ok=True)
 
         before = len(fs.calls)
-        fs.before_any(number, delete)
+        fs.before_call(number, delete)
         try:
             result = evicted(assets_dir, Lookup(assets_dir))
             assert result.outcome in (Outcome.EVICTED, Outcome.KEPT)

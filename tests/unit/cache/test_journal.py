@@ -79,7 +79,10 @@ def test_short_writes_tear_nothing(root: Path) -> None:
 
 
 def test_a_tail_that_is_torn_at_any_byte_is_cut(assets_dir: AssetsDir, folder: Path) -> None:
-    """What stands before the torn line holds; without a whole first line there is nothing."""
+    """A journal that is torn at any byte holds up to there.
+
+    Without a whole first line there is nothing.
+    """
     write(assets_dir, *SAID)
     whole = (folder / "journal").read_bytes()
     ends = [index for index, byte in enumerate(whole) if byte == ord("\n")]
@@ -90,7 +93,10 @@ def test_a_tail_that_is_torn_at_any_byte_is_cut(assets_dir: AssetsDir, folder: P
 
 
 def test_a_byte_that_flips_anywhere_ends_the_journal(assets_dir: AssetsDir, folder: Path) -> None:
-    """Nothing is said that was not written: a damaged line and all behind it is cut."""
+    """A journal that is damaged at any byte says nothing that was not written.
+
+    A damaged line and all behind it is cut.
+    """
     write(assets_dir, *SAID)
     whole = (folder / "journal").read_bytes()
     for index in range(len(whole)):

@@ -102,7 +102,10 @@ def test_what_is_missing_is_what_was_not_kept(assets_dir: AssetsDir) -> None:
 
 
 def test_it_is_gone_on_with_in_the_same_file(assets_dir: AssetsDir, root: Path) -> None:
-    """The rest is written beside what was kept; the whole is sealed as if it had come at once."""
+    """A download that was interrupted goes on in its own files, with what is missing.
+
+    The rest is written beside what was kept; the whole is sealed as if it had come at once.
+    """
     interrupted(assets_dir, 0, 200)
     staged = begin(assets_dir)
     large = staged.kept[LARGE_PART.path]
@@ -131,7 +134,7 @@ def test_it_may_be_interrupted_again_and_again(assets_dir: AssetsDir) -> None:
 
 
 def test_a_kill_at_any_call_keeps_what_was_journalled(scratch: Path) -> None:
-    """Whatever the call that was never made: what is kept is right, and hardly anything is lost."""
+    """Whatever call a kill comes at, what is kept of a download is right, and little is lost."""
     number, finished, most = 0, False, 0
     while not finished:
         number += 1
@@ -200,7 +203,10 @@ def test_a_kill_while_it_is_taken_over_loses_nothing(scratch: Path) -> None:
 
 @pytest.mark.parametrize("offset", [0, 99, 100, 350, 511])
 def test_a_byte_that_flipped_in_what_was_kept(assets_dir: AssetsDir, offset: int) -> None:
-    """Its range is dropped, the others stay."""
+    """What is kept is read back and compared: a range with a wrong byte is fetched again.
+
+    Its range is dropped, the others stay.
+    """
     data = interrupted(assets_dir, *STARTS[:-1])
     damaged = bytearray((data / "large").read_bytes())
     damaged.extend(bytes(len(LARGE) - len(damaged)))
@@ -274,7 +280,10 @@ def test_what_is_no_such_file_is_not_kept(
 
 
 def test_all_else_is_deleted(assets_dir: AssetsDir, root: Path) -> None:
-    """Markers, receipts, parts that nobody journalled, links: nothing there is trusted."""
+    """Of what an earlier run left nothing is trusted but what its journal and its bytes prove.
+
+    Markers, receipts, parts that nobody journalled, links: nothing there is trusted.
+    """
     data = interrupted(assets_dir, 0)
     (data / ".SUCCESS").write_bytes(receipt_of(TREE).encode())
     (data.parent / "receipt").write_bytes(receipt_of(TREE).encode())
@@ -314,7 +323,10 @@ def test_without_parts_nothing_is_kept(assets_dir: AssetsDir, root: Path) -> Non
 
 
 def test_ranges_of_two_objects_are_never_mixed(assets_dir: AssetsDir) -> None:
-    """A part that was started over keeps what came of the newer object only."""
+    """Of an object that was replaced meanwhile nothing older is kept.
+
+    A part that was started over keeps what came of the newer object only.
+    """
     staged = begin(assets_dir, UNPROVEN)
     large = staged.add_part(UNPROVEN[1])
     write_range(large, 0, [LARGE[:RANGE]], ETAG)
@@ -410,7 +422,10 @@ def test_what_was_condemned_is_never_left_to_others(
     code: int,
     error: type[Exception],
 ) -> None:
-    """Whoever wanted to keep it: after a failed write or sync all space is given back."""
+    """After a failed write or sync nothing is kept, and all space is given back.
+
+    Whoever wanted to keep it.
+    """
     staged = begin(assets_dir)
     write_some(staged, [0])
     fs.fail(1, code, call)

@@ -47,7 +47,10 @@ def found(assets_dir: AssetsDir, content: Content = TREE, paths: VersionPaths = 
 
 
 def test_equal_parts_are_found_by_their_digest(assets_dir: AssetsDir, root: Path) -> None:
-    """Whatever they are called there; in a file asset's version too."""
+    """Parts that another version of the asset has are copied instead of downloaded.
+
+    Whatever they are called there; in a file asset's version too.
+    """
     put_ours(root, {"other/name": TREE["a"], "sub/b": b"different"}, version("0.0"))
     put_ours(root, TREE["sub/b"], version("0.2"))
     assert found(assets_dir) == ["some/asset/0.0/other/name", "", "some/asset/0.2"]
@@ -146,7 +149,10 @@ def copies() -> list[Copy]:
 
 
 def test_what_is_copied_is_kept(assets_dir: AssetsDir, root: Path) -> None:
-    """The bytes are right, proven and journalled; and the copy is a file of its own."""
+    """What is copied is compared, and is a file of its own: never a hard link.
+
+    The bytes are right, proven and journalled; and the copy is a file of its own.
+    """
     put_ours(root, TREE, version("0.0"))
     staged = begin(assets_dir)
     assert copy_small(assets_dir, staged, copies()) == 6000
@@ -210,7 +216,10 @@ def folder(path: Path) -> None:
 def test_a_source_that_is_not_what_it_was_is_not_used(
     assets_dir: AssetsDir, root: Path, change: Callable[[Path], None]
 ) -> None:
-    """Damage does not spread: the part is left to be downloaded, the others are copied."""
+    """Damage does not spread: what does not compare is downloaded.
+
+    The others are copied.
+    """
     put_ours(root, TREE, version("0.0"))
     change(root / "some/asset/0.0/a")
     staged = begin(assets_dir)

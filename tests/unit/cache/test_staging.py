@@ -8,13 +8,14 @@ import pytest
 from assetd_server.cache.ingest import SmallPart, StagedVersion
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.recover import recover
-from assetd_server.cache.staging import StagingSweep
+from assetd_server.cache.staging import StagingSweep, bytes_kept, path_of
 from assetd_server.errors import IoError
 from assetd_server.model import AssetKind, AssetName
 from assetd_server.versioning import Version
 
 from tests.support.file_systems import FaultyFileSystem
-from tests.support.versions import PATHS, kept_downloads, left_overs, part_of, put_ours
+from tests.support.staging import kept_downloads
+from tests.support.versions import PATHS, left_overs, part_of, put_ours, receipt_of
 
 HOUR = 3600.0
 MAX_AGE = 24 * HOUR
@@ -48,7 +49,10 @@ def sweep(assets_dir: AssetsDir) -> StagingSweep:
 
 
 def test_a_start_keeps_what_can_be_gone_on_with(assets_dir: AssetsDir, root: Path) -> None:
-    """Whatever its age: that is for the sweep."""
+    """A start keeps interrupted downloads, whatever their age.
+
+    Whatever its age: that is for the sweep.
+    """
     folder = interrupted(assets_dir, written_at=0)
     assert recover(assets_dir).writable
     assert left_overs(root) == kept_downloads(root) == [f"staging/{folder.name}"]
@@ -74,10 +78,29 @@ def test_a_start_deletes_what_is_worth_nothing(
     assert (root / OTHER.data).read_bytes() == b"content"
 
 
+def test_a_sealed_version_has_a_size(assets_dir: AssetsDir) -> None:
+    """Its marker is no part; whatever lies there takes up room, and fails nobody's fetch."""
+    assert bytes_kept(assets_dir, path_of(PATHS.key)) == 0
+    staged = begin(assets_dir)
+    staged.seal(receipt_of({"a": b"content"}))
+    staged.suspend()
+    folder = Path(assets_dir.absolute(staged.folder))
+    assert (folder / "data/.SUCCESS").is_file()
+    (folder / "data/no\npart").write_bytes(b"x" * 5000)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert (
+        bytes_kept(assets_dir, path_of(PATHS.key)) == sum(f.stat().st_blocks for f in files) * 512
+    )
+    staged.discard()
+
+
 def test_it_is_swept_when_nobody_went_on(
     assets_dir: AssetsDir, root: Path, sweep: StagingSweep
 ) -> None:
-    """Later than the age that is set, and not before; each by its own age."""
+    """A download with which nobody goes on is deleted after `ASSETD_STAGING_MAX_AGE`.
+
+    Later than the age that is set, and not before; each by its own age.
+    """
     interrupted(assets_dir, written_at=NOW - 10 * HOUR)
     interrupted(assets_dir, OTHER, written_at=NOW - 30 * HOUR)
     sweep.sweep(NOW, 0.0)
@@ -131,7 +154,10 @@ def test_who_goes_on_makes_it_young_again(
 def test_what_a_flight_works_in_is_never_swept(
     assets_dir: AssetsDir, root: Path, sweep: StagingSweep
 ) -> None:
-    """However old: a line may be slow. Afterwards it may go."""
+    """What a flight works in is never swept, however old it is.
+
+    However old: a line may be slow. Afterwards it may go.
+    """
     staged = begin(assets_dir)
     sweep.sweep(NOW, 0.0)
     sweep.sweep(NOW, 10 * MAX_AGE)

@@ -2,8 +2,9 @@
 
 Imports neither grpc nor the stubs, and works while the daemon is down. Nothing is remembered from
 one hit to the next: each looks at the file system anew. Whatever is odd is no hit, and the
-daemon decides. What a hit trusts is the daemon's marker; an empty one is modelkit's, of whose
-versions nobody has checked anything yet.
+daemon decides. What a hit trusts is the marker: there = complete, whoever wrote it, as modelkit
+itself reads it. A fetch that asks the daemon checks what modelkit marked; a fetch with `verify`
+always asks it.
 """
 
 import errno
@@ -141,7 +142,7 @@ class FastPath:
             return None
         if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
             return None
-        if not (marked.st_size and stat.S_ISREG(marked.st_mode)):
+        if not stat.S_ISREG(marked.st_mode):
             return None
         age = self._clock() - marked.st_mtime
         if not 0 <= age < TOUCH_SECONDS:

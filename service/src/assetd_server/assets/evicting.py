@@ -10,9 +10,10 @@ from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.uses import Uses
-from assetd_server.cache.evict import Outcome, empty_trash, evict
-from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.cache.evict import Evicted, Outcome, empty_trash, evict
+from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.partial import PartialVersions
 from assetd_server.cache.pins import Pins
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import (
@@ -33,6 +34,7 @@ class Evictions:
         catalog: Catalog,
         assets_dir: AssetsDir,
         lookup: Lookup,
+        partial: PartialVersions,
         ledger: Ledger,
         pins: Pins,
         uses: Uses,
@@ -41,6 +43,7 @@ class Evictions:
         self._catalog = catalog
         self._dir = assets_dir
         self._lookup = lookup
+        self._partial = partial
         self._ledger = ledger
         self._pins = pins
         self._uses = uses
@@ -49,7 +52,9 @@ class Evictions:
 
     def may_go(self, key: str) -> bool:
         """Tell whether nothing that this daemon knows of keeps the version."""
-        return not self._pins.is_pinned(key) and not self._uses.in_use(key)
+        paths = self._ledger.paths(key)
+        pinned = paths is not None and self._pins.is_pinned(paths.final)
+        return not pinned and not self._uses.in_use(key)
 
     async def confirmed(self, paths: VersionPaths) -> Receipt | None:
         """Return the version's receipt where the store says that it could give that very one back.
@@ -60,7 +65,7 @@ class Evictions:
             StoreUnavailableError, StoreAccessDeniedError: it says nothing.
         """
         try:
-            receipt = (await self._disk.run(self._lookup.look, paths)).receipt
+            receipt = await self._disk.run(self._receipt, paths)
         except UnsafePathError:
             return None
         if receipt is None:
@@ -77,6 +82,12 @@ class Evictions:
             for part in stored.parts
         )
         return receipt if there else None
+
+    def _receipt(self, paths: VersionPaths) -> Receipt | None:
+        if not isinstance(paths, PartialPaths):
+            return self._lookup.look(paths).receipt
+        parts = self._partial.look(paths)
+        return parts.receipt if parts else None
 
     async def evict(self, paths: VersionPaths, receipt: Receipt) -> Outcome:
         """Evict the version that has this confirmed receipt; its files go in the background.
@@ -108,14 +119,19 @@ class Evictions:
             if not ours:
                 return Outcome.LEASED, ""
             # Now that nobody in this daemon can begin to keep it.
-            if self._pins.is_pinned(paths.data):
+            if self._pins.is_pinned(paths.final):
                 return Outcome.KEPT, ""
-            evicted = await self._disk.run(
-                evict, self._dir, self._lookup, paths, lambda standing: standing.receipt == receipt
-            )
+            evicted = await self._disk.run(self._move_away, paths, receipt)
             if evicted.outcome is Outcome.EVICTED:
                 self._ledger.gone(paths)
             return evicted.outcome, evicted.trash
+
+    def _move_away(self, paths: VersionPaths, receipt: Receipt) -> Evicted:
+        if isinstance(paths, PartialPaths):
+            return self._partial.evict(
+                paths, lambda parts: bool(parts and parts.receipt == receipt)
+            )
+        return evict(self._dir, self._lookup, paths, lambda standing: standing.receipt == receipt)
 
     async def _empty(self, trash: str) -> None:
         if trash:

@@ -6,7 +6,6 @@ Puts the parts of this floor together; decides nothing itself.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from functools import partial
 
 from assetd_server.assets.cache_orders import (
     EvictEntry,
@@ -20,10 +19,12 @@ from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.evicting import Evictions
 from assetd_server.assets.fetch import Fetcher
+from assetd_server.assets.finding import Finder
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.housekeeping import Chore, Housekeeping
-from assetd_server.assets.landing import FlightState, Landed, Landing, status_of
+from assetd_server.assets.landing import FlightState, Landed, status_of
+from assetd_server.assets.landings import Landings
 from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.listing import Listing
 from assetd_server.assets.orders import (
@@ -40,24 +41,22 @@ from assetd_server.assets.orders import (
     Resolved,
     ResolveOrder,
 )
+from assetd_server.assets.partials import Partials
 from assetd_server.assets.present import Present
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.resolve import Resolver
-from assetd_server.assets.reusing import Reuse
 from assetd_server.assets.room import Room
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.shielding import ended
 from assetd_server.assets.states import States
 from assetd_server.assets.tending import Tending
 from assetd_server.assets.threads import Threads
-from assetd_server.assets.transfer import Transfer
 from assetd_server.assets.uses import Uses
 from assetd_server.assets.verifying import Verifier
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.partial import PartialVersions
 from assetd_server.cache.pins import Pins
-from assetd_server.cache.publish import Publisher
-from assetd_server.cache.reuse import find_in_versions
 from assetd_server.cache.staging import StagingSweep
 from assetd_server.errors import NoStoreError, ShuttingDownError
 from assetd_server.model import Presence
@@ -67,7 +66,6 @@ from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claims
 from assetd_server.store.commits import Commits
 from assetd_server.telemetry import Telemetry
-from assetd_server.versioning import VersionSelector
 
 # What a daemon that is killed forgets of who was used last.
 _TEND_INTERVAL_SECONDS = 60.0
@@ -103,8 +101,14 @@ class Assets:
         self._uses = Uses()
         self._draining = False
         self._catalog = Catalog(store, clock.sleep, clock.now) if store else None
+        self._partial = PartialVersions(assets_dir)
         self._states = States(
-            assets_dir, self._lookup, self._holds, self._pins, alone=store is None
+            assets_dir,
+            self._lookup,
+            self._partial,
+            self._holds,
+            self._pins,
+            alone=store is None,
         )
         self._ledger = Ledger(assets_dir, settings.limits, self._disk, clock)
         self._evictions = self._make_evictions()
@@ -119,13 +123,13 @@ class Assets:
             settings.store_timeout_seconds,
         )
         self._flights: Flights[FlightState, Landed] = Flights(clock, settings.fetch_timeout_seconds)
+        partials = Partials(assets_dir, self._partial, self._quick, self._disk)
         self._fetcher = Fetcher(
-            self._resolver,
+            Finder(self._resolver, self._present, partials, self._uses, alone=store is None),
             self._present,
-            self._make_landing(telemetry),
+            self._make_landings(telemetry),
             self._flights,
             self._holds,
-            self._uses,
             self._room,
             assets_dir,
             self._quick,
@@ -138,9 +142,13 @@ class Assets:
         self._housekeeping = Housekeeping(clock, self._make_chores())
         self._background: asyncio.Task[None] | None = None
         self._listing = Listing(
-            self._catalog, self._resolver, self._lookup, self._states, self._quick
+            self._catalog,
+            self._resolver,
+            self._lookup,
+            self._partial,
+            self._states,
+            self._quick,
         )
-
         self._tending = Tending(
             self._ledger,
             self._evictions,
@@ -155,10 +163,11 @@ class Assets:
             self._catalog,
             assets_dir,
             self._lookup,
+            self._partial,
             self._uses,
             self._disk,
             self._tending.selected,
-            self._replace,
+            self._fetcher.fetch,
         )
 
     def _make_evictions(self) -> Evictions | None:
@@ -168,36 +177,28 @@ class Assets:
             self._catalog,
             self._dir,
             self._lookup,
+            self._partial,
             self._ledger,
             self._pins,
             self._uses,
             self._disk,
         )
 
-    def _make_landing(self, telemetry: Telemetry) -> Landing | None:
+    def _make_landings(self, telemetry: Telemetry) -> Landings | None:
         if self._catalog is None:
             return None
-        transfer = Transfer(
-            self._catalog.store,
-            self._disk,
-            telemetry,
-            connection_count=self._settings.connection_count,
-            memory_bytes=self._settings.transfer_memory_bytes,
-            range_bytes=self._settings.range_bytes,
-        )
-        return Landing(
+        return Landings(
             self._catalog,
-            transfer,
-            Reuse(self._dir, self._disk, [partial(find_in_versions, self._lookup)]),
             self._dir,
             self._lookup,
-            Publisher(self._dir, self._lookup),
+            self._partial,
             self._room,
             self._ledger,
+            self._uses,
             self._disk,
             telemetry,
             self._clock,
-            self._settings.lock_timeout_seconds,
+            self._settings,
         )
 
     def _make_pusher(self) -> Pusher | None:
@@ -270,7 +271,7 @@ class Assets:
             return Resolved(answered.asset_version, meaning.resolution, state)
         paths = VersionPaths(spec.name, meaning.version)
         cached = await self._quick.run(self._states.of, paths)
-        if cached.state.presence is Presence.PRESENT:
+        if cached.state.presence is not Presence.ABSENT:
             return Resolved(cached.asset_version, meaning.resolution, cached.state)
         described = await self._resolver.describe(
             paths.name, paths.version, order.freshness, order.store_timeout_seconds
@@ -330,19 +331,17 @@ class Assets:
             async for event in events:
                 yield event
 
-    async def _replace(self, paths: VersionPaths) -> None:
-        spec = Spec(paths.name, VersionSelector(exact=paths.version))
-        async with aclosing(self._fetcher.fetch(FetchOrder(spec, force_download=True))) as events:
-            async for _ in events:
-                pass
-
     async def status(self) -> CacheStatus:
         """Return the state of ASSETS_DIR and of the daemon."""
         await self._ledger.refresh()
         budget = self._ledger.budget
         leased = await self._ledger.all_leased()
         alone = self._catalog is None
-        present = [one for one in self._ledger.versions() if one.marked or alone]
+        present = [
+            one
+            for one in self._ledger.versions()
+            if (one.marked or alone) and not self._ledger.is_partial(one)
+        ]
         disk = await self._ledger.disk()
         return CacheStatus(
             assets_dir=self._dir.path,

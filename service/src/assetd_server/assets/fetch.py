@@ -7,14 +7,16 @@ here outlives the call. Promises: `api.md`, "Fetch".
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
 from assetd_server.assets.clock import Clock
+from assetd_server.assets.finding import Finder, Hit, Miss, no_store
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
-from assetd_server.assets.landing import FetchFlight, FlightState, Landed, Landing
+from assetd_server.assets.landing import FetchFlight, FlightState, Landed
+from assetd_server.assets.landings import Landings
 from assetd_server.assets.orders import (
     FetchCompleted,
     FetchEvent,
@@ -23,24 +25,20 @@ from assetd_server.assets.orders import (
     FetchProgress,
     FetchStarted,
 )
-from assetd_server.assets.present import Answer, Present, answer, require_digest, require_part
-from assetd_server.assets.resolve import Resolver
+from assetd_server.assets.partials import require_comparable
+from assetd_server.assets.present import Answer, Present, answer, require_digest
 from assetd_server.assets.room import Room
+from assetd_server.assets.selection import wanted_parts
 from assetd_server.assets.shielding import ended
 from assetd_server.assets.threads import Threads
-from assetd_server.assets.uses import Uses
-from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import Lease, take_lease
 from assetd_server.errors import (
     AssetInUseError,
-    NoStoreError,
-    NotCachedError,
     ShuttingDownError,
     StoreUnavailableError,
-    VersionNotFoundError,
 )
-from assetd_server.model import Freshness, Resolution, Source, Verification
-from assetd_server.spec import Spec
+from assetd_server.model import Source, Verification
 from assetd_server.telemetry import Telemetry
 
 _T = TypeVar("_T")
@@ -51,34 +49,16 @@ _SILENT_SECONDS = 5.0
 _ROUNDS = 5
 
 
-@dataclass(frozen=True)
-class _Hit:
-    """The first looks at a spec found the answer."""
-
-    resolution: Resolution
-    answer: Answer
-
-
-@dataclass(frozen=True)
-class _Miss:
-    """The first looks found the exact version, and that it has to be fetched."""
-
-    resolution: Resolution
-    spec: Spec
-    paths: VersionPaths
-
-
 class Fetcher:
     """Runs the fetches of one daemon. `landing` is None where no store is configured."""
 
     def __init__(
         self,
-        resolver: Resolver,
+        finder: Finder,
         present: Present,
-        landing: Landing | None,
+        landing: Landings | None,
         flights: Flights[FlightState, Landed],
         holds: Holds,
-        uses: Uses,
         room: Room,
         assets_dir: AssetsDir,
         quick: Threads,
@@ -86,12 +66,11 @@ class Fetcher:
         clock: Clock,
         force_download: bool,
     ) -> None:
-        self._resolver = resolver
+        self._finder = finder
         self._present = present
         self._landing = landing
         self._flights = flights
         self._holds = holds
-        self._uses = uses
         self._room = room
         self._dir = assets_dir
         self._quick = quick
@@ -112,7 +91,7 @@ class Fetcher:
 
         Raises:
             ShuttingDownError: a hold ended because the daemon drains.
-            and what `Resolver.resolve`, `Present.hit` and `Landing.land` raise.
+            and what `Resolver.resolve`, `Present.hit`, `Partials.hit` and `Landings.land` raise.
         """
         began = self._clock.monotonic()
         replaces = order.force_download or self._force_download
@@ -133,7 +112,7 @@ class Fetcher:
                 if landed is None:
                     continue
                 lease = await self._lease(landed) if order.hold else None
-                if order.hold and lease is None and landed.asset_version.version is not None:
+                if order.hold and lease is None and landed.paths is not None:
                     continue
                 async with aclosing(self._hold(order, landed, lease, began)) as events_of_hold:
                     async for event in events_of_hold:
@@ -166,71 +145,26 @@ class Fetcher:
         try:
             yield
         finally:
-            self._room.used(landed.asset_version)
+            self._room.used(landed.paths)
 
     async def _round(
         self, order: FetchOrder, replaces: bool, began: float, use: AsyncExitStack
     ) -> AsyncGenerator[FetchEvent | Answer, None]:
         """Go once from the spec to an answer, the last event; without one, look again."""
-        finding = asyncio.create_task(self._find(order, replaces, use))
+        finding = asyncio.create_task(self._finder.find(order, replaces, use))
         async with aclosing(self._waiting(finding, order, began)) as waiting:
             async for progress in waiting:
                 yield progress
         found = finding.result()
-        if isinstance(found, _Hit):
+        if isinstance(found, Hit):
             yield _started_of_hit(found)
             yield found.answer
             return
         if self._landing is None:
-            raise _no_store(order.spec)
+            raise no_store(order.spec)
         async with aclosing(self._fly(order, found, self._landing, replaces, began)) as events:
             async for event in events:
                 yield event
-
-    async def _find(self, order: FetchOrder, replaces: bool, use: AsyncExitStack) -> _Hit | _Miss:
-        """Resolve, begin to use the version, and look for a hit; nothing is downloaded.
-
-        Raises:
-            NoStoreError, NotCachedError, VersionNotFoundError: a download would be needed, and
-                there is no store, or it must not be asked.
-        """
-        if replaces and self._landing is None:
-            raise _no_store(order.spec)
-        meaning = await self._resolver.resolve(
-            order.spec, order.freshness, order.store_timeout_seconds
-        )
-        if meaning.version is None:
-            plain = await self._present.plain_path(order.spec)
-            return _Hit(meaning.resolution, plain)
-        spec = order.spec.pinned_to(meaning.version)
-        miss = _Miss(meaning.resolution, spec, VersionPaths(spec.name, meaning.version))
-        await use.enter_async_context(self._uses.shared(miss.paths.data))
-        if replaces:
-            return miss
-        hit = await self._present.hit(spec, miss.paths, order.expected_digest, verify=order.verify)
-        if hit is None and self._resolver.freshness(order.freshness) is Freshness.CACHE:
-            hit = await self._present.unverified(
-                spec,
-                miss.paths,
-                order.expected_digest,
-                unmarked=self._landing is None,
-                verify=order.verify,
-            )
-            if hit is None:
-                raise self._absent(spec)
-        return miss if hit is None else _Hit(meaning.resolution, hit)
-
-    def _absent(self, spec: Spec) -> NotCachedError | VersionNotFoundError:
-        if self._landing is None:
-            return VersionNotFoundError(
-                "ASSETS_DIR has no {name}:{version}, and no store is configured: set ASSETD_STORE,"
-                " or put the version there",
-                name=spec.name,
-                version=spec.selector,
-            )
-        return NotCachedError(
-            "{spec} is not in the cache: allow the store to be asked, or fetch it first", spec=spec
-        )
 
     async def _waiting(
         self, task: asyncio.Task[_T], order: FetchOrder, began: float
@@ -256,17 +190,19 @@ class Fetcher:
                 yield progress
 
     async def _fly(
-        self, order: FetchOrder, found: _Miss, landing: Landing, replaces: bool, began: float
+        self, order: FetchOrder, found: Miss, landing: Landings, replaces: bool, began: float
     ) -> AsyncGenerator[FetchEvent | Answer, None]:
         """Join the version's flight, or start it, and tell how far it is until it has landed."""
-        paths = found.paths
+        selection = order.selection
+        paths = found.paths if selection is None else PartialPaths.of(found.paths)
         link = self._telemetry.current()
 
         def new_state() -> FlightState:
             wants_digest = order.verify or order.expected_digest is not None
-            return FlightState(paths, replaces, wants_digest)
+            return FlightState(paths, replaces, wants_digest, selection=selection)
 
-        async with self._flights.join(paths.data, new_state, landing.land) as (flight, joined):
+        key = paths.data, selection
+        async with self._flights.join(key, new_state, landing.land) as (flight, joined):
             flight.state.add_link(link)
             state = flight.state
             async with aclosing(self._until(flight, state.planned, order, began)) as waiting:
@@ -274,21 +210,23 @@ class Fetcher:
                     yield progress
             if state.manifest is None or state.meter is None:
                 standing = await self._unplanned(order, found, flight)
-                yield _started_of_hit(_Hit(found.resolution, standing))
+                yield _started_of_hit(Hit(found.resolution, standing))
                 yield standing
                 return
             manifest = state.manifest
-            require_part(found.spec, manifest.parts)
-            require_digest(found.spec, manifest.digest, order.expected_digest)
+            wanted_parts(found.spec, manifest, selection)
+            compare = require_comparable if selection else require_digest
+            compare(found.spec, manifest.digest, order.expected_digest)
             async with aclosing(self._until(flight, state.begun, order, began)) as waiting:
                 async for progress in waiting:
                     yield progress
+            figures = state.meter.snapshot()
             yield FetchStarted(
                 asset_version=manifest.describe(paths.name, paths.version),
                 resolution=found.resolution,
-                total_bytes=manifest.size_bytes or 0,
-                total_files=len(manifest.parts),
-                present_bytes=state.meter.snapshot().present_bytes,
+                total_bytes=figures.total_bytes or 0,
+                total_files=figures.total_files or 0,
+                present_bytes=figures.present_bytes,
                 joined=joined,
                 flight_id=flight.flight_id,
             )
@@ -298,11 +236,19 @@ class Fetcher:
                 yield state.meter.snapshot()
         if replaces and not state.replaces and landed.source is Source.CACHE:
             return  # we joined a flight that was content with what this caller wants replaced
-        result = await self._landed(order, found.spec, paths, landed)
+        checking = asyncio.create_task(self._landed(order, found, paths, landed))
+        try:
+            # Bytes that others were content with may have to be hashed for this caller.
+            while not (await asyncio.wait([checking], timeout=order.progress_interval_seconds))[0]:
+                yield replace(state.meter.snapshot(), phase=FetchPhase.VERIFYING)
+        finally:
+            checking.cancel()
+            await ended(checking)
+        result = checking.result()
         if result is not None:
             yield result
 
-    async def _unplanned(self, order: FetchOrder, found: _Miss, flight: FetchFlight) -> Answer:
+    async def _unplanned(self, order: FetchOrder, found: Miss, flight: FetchFlight) -> Answer:
         """Handle a flight that ended before its manifest was known."""
         try:
             await flight.result()
@@ -310,7 +256,7 @@ class Fetcher:
             if flight.state.replaces:
                 raise
             standing = await self._present.unverified(
-                found.spec, found.paths, order.expected_digest, unmarked=False
+                found.spec, found.paths, order.expected_digest, order.selection, unmarked=False
             )
             if standing is None:
                 raise
@@ -318,38 +264,37 @@ class Fetcher:
         raise AssertionError("a flight lands only with a plan")
 
     async def _landed(
-        self, order: FetchOrder, spec: Spec, paths: VersionPaths, landed: Landed
+        self, order: FetchOrder, found: Miss, paths: VersionPaths, landed: Landed
     ) -> Answer | None:
         """Return the answer; None where the bytes that others were content with are damaged."""
         receipt, verification = landed.receipt, landed.receipt.verification
         wants_digest = order.verify or order.expected_digest is not None
         if wants_digest and verification is not Verification.DIGEST:
-            checked = await self._present.hit(spec, paths, order.expected_digest, verify=True)
+            checked = await self._finder.hit(order, found.spec, found.paths, verify=True)
             if checked is None:
                 return None
             verification = checked.verification
-        require_digest(spec, receipt.manifest.digest, order.expected_digest)
+        require_digest(found.spec, receipt.manifest.digest, order.expected_digest)
         return answer(
-            spec,
+            found.spec,
             paths,
             receipt,
             landed.source,
             verification,
             landed.transferred_bytes,
             landed.reused_bytes,
+            selection=order.selection,
         )
 
     async def _lease(self, landed: Answer) -> Lease | None:
-        version = landed.asset_version.version
-        if version is None:
+        paths = landed.paths
+        if paths is None:
             return None
-        paths = VersionPaths(landed.asset_version.name, version)
-        return await self._quick.obtain(
-            _release, take_lease, self._dir, paths, unmarked=self._landing is None
-        )
+        unmarked = self._landing is None and not isinstance(paths, PartialPaths)
+        return await self._quick.obtain(_release, take_lease, self._dir, paths, unmarked=unmarked)
 
     def _completed(self, landed: Answer, began: float) -> FetchCompleted:
-        self._room.used(landed.asset_version)
+        self._room.used(landed.paths)
         return FetchCompleted(
             path=self._dir.absolute(landed.relative_path),
             relative_path=landed.relative_path,
@@ -382,7 +327,7 @@ def _opens(event: FetchEvent) -> bool:
     return resolving or isinstance(event, FetchStarted)
 
 
-def _started_of_hit(hit: _Hit) -> FetchStarted:
+def _started_of_hit(hit: Hit) -> FetchStarted:
     return FetchStarted(
         asset_version=hit.answer.asset_version,
         resolution=hit.resolution,
@@ -391,11 +336,4 @@ def _started_of_hit(hit: _Hit) -> FetchStarted:
         present_bytes=hit.answer.total_bytes,
         joined=False,
         flight_id="",
-    )
-
-
-def _no_store(spec: Spec) -> NoStoreError:
-    return NoStoreError(
-        "{spec} would have to be downloaded, and no store is configured: set ASSETD_STORE",
-        spec=spec,
     )

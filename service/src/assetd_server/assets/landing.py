@@ -16,6 +16,7 @@ from assetd_server.assets.orders import FetchPhase, FetchProgress, FlightStatus
 from assetd_server.assets.progress import ProgressMeter
 from assetd_server.assets.reusing import Reuse
 from assetd_server.assets.room import Room
+from assetd_server.assets.selection import Selection
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import StoredPart, Transfer
@@ -41,7 +42,7 @@ _LOCK_POLL_SECONDS = 0.05
 _MAX_LOCK_POLL_SECONDS = 1.0
 # The ends of a download of which what has come is sound, and wanted when the version is fetched
 # again: the store did not answer, modelkit was in the way, nobody waited any more.
-_INTERRUPTIONS = (
+INTERRUPTIONS = (
     asyncio.CancelledError,
     StoreUnavailableError,
     StoreAccessDeniedError,
@@ -61,6 +62,8 @@ class FlightState:
     span: Span | None = None
     manifest: Manifest | None = None
     meter: ProgressMeter | None = None
+    # None: the whole version.
+    selection: Selection | None = None
     # The manifest is known; then, what of it is here already is counted.
     planned: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -191,7 +194,7 @@ class Landing:
             state.paths, size_bytes, lambda: meter.snapshot().present_bytes
         ) as reservation:
             landed = await self._download_reserved(state, manifest, meter)
-            self._room.landed(reservation, state.paths)
+            self._room.landed(reservation, state.paths, size_bytes)
             return landed
 
     async def _download_reserved(
@@ -212,7 +215,7 @@ class Landing:
         leave = staged.discard
         try:
             return await self._fill(state, manifest, staged, meter)
-        except _INTERRUPTIONS:
+        except INTERRUPTIONS:
             leave = staged.suspend
             raise
         finally:
@@ -223,7 +226,7 @@ class Landing:
     ) -> Landed:
         if not state.replaces:
             await self._reuse.fill(staged, manifest.parts, meter)
-        await self._transfer.download(_stored(state.paths, manifest), staged, meter)
+        await self._transfer.download(stored_parts(state.paths, manifest), staged, meter)
         meter.phase = FetchPhase.VERIFYING
         manifest, verification = await self._verified(state, manifest, staged)
         receipt = self._receipt(manifest, verification)
@@ -243,7 +246,7 @@ class Landing:
 
     async def _hashed(self, paths: VersionPaths, manifest: Manifest, data: str) -> Manifest:
         hashed = await self._disk.run(hash_parts, self._dir, data, manifest.parts)
-        return _with_hashes(paths, manifest, hashed)
+        return with_hashes(paths, manifest, hashed)
 
     async def _publish(
         self, state: FlightState, staged: StagedVersion, receipt: Receipt, meter: ProgressMeter
@@ -331,13 +334,14 @@ def _unlock(lock: ModelkitLock | None) -> None:
         lock.release()
 
 
-def _stored(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:
+def stored_parts(paths: VersionPaths, manifest: Manifest) -> list[StoredPart]:
+    """Return the parts with the keys under which the store holds them."""
     return [
         StoredPart(part, part_key(paths.name, paths.version, part.path)) for part in manifest.parts
     ]
 
 
-def _with_hashes(paths: VersionPaths, manifest: Manifest, hashed: tuple[Part, ...]) -> Manifest:
+def with_hashes(paths: VersionPaths, manifest: Manifest, hashed: tuple[Part, ...]) -> Manifest:
     """Return the manifest with the hashes that were found, each compared where it was known.
 
     Raises:

@@ -12,9 +12,9 @@ from typing import TypeVar
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.budget import Budget, Disk, Entry, Limits
-from assetd_server.cache.layout import AssetsDir, VersionPaths, os_errors
+from assetd_server.cache.layout import PARTIAL, AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased
-from assetd_server.cache.scan import Folder, Found, Known, list_folder, look_at
+from assetd_server.cache.scan import Folder, Found, Known, disk_of, list_folder, look_at
 from assetd_server.cache.staging import bytes_kept, delete_unused, kept_downloads, path_of
 from assetd_server.cache.use_order import Remembered, read_order, write_order
 from assetd_server.errors import AssetError
@@ -55,6 +55,10 @@ class Ledger:
     def paths(self, key: str) -> VersionPaths | None:
         """Return the version that the budget knows by `key`; None where it is gone by now."""
         return self._paths.get(key)
+
+    def is_partial(self, entry: Entry) -> bool:
+        """Tell whether the entry is a partial version."""
+        return isinstance(self._paths.get(entry.key), PartialPaths)
 
     def all_paths(self) -> list[VersionPaths]:
         """Return all versions that the budget knows, in no order."""
@@ -105,7 +109,7 @@ class Ledger:
             ]
 
         found: list[Found] = []
-        paths = [""]
+        paths = ["", PARTIAL]
         while paths:
             folders = await self._in_batches(list_all, _cut(paths, _BATCH_FOLDERS))
             found += await self._in_batches(look, _batches(folders))
@@ -205,10 +209,11 @@ class Ledger:
         self.budget.touch(paths.data, now)
 
     def landed(self, paths: VersionPaths, size_bytes: int) -> None:
-        """Note that the version stands now, with our receipt."""
+        """Note that the version, or that many bytes of it, stand now, with our receipt."""
         self._changed.add(paths.data)
         self._early_uses.pop(paths.data, None)
-        found = Found(paths, size_bytes, has_receipt=True, marked=True, marker_time_ns=None)
+        marked = not isinstance(paths, PartialPaths)
+        found = Found(paths, size_bytes, has_receipt=True, marked=marked, marker_time_ns=None)
         self._put(found, self._clock.monotonic())
 
     async def look_again(self, paths: VersionPaths) -> None:
@@ -253,7 +258,7 @@ class Ledger:
 
     async def disk(self) -> Disk:
         """Return what the disk has and has free now."""
-        return await self._disk.run(_disk_of, self._dir)
+        return await self._disk.run(disk_of, self._dir)
 
     async def leased(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of those that somebody holds a lease on; that counts as a use."""
@@ -377,11 +382,6 @@ def _in_order_of_use(found: Iterable[Found], remembered: Sequence[Remembered]) -
         return (1, index) if marker_time_ns == one.marker_time_ns else (2, index)
 
     return sorted(found, key=order)
-
-
-def _disk_of(assets_dir: AssetsDir) -> Disk:
-    with os_errors("."):
-        return Disk(assets_dir.total_bytes(), assets_dir.free_bytes())
 
 
 def _look_for_leases(

@@ -4,7 +4,7 @@ Ordered by name, then newest first. Whom the caller asked and we could not ask i
 out silently; only a listing of the store alone fails when the store does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from assetd_server.assets.globs import PartFilter
 from assetd_server.assets.orders import (
@@ -17,12 +17,13 @@ from assetd_server.assets.orders import (
     Scope,
 )
 from assetd_server.assets.paging import invalid_token, make_token, read_token
-from assetd_server.assets.present import require_part
 from assetd_server.assets.resolve import Resolver
+from assetd_server.assets.selection import require_part
 from assetd_server.assets.states import States
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.layout import VersionPaths
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.partial import PartialVersions
 from assetd_server.errors import (
     AssetNotFoundError,
     InvalidVersionError,
@@ -31,7 +32,7 @@ from assetd_server.errors import (
     StoreAccessDeniedError,
     StoreUnavailableError,
 )
-from assetd_server.manifest import Manifest
+from assetd_server.manifest import Manifest, Part
 from assetd_server.model import AssetName, AssetVersion, Freshness, Presence, Source
 from assetd_server.store.catalog import Catalog
 from assetd_server.versioning import Version, newest_first
@@ -49,12 +50,14 @@ class Listing:
         catalog: Catalog | None,
         resolver: Resolver,
         lookup: Lookup,
+        partial: PartialVersions,
         states: States,
         threads: Threads,
     ) -> None:
         self._catalog = catalog
         self._resolver = resolver
         self._lookup = lookup
+        self._partial = partial
         self._states = states
         self._threads = threads
 
@@ -107,14 +110,10 @@ class Listing:
     async def _names(self, order: ListOrder, catalog: Catalog | None) -> Sequence[AssetName]:
         names: set[AssetName] = set()
         if order.scope is not Scope.STORE:
-            names.update(await self._threads.run(self._names_in_cache, order.name_prefix))
+            names.update(await self._threads.run(self._states.names, order.name_prefix))
         if catalog is not None:
             names.update(await catalog.names(order.name_prefix))
         return sorted(names)
-
-    def _names_in_cache(self, prefix: str) -> Sequence[AssetName]:
-        # The lookup walks as it is read, so all of that happens in the thread.
-        return list(self._lookup.names(prefix))
 
     async def _versions(
         self, name: AssetName, order: ListOrder, catalog: Catalog | None
@@ -127,8 +126,7 @@ class Listing:
                 listed = ()
         if order.scope is Scope.STORE:
             return listed, ()
-        alone = self._catalog is None
-        return listed, await self._threads.run(self._lookup.versions, name, unmarked=alone)
+        return listed, await self._threads.run(self._states.versions, name)
 
     async def _entry(
         self,
@@ -165,7 +163,7 @@ class Listing:
         if version is None:
             raise AssetNotFoundError("{name} is a plain path, no asset", name=order.spec.name)
         paths = VersionPaths(order.spec.name, version)
-        manifest, cached = await self._manifest(paths, order.freshness)
+        manifest, is_cached = await self._manifest(paths, order.freshness)
         require_part(order.spec.pinned_to(version), manifest.parts)
         parts = [
             part
@@ -178,29 +176,42 @@ class Listing:
         more = len(parts) > len(page)
         return FilesPage(
             asset_version=manifest.describe(paths.name, paths.version),
-            files=[ListedFile(part, cached) for part in page],
+            files=[ListedFile(part, is_cached(part)) for part in page],
             next_page_token=make_token(arguments, (str(version), page[-1].path)) if more else "",
         )
 
     async def _manifest(
         self, paths: VersionPaths, freshness: Freshness | None
-    ) -> tuple[Manifest, bool]:
-        """Return what the version consists of, and whether the cache holds it."""
+    ) -> tuple[Manifest, Callable[[Part], bool]]:
+        """Return what the version consists of, and what tells whether the cache holds a part."""
         receipt = await self._threads.run(self._lookup.hit, paths)
         if receipt is not None:
-            return receipt.manifest, True
+            return receipt.manifest, _always
         state = (await self._threads.run(self._states.of, paths)).state
         present = state.presence is Presence.PRESENT
+        parts = await self._threads.run(self._partial.look, paths)
+        if parts is not None and not present:
+            whole = await self._threads.run(self._partial.whole, paths, parts, parts.manifest.parts)
+            return parts.manifest, lambda part: part.path in whole
         may_ask = self._resolver.freshness(freshness) is not Freshness.CACHE
         if self._catalog is not None and may_ask:
-            return await self._catalog.manifest(paths.name, paths.version), present
+            manifest = await self._catalog.manifest(paths.name, paths.version)
+            return manifest, _always if present else _never
         if not present:
             raise NotCachedError(
                 "{name}:{version} is not in the cache: allow the store to be asked",
                 name=paths.name,
                 version=paths.version,
             )
-        return await self._threads.run(self._lookup.unmarked_manifest, paths), True
+        return await self._threads.run(self._lookup.unmarked_manifest, paths), _always
+
+
+def _always(_part: Part) -> bool:
+    return True
+
+
+def _never(_part: Part) -> bool:
+    return False
 
 
 def _version_in(token_text: str) -> Version:

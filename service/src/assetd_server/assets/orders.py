@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
+from assetd_server.assets.selection import Selection
 from assetd_server.manifest import Part
 from assetd_server.model import (
     AssetKind,
@@ -58,12 +59,13 @@ class Resolved:
 
 @dataclass(frozen=True)
 class FetchOrder:
-    """Make `spec` present. None = the daemon's default."""
+    """Make `spec` present, or the parts of it in `selection`. None = the daemon's default."""
 
     spec: Spec
     freshness: Freshness | None = None
     store_timeout_seconds: float | None = None
     expected_digest: Digest | None = None
+    selection: Selection | None = None
     verify: bool = False
     force_download: bool = False
     hold: bool = False

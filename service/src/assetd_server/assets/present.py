@@ -5,12 +5,13 @@ Looks and hashes, never downloads. Blocking work runs in threads.
 
 from dataclasses import dataclass
 
+from assetd_server.assets.selection import Selection, part_not_found, wanted_parts
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.hashing import files_below, hash_parts
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup, Standing
 from assetd_server.cache.receipt import Receipt
-from assetd_server.errors import DigestMismatchError, PartNotFoundError
+from assetd_server.errors import DigestMismatchError
 from assetd_server.manifest import Part, version_digest
 from assetd_server.model import (
     AssetKind,
@@ -25,7 +26,11 @@ from assetd_server.spec import Spec
 
 @dataclass(frozen=True)
 class Answer:
-    """A version that stands at its final path, ready to be answered."""
+    """A version, or the parts of it that are wanted, ready to be answered.
+
+    `paths` is where a lease on it is taken; None for what is no version. `wanted` is None where all
+    of the version is.
+    """
 
     relative_path: str
     asset_version: AssetVersion
@@ -33,16 +38,22 @@ class Answer:
     verification: Verification
     transferred_bytes: int = 0
     reused_bytes: int = 0
+    paths: VersionPaths | None = None
+    wanted: tuple[Part, ...] | None = None
 
     @property
     def total_bytes(self) -> int:
-        """The version's size, as far as it is known."""
-        return self.asset_version.size_bytes or 0
+        """The size of what is wanted, as far as it is known."""
+        if self.wanted is None:
+            return self.asset_version.size_bytes or 0
+        return sum(part.size_bytes or 0 for part in self.wanted)
 
     @property
     def total_files(self) -> int:
-        """The number of its files, as far as it is known."""
-        return self.asset_version.file_count or 0
+        """The number of files that are wanted, as far as it is known."""
+        if self.wanted is None:
+            return self.asset_version.file_count or 0
+        return len(self.wanted)
 
 
 class Present:
@@ -58,7 +69,13 @@ class Present:
         self._hashed: dict[str, Receipt] = {}
 
     async def hit(
-        self, spec: Spec, paths: VersionPaths, expected: Digest | None, *, verify: bool
+        self,
+        spec: Spec,
+        paths: VersionPaths,
+        expected: Digest | None,
+        selection: Selection | None = None,
+        *,
+        verify: bool,
     ) -> Answer | None:
         """Return the answer where our receipt says that the version is whole; else None.
 
@@ -67,7 +84,7 @@ class Present:
 
         Raises:
             DigestMismatchError: the version has another digest than `expected`.
-            PartNotFoundError: the version has no such part.
+            PartNotFoundError, InvalidFieldError: the version has nothing of what is wanted.
         """
         receipt = await self._quick.run(self._lookup.hit, paths)
         if receipt is None:
@@ -79,7 +96,7 @@ class Present:
                 return None
             require_digest(spec, version_digest(receipt.manifest.kind, parts), expected)
             verification = Verification.DIGEST
-        return answer(spec, paths, receipt, Source.CACHE, verification)
+        return answer(spec, paths, receipt, Source.CACHE, verification, selection=selection)
 
     async def _hashes(
         self, paths: VersionPaths, receipt: Receipt, *, fresh: bool
@@ -92,11 +109,8 @@ class Present:
         if checked and not fresh and all(part.sha256_hex for part in known):
             return known
         found = await self._disk.run(hash_parts, self._dir, paths.data, known)
-        for before, now in zip(known, found, strict=True):
-            if before.sha256_hex not in (None, now.sha256_hex):
-                return None
-            if before.crc64nvme not in (None, now.crc64nvme):
-                return None
+        if any(contradicts(before, now) for before, now in zip(known, found, strict=True)):
+            return None
         self._hashed[paths.data] = receipt
         return found
 
@@ -105,6 +119,7 @@ class Present:
         spec: Spec,
         paths: VersionPaths,
         expected: Digest | None,
+        selection: Selection | None = None,
         *,
         unmarked: bool,
         verify: bool = False,
@@ -117,7 +132,7 @@ class Present:
         Raises:
             DigestMismatchError: it has another digest than `expected`, or, with `verify`, than our
                 receipt says.
-            PartNotFoundError: it has no such part.
+            PartNotFoundError, InvalidFieldError: it has nothing of what is wanted.
         """
         standing = await self._quick.run(self._lookup.look, paths)
         # Where a store is configured, data that contradicts our receipt is damaged.
@@ -132,15 +147,28 @@ class Present:
             require_digest(spec, digest, expected)
             verification = Verification.DIGEST
         await self._require_part(spec, paths)
+        wanted = None
+        if selection is not None:
+            manifest = await self._disk.run(self._lookup.unmarked_manifest, paths)
+            wanted = wanted_parts(spec, manifest, selection)
         return Answer(
             relative_path=_answered_path(spec, paths),
             asset_version=AssetVersion(paths.name, paths.version, standing.kind, digest=digest),
             source=Source.CACHE,
             verification=verification,
+            paths=paths,
+            wanted=wanted,
         )
 
-    async def plain_path(self, spec: Spec) -> Answer:
-        """Return a path below ASSETS_DIR that is no asset (no store only, as modelkit does)."""
+    async def plain_path(self, spec: Spec, selection: Selection | None = None) -> Answer:
+        """Return a path below ASSETS_DIR that is no asset (no store only, as modelkit does).
+
+        Raises:
+            PartNotFoundError: nothing stands there.
+            InvalidFieldError: globs choose among the parts of a version, and this is none.
+        """
+        if selection is not None:
+            selection.require_no_globs(spec)
         path = str(spec.name) + (f"/{spec.part}" if spec.part else "")
         if not await self._quick.run(self._lookup.stands, path):
             raise part_not_found(spec)
@@ -172,13 +200,15 @@ def answer(
     verification: Verification,
     transferred_bytes: int = 0,
     reused_bytes: int = 0,
+    *,
+    selection: Selection | None = None,
 ) -> Answer:
-    """Return the answer for a version that stands by its receipt.
+    """Return the answer for a version, or parts of it, that stand by their receipt.
 
     Raises:
-        PartNotFoundError: the version has no such part.
+        PartNotFoundError, InvalidFieldError: the version has nothing of what is wanted.
     """
-    require_part(spec, receipt.manifest.parts)
+    wanted = wanted_parts(spec, receipt.manifest, selection)
     return Answer(
         relative_path=_answered_path(spec, paths),
         asset_version=receipt.manifest.describe(paths.name, paths.version),
@@ -186,6 +216,8 @@ def answer(
         verification=verification,
         transferred_bytes=transferred_bytes,
         reused_bytes=reused_bytes,
+        paths=paths,
+        wanted=None if selection is None else wanted,
     )
 
 
@@ -205,25 +237,13 @@ def require_digest(spec: Spec, found: Digest | None, expected: Digest | None) ->
         )
 
 
-def require_part(spec: Spec, parts: tuple[Part, ...]) -> None:
-    """Check that the version has the part, or a folder of that name, which the spec names.
-
-    Raises:
-        PartNotFoundError: it has not; on a file asset always.
-    """
-    if spec.part and not any(part.path.is_below(spec.part) for part in parts):
-        raise part_not_found(spec)
-
-
-def part_not_found(spec: Spec) -> PartNotFoundError:
-    """Return the error for a part that a version does not have."""
-    return PartNotFoundError(
-        "{name}:{version} has no part {part}: `ListFiles` tells what it has",
-        name=spec.name,
-        version=spec.selector,
-        part=spec.part,
+def contradicts(known: Part, found: Part) -> bool:
+    """Tell whether the bytes that were found are not those that are known, as far as they are."""
+    return known.sha256_hex not in (None, found.sha256_hex) or known.crc64nvme not in (
+        None,
+        found.crc64nvme,
     )
 
 
 def _answered_path(spec: Spec, paths: VersionPaths) -> str:
-    return paths.part(spec.part) if spec.part else paths.data
+    return paths.part(spec.part or PartPath.of_file())

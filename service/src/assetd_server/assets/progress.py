@@ -42,6 +42,11 @@ class ProgressMeter:
         self._bytes += count
         self._reused_bytes += count
 
+    def add_present(self, byte_count: int, file_count: int) -> None:
+        """Count files that are wanted and are here already."""
+        self.reuse_bytes(byte_count)
+        self._files += file_count
+
     def add_bytes(self, count: int) -> None:
         """Count bytes that have just arrived."""
         self._bytes += count
@@ -61,6 +66,10 @@ class ProgressMeter:
         self._bytes -= lost_bytes + lost_reused_bytes
         self._reused_bytes -= lost_reused_bytes
         self._attempt += 1
+
+    def lose_files(self, count: int) -> None:
+        """Take off files that have to come again; `start_over` takes off their bytes."""
+        self._files -= count
 
     def snapshot(self) -> FetchProgress:
         """Return the figures of this moment."""

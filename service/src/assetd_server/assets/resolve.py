@@ -5,6 +5,7 @@ With a store the index decides, and the newest there wins, local or not. Without
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from assetd_server.assets.threads import Threads
@@ -19,6 +20,8 @@ from assetd_server.model import AssetName, AssetVersion, Freshness, Resolution
 from assetd_server.spec import Spec
 from assetd_server.store.catalog import Catalog
 from assetd_server.versioning import Version, newest_first
+
+AlsoCached = Callable[[], Awaitable[Sequence[Version]]]
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,15 @@ class Resolver:
         return self._default_timeout_seconds if asked is None else asked
 
     async def resolve(
-        self, spec: Spec, freshness: Freshness | None, timeout_seconds: float | None
+        self,
+        spec: Spec,
+        freshness: Freshness | None,
+        timeout_seconds: float | None,
+        also_cached: AlsoCached | None = None,
     ) -> Meaning:
         """Return the version that `spec` means now.
+
+        Where the cache decides, `also_cached` tells of versions that do beside the whole ones.
 
         Raises:
             AssetNotFoundError, VersionNotFoundError: there is none.
@@ -71,14 +80,14 @@ class Resolver:
             return Meaning(spec.exact, Resolution.EXACT)
         freshness = self.freshness(freshness)
         if self._catalog is None or freshness is Freshness.CACHE:
-            return await self._from_cache(spec, Resolution.CACHE)
+            return await self._from_cache(spec, Resolution.CACHE, also_cached)
         try:
             return await self._from_store(spec, self._catalog, timeout_seconds)
         except StoreUnavailableError:
             if freshness is Freshness.STORE:
                 raise
             try:
-                return await self._from_cache(spec, Resolution.FALLBACK)
+                return await self._from_cache(spec, Resolution.FALLBACK, also_cached)
             except NotCachedError:
                 pass
             raise
@@ -97,10 +106,14 @@ class Resolver:
             raise _no_version(spec, versions)
         return Meaning(version, Resolution.STORE)
 
-    async def _from_cache(self, spec: Spec, resolution: Resolution) -> Meaning:
+    async def _from_cache(
+        self, spec: Spec, resolution: Resolution, also_cached: AlsoCached | None
+    ) -> Meaning:
         # Without a store modelkit counts what stands there without a marker, and so do we.
         alone = self._catalog is None
         versions = await self._threads.run(self._lookup.versions, spec.name, unmarked=alone)
+        if also_cached is not None:
+            versions = [*versions, *await also_cached()]
         version = spec.selector.choose(versions)
         if version is not None:
             return Meaning(version, resolution)

@@ -17,10 +17,9 @@ from assetd_server.assets.holds import Holds
 from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.cache.budget import Disk, Entry, Reservation
-from assetd_server.cache.layout import VersionPaths
+from assetd_server.cache.layout import PartialPaths, VersionPaths
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import AssetError, AssetExceedsCacheError, CacheFullError, DiskFullError
-from assetd_server.model import AssetVersion
 
 _Victim = tuple[VersionPaths, Receipt]
 _PROBED_AT_ONCE = 100
@@ -34,6 +33,11 @@ class _Need:
     paths: VersionPaths
     size_bytes: int
     staged_bytes: int
+
+    @property
+    def replaced(self) -> str:
+        """What goes when it stands; nothing for parts, which stand beside what is here."""
+        return "" if isinstance(self.paths, PartialPaths) else self.paths.data
 
 
 class Room:
@@ -77,10 +81,10 @@ class Room:
         finally:
             await to_the_end(self._ledger.download_ends(paths))
 
-    def landed(self, reservation: Reservation, paths: VersionPaths) -> None:
+    def landed(self, reservation: Reservation, paths: VersionPaths, size_bytes: int) -> None:
         """Turn room that was set aside into the version that stands in it now, in one step."""
         self._budget.release(reservation)
-        self._ledger.landed(paths, reservation.size_bytes)
+        self._ledger.landed(paths, size_bytes)
 
     async def _need(self, paths: VersionPaths, size_bytes: int) -> _Need:
         if self._budget.limits.any:
@@ -94,7 +98,7 @@ class Room:
 
     async def _missing_bytes(self, need: _Need) -> int:
         disk = await self._disk_for(need)
-        return self._budget.missing_bytes(need.size_bytes, disk, need.paths.data)
+        return self._budget.missing_bytes(need.size_bytes, disk, need.replaced)
 
     async def _make_room(self, need: _Need) -> None:
         disk = await self._disk_for(need)
@@ -199,10 +203,10 @@ class Room:
         """Return how much could be evicted now, as far as this node can tell."""
         return sum(one.size_bytes for one in self._candidates() if one.key not in leased)
 
-    def used(self, asset_version: AssetVersion) -> None:
-        """Note that a call used the version just now; a plain path has none."""
-        if asset_version.version is not None:
-            self._ledger.used(VersionPaths(asset_version.name, asset_version.version))
+    def used(self, paths: VersionPaths | None) -> None:
+        """Note that a call used the version, or parts of it, just now; a plain path is none."""
+        if paths is not None:
+            self._ledger.used(paths)
 
     def keep_until(self) -> datetime | None:
         """Return until when a version that is answered now stays; None = nothing is evicted."""

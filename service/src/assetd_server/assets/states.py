@@ -7,20 +7,22 @@ from datetime import UTC, datetime
 
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.orders import CacheState
-from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.partial import PartialVersions
 from assetd_server.cache.pins import Pins
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import InvalidPartError, UnsafePathError
-from assetd_server.model import AssetVersion, Presence
+from assetd_server.model import AssetName, AssetVersion, Presence
+from assetd_server.versioning import Version
 
 ABSENT = CacheState(Presence.ABSENT)
 
 
 @dataclass(frozen=True)
 class CachedVersion:
-    """One version in the cache, with what its receipt says of it."""
+    """One version in the cache, or parts of it, with what its receipt says of it."""
 
     paths: VersionPaths
     asset_version: AssetVersion
@@ -31,21 +33,33 @@ class States:
     """Looks at versions in the cache. Blocking: called from a thread."""
 
     def __init__(
-        self, assets_dir: AssetsDir, lookup: Lookup, holds: Holds, pins: Pins, alone: bool
+        self,
+        assets_dir: AssetsDir,
+        lookup: Lookup,
+        partial: PartialVersions,
+        holds: Holds,
+        pins: Pins,
+        alone: bool,
     ) -> None:
         """`alone`: no store is configured, so data without a marker counts as present."""
         self._dir = assets_dir
         self._lookup = lookup
+        self._partial = partial
         self._holds = holds
         self._pins = pins
         self._alone = alone
 
     def of(self, paths: VersionPaths) -> CachedVersion:
-        """Return what the cache holds of one version."""
+        """Return what the cache holds of one version: all, some parts, or nothing.
+
+        Of paths of a partial version: what that holds, also where the whole version stands.
+        """
+        if isinstance(paths, PartialPaths):
+            return self._of_parts(paths, AssetVersion(paths.name, paths.version))
         standing = self._lookup.look(paths)
         unknown = AssetVersion(paths.name, paths.version, standing.kind)
         if standing.kind is None or not (standing.complete or self._alone):
-            return CachedVersion(paths, unknown, ABSENT)
+            return self._of_parts(PartialPaths.of(paths), unknown)
         receipt = standing.receipt
         hold_count = self._holds.count(paths)
         facts = self._dir.stat(paths.marker(standing.kind))
@@ -64,6 +78,27 @@ class States:
             ),
         )
 
+    def _of_parts(self, paths: PartialPaths, unknown: AssetVersion) -> CachedVersion:
+        receipt = self._partial.look(paths)
+        if receipt is None:
+            return CachedVersion(paths, unknown, ABSENT)
+        hold_count = self._holds.count(paths)
+        facts = self._dir.stat(paths.receipt)
+        return CachedVersion(
+            paths,
+            receipt.manifest.describe(paths.name, paths.version),
+            CacheState(
+                presence=Presence.PARTIAL,
+                relative_path=paths.parts,
+                path=self._dir.absolute(paths.parts),
+                disk_bytes=receipt.disk_bytes,
+                last_used_time=datetime.fromtimestamp(facts.st_mtime, UTC) if facts else None,
+                pinned=self._pins.is_pinned(paths.final),
+                leased=hold_count > 0 or is_leased(self._dir, paths),
+                hold_count=hold_count,
+            ),
+        )
+
     def _disk_bytes(self, paths: VersionPaths, receipt: Receipt | None) -> int:
         # What others put there may hold links, or names that no part can have. It is there all the
         # same, and must not hide everything else from whoever asks.
@@ -73,10 +108,19 @@ class States:
         return 0
 
     def all(self) -> Sequence[CachedVersion]:
-        """Return every version that is present, in no order."""
+        """Return every version of which anything is here, in no order."""
         found = (
             self.of(VersionPaths(name, version))
-            for name in self._lookup.names()
-            for version in self._lookup.versions(name, unmarked=self._alone)
+            for name in self.names()
+            for version in self.versions(name)
         )
-        return [cached for cached in found if cached.state.presence is Presence.PRESENT]
+        return [cached for cached in found if cached.state.presence is not Presence.ABSENT]
+
+    def names(self, prefix: str = "") -> Sequence[AssetName]:
+        """Return the names of all assets of which anything is here, each once."""
+        return list({*self._lookup.names(prefix), *self._partial.names(prefix)})
+
+    def versions(self, name: AssetName) -> Sequence[Version]:
+        """Return the versions of the asset of which anything is here, each once."""
+        whole = self._lookup.versions(name, unmarked=self._alone)
+        return list({*whole, *self._partial.versions(name)})

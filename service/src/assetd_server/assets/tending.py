@@ -20,7 +20,7 @@ from assetd_server.assets.states import CachedVersion, States
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.uses import Uses
 from assetd_server.cache.evict import Outcome
-from assetd_server.cache.layout import VersionPaths
+from assetd_server.cache.layout import PartialPaths, VersionPaths
 from assetd_server.cache.pins import Pins
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import (
@@ -124,7 +124,7 @@ class Tending:
         self, cached: CachedVersion, order: EvictOrder, evictions: Evictions
     ) -> EvictOutcome | None:
         paths = cached.paths
-        if self._pins.is_pinned(paths.data):
+        if self._pins.is_pinned(paths.final):
             return EvictOutcome.PINNED
         receipt = await evictions.confirmed(paths)
         if receipt is None:
@@ -144,7 +144,7 @@ class Tending:
                 return EvictOutcome.EVICTED
             case Outcome.LEASED:
                 return EvictOutcome.LEASED
-            case Outcome.KEPT if self._pins.is_pinned(paths.data):
+            case Outcome.KEPT if self._pins.is_pinned(paths.final):
                 return EvictOutcome.PINNED
             case Outcome.LOCKED if order.selector.spec is not None:
                 raise LockBusyError(
@@ -173,8 +173,11 @@ class Tending:
 
     async def _change_pin(self, spec: Spec, change: Callable[[VersionPaths], None]) -> Pinned:
         paths = _paths(spec)
-        # No eviction may come between the look and the pin.
-        async with self._uses.shared(paths.data):
+        # No eviction may come between the look and the pin, be it of the version or of parts of it.
+        async with (
+            self._uses.shared(paths.data),
+            self._uses.shared(PartialPaths.of(paths).data),
+        ):
             await self._required(spec)
             await self._disk.run(change, paths)
             cached = await self._required(spec)

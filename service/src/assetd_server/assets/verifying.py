@@ -6,8 +6,9 @@ checked; whoever reads it holds a lease, and keeps it from being replaced.
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
 from assetd_server.assets.cache_orders import (
     Selector,
@@ -18,13 +19,16 @@ from assetd_server.assets.cache_orders import (
     VerifyProgress,
     VerifyResult,
 )
+from assetd_server.assets.orders import FetchEvent, FetchOrder
+from assetd_server.assets.selection import Selection
 from assetd_server.assets.shielding import ended
 from assetd_server.assets.states import CachedVersion
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.uses import Uses
 from assetd_server.cache.hashing import damaged_parts, strangers
-from assetd_server.cache.layout import AssetsDir, VersionPaths
+from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.partial import PartialVersions
 from assetd_server.errors import (
     AssetInUseError,
     AssetNotFoundError,
@@ -34,7 +38,9 @@ from assetd_server.errors import (
 )
 from assetd_server.manifest import Manifest
 from assetd_server.model import AssetKind, PartPath
+from assetd_server.spec import Spec
 from assetd_server.store.catalog import Catalog
+from assetd_server.versioning import VersionSelector
 
 _PROGRESS_EVERY_SECONDS = 0.5
 
@@ -68,19 +74,21 @@ class Verifier:
         catalog: Catalog | None,
         assets_dir: AssetsDir,
         lookup: Lookup,
+        partial: PartialVersions,
         uses: Uses,
         disk: Threads,
         select: Callable[[Selector], Awaitable[list[CachedVersion]]],
-        repair: Callable[[VersionPaths], Awaitable[None]],
+        fetch: Callable[[FetchOrder], AsyncGenerator[FetchEvent, None]],
     ) -> None:
-        """`repair` fetches a version again and replaces what stands there."""
+        """A repair is a `fetch` that replaces what stands there."""
         self._catalog = catalog
         self._dir = assets_dir
         self._lookup = lookup
+        self._partial = partial
         self._uses = uses
         self._disk = disk
         self._select = select
-        self._repair = repair
+        self._fetch = fetch
 
     async def verify(self, order: VerifyOrder) -> AsyncGenerator[VerifyEvent, None]:
         """Tell the progress, one result for each version, and how it ended, in that order.
@@ -132,12 +140,14 @@ class Verifier:
             known = all(part.sha256_hex or part.crc64nvme is not None for part in manifest.parts)
             outcome = VerifyOutcome.SOUND if known else VerifyOutcome.UNVERIFIABLE
             return VerifyResult(cached.asset_version, outcome)
-        repaired = repair and await self._repaired(paths)
+        repaired = repair and await self._repaired(paths, bad)
         outcome = VerifyOutcome.REPAIRED if repaired else VerifyOutcome.DAMAGED
         return VerifyResult(cached.asset_version, outcome, bad)
 
     async def _manifest(self, paths: VersionPaths) -> Manifest | None:
         """Return what the version has to be: our receipt says it, else the store."""
+        if isinstance(paths, PartialPaths):
+            return await self._disk.run(self._manifest_of_parts, paths)
         receipt = (await self._disk.run(self._lookup.look, paths)).receipt
         if receipt is not None:
             return receipt.manifest
@@ -148,29 +158,45 @@ class Verifier:
         except (AssetNotFoundError, VersionNotFoundError):
             return None
 
+    def _manifest_of_parts(self, paths: PartialPaths) -> Manifest | None:
+        receipt = self._partial.look(paths)
+        if receipt is None:
+            return None
+        here = tuple(part for part in receipt.manifest.parts if part.path in receipt.present)
+        return replace(receipt.manifest, parts=here)
+
     async def _damaged(
         self, paths: VersionPaths, manifest: Manifest, counter: _Counter
     ) -> list[PartPath]:
         standing = (await self._disk.run(self._lookup.look, paths)).kind
         if standing is not manifest.kind:
             return [part.path for part in manifest.parts]
+        data = paths.part(PartPath.of_file())
         try:
             strange = await self._strangers(paths, manifest)
         except UnsafePathError:
             return [part.path for part in manifest.parts]  # removed by hand, this moment
         return strange + await self._disk.run(
-            damaged_parts, self._dir, paths.data, manifest.parts, counter.add
+            damaged_parts, self._dir, data, manifest.parts, counter.add
         )
 
     async def _strangers(self, paths: VersionPaths, manifest: Manifest) -> list[PartPath]:
-        """Return what stands in the folder and is no part of it: a program may load that too."""
-        if manifest.kind is AssetKind.FILE:
+        """Return what stands in the folder and is no part of it: a program may load that too.
+
+        Not in a partial version: there a growth that was killed may have left parts.
+        """
+        if manifest.kind is AssetKind.FILE or isinstance(paths, PartialPaths):
             return []
         return await self._disk.run(strangers, self._dir, paths.data, manifest.parts)
 
-    async def _repaired(self, paths: VersionPaths) -> bool:
+    async def _repaired(self, paths: VersionPaths, damaged: Collection[PartPath]) -> bool:
+        spec = Spec(paths.name, VersionSelector(exact=paths.version))
+        some = Selection(names=frozenset(damaged)) if isinstance(paths, PartialPaths) else None
+        order = FetchOrder(spec, selection=some, force_download=True)
         try:
-            await self._repair(paths)
+            async with aclosing(self._fetch(order)) as events:
+                async for _ in events:
+                    pass
         except AssetInUseError:
             return False
         return True

@@ -32,6 +32,9 @@ OWN_FOLDER = ".assetd"
 STAGING = f"{OWN_FOLDER}/staging"
 TRASH = f"{OWN_FOLDER}/trash"
 PUSH = f"{OWN_FOLDER}/push"
+PARTIAL = f"{OWN_FOLDER}/partial"
+# The entry of a partial version's receipt in its folder.
+PARTIAL_RECEIPT = "receipt"
 PINS = f"{OWN_FOLDER}/pins"
 
 # A link, a folder for a file or the reverse; a socket (ENXIO) and a FIFO (ESPIPE) for a file.
@@ -68,6 +71,11 @@ class VersionPaths:
         return f"{self.name}:{self.version}"
 
     @property
+    def final(self) -> str:
+        """The version's final path, wherever this is about: what a pin names."""
+        return f"{self.name}/{self.version}"
+
+    @property
     def data(self) -> str:
         """The version itself: a file or a folder."""
         return f"{self.folder}/{self.leaf}"
@@ -100,6 +108,44 @@ class VersionPaths:
     def key(self) -> str:
         """A name for the version that fits in one folder entry, whatever the asset is called."""
         return hashlib.sha256(self.data.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class PartialPaths(VersionPaths):
+    """Where some parts of a version stand: below `.assetd`, where modelkit never looks.
+
+    `data` is one folder for all of it, so that one lock on it is a lease and one rename takes it
+    away: the receipt, and beside it a folder with the parts. Not among them: a part may have any
+    name that a person would give a receipt.
+    """
+
+    @classmethod
+    def of(cls, paths: VersionPaths) -> "PartialPaths":
+        """Return where parts of the version stand that has its final path at `paths`."""
+        return cls(paths.name, paths.version)
+
+    @property
+    def folder(self) -> str:
+        """The folder of the asset's partial versions."""
+        return f"{PARTIAL}/{self.name}"
+
+    @property
+    def parts(self) -> str:
+        """The folder below which each part has its own path."""
+        return f"{self.data}/parts"
+
+    def part(self, part: PartPath) -> str:
+        """Return the path of a part, of a folder of parts, or of the folder of all of them."""
+        return f"{self.parts}/{part}" if part else self.parts
+
+    @property
+    def receipt(self) -> str:
+        """The receipt, which says what of the version is here; without it nothing is."""
+        return f"{self.data}/{PARTIAL_RECEIPT}"
+
+    def marker(self, kind: AssetKind) -> str:  # noqa: ARG002 - only directories have parts
+        """Return the path of the receipt: a lease looks at it as at a marker."""
+        return self.receipt
 
 
 class KeysInUse:

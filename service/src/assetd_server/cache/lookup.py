@@ -100,7 +100,9 @@ class Lookup:
         with os_errors(paths.data):
             if self._kind(paths) is not kind:
                 return False
-            return all(self._has_size(paths.part(part.path), part.size_bytes) for part in parts)
+            return all(
+                has_size(self._dir, paths.part(part.path), part.size_bytes) for part in parts
+            )
 
     def stands(self, path: str) -> bool:
         """Tell whether a plain file or folder stands at `path` below ASSETS_DIR.
@@ -125,18 +127,7 @@ class Lookup:
         With `unmarked` data without a marker counts too, as modelkit counts it without a store.
         """
         with os_errors(name):
-            try:
-                with self._dir.folder(name) as fd:
-                    # A link or a device is no version; whoever asks for it by name is told so.
-                    names = [
-                        entry.name
-                        for entry in self._dir.fs.list_names(fd)
-                        if entry.is_dir(follow_symlinks=False)
-                        or entry.is_file(follow_symlinks=False)
-                    ]
-            except (FileNotFoundError, NotADirectoryError):
-                return []
-        versions = [version for text in names if (version := _version(text))]
+            versions = versions_in(self._dir, name)
         if unmarked:
             return versions
         return [v for v in versions if self.look(VersionPaths(name, v)).complete]
@@ -168,35 +159,13 @@ class Lookup:
     def names(self, prefix: str = "") -> Iterator[AssetName]:
         """Yield the names of all assets of which data stands here, in bytewise order."""
         with os_errors(prefix or "."):
-            yield from sorted(name for name in self._walk("") if name.startswith(prefix))
-
-    def _walk(self, folder: str) -> Iterator[AssetName]:
-        try:
-            with self._dir.folder(folder or ".") as fd:
-                entries = [
-                    (entry.name, entry.is_dir(follow_symlinks=False))
-                    for entry in self._dir.fs.list_names(fd)
-                    if not entry.name.startswith(".")
-                ]
-        except (FileNotFoundError, NotADirectoryError):
-            # An operator may delete by hand at any time.
-            return
-        if folder and any(_version(name) for name, _ in entries):
-            with suppress(InvalidNameError):
-                yield AssetName(folder)
-        for name, is_folder in entries:
-            if is_folder and _version(name) is None:
-                yield from self._walk(f"{folder}/{name}" if folder else name)
+            yield from sorted(name for name in names_in(self._dir) if name.startswith(prefix))
 
     def _kind(self, paths: VersionPaths) -> AssetKind | None:
         facts = self._dir.stat(paths.data)
         if facts is None:
             return None
         return AssetKind.DIRECTORY if _is_folder(facts) else AssetKind.FILE
-
-    def _has_size(self, path: str, size_bytes: int | None) -> bool:
-        facts = self._dir.stat(path)
-        return facts is not None and stat.S_ISREG(facts.st_mode) and facts.st_size == size_bytes
 
     def _stands_checked(self, paths: VersionPaths, receipt: Receipt) -> bool:
         manifest = receipt.manifest
@@ -233,6 +202,47 @@ class Lookup:
             if receipt.manifest.kind is AssetKind.DIRECTORY:
                 self._dir.fsync(paths.data)
             self._dir.fsync(paths.folder)
+
+
+def has_size(assets_dir: AssetsDir, path: str, size_bytes: int | None) -> bool:
+    """Tell whether a plain file of that size stands at `path`."""
+    facts = assets_dir.stat(path)
+    return facts is not None and stat.S_ISREG(facts.st_mode) and facts.st_size == size_bytes
+
+
+def names_in(assets_dir: AssetsDir, root: str = "", folder: str = "") -> Iterator[AssetName]:
+    """Yield the names of all assets of which versions stand below `root`, in no order."""
+    try:
+        with assets_dir.folder("/".join(filter(None, (root, folder))) or ".") as fd:
+            entries = [
+                (entry.name, entry.is_dir(follow_symlinks=False))
+                for entry in assets_dir.fs.list_names(fd)
+                if not entry.name.startswith(".")
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        # An operator may delete by hand at any time.
+        return
+    if folder and any(_version(name) for name, _ in entries):
+        with suppress(InvalidNameError):
+            yield AssetName(folder)
+    for name, is_folder in entries:
+        if is_folder and _version(name) is None:
+            yield from names_in(assets_dir, root, f"{folder}/{name}" if folder else name)
+
+
+def versions_in(assets_dir: AssetsDir, folder: str) -> list[Version]:
+    """Return the versions that have an entry in an asset's folder, in no order."""
+    try:
+        with assets_dir.folder(folder) as fd:
+            # A link or a device is no version; whoever asks for it by name is told so.
+            names = [
+                entry.name
+                for entry in assets_dir.fs.list_names(fd)
+                if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False)
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [version for text in names if (version := _version(text))]
 
 
 def _folders(parts: tuple[Part, ...]) -> set[PartPath]:

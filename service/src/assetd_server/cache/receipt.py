@@ -5,10 +5,11 @@ hit and a listing do without the store and without reading the data. Does no I/O
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from assetd_server.errors import InvalidPartError
 from assetd_server.manifest import Manifest, decode_labels, decode_parts, encode_parts
@@ -16,6 +17,8 @@ from assetd_server.model import AssetKind, Verification
 
 FORMAT = 1
 MAX_RECEIPT_BYTES = 64 * 2**20
+
+_T = TypeVar("_T")
 
 
 class Marker(Enum):
@@ -38,23 +41,29 @@ class Receipt:
 
     def encode(self) -> bytes:
         """Return the marker's content."""
+        return encode_document(self.document())
+
+    def document(self) -> dict[str, object]:
+        """Return the marker's content before it is spelled."""
         manifest = self.manifest
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "kind": manifest.kind.value,
-                "size": manifest.size_bytes,
-                "digest": manifest.digest,
-                "files": encode_parts(manifest.parts),
-                "source": self.source,
-                "time": self.fetch_time.astimezone(UTC).isoformat(),
-                "verification": self.verification.value,
-                "push_time": manifest.push_time.astimezone(UTC).isoformat(),
-                "labels": dict(manifest.labels),
-                "pushed_by": manifest.pushed_by,
-            },
-            separators=(",", ":"),
-        ).encode()
+        return {
+            "format": FORMAT,
+            "kind": manifest.kind.value,
+            "size": manifest.size_bytes,
+            "digest": manifest.digest,
+            "files": encode_parts(manifest.parts),
+            "source": self.source,
+            "time": self.fetch_time.astimezone(UTC).isoformat(),
+            "verification": self.verification.value,
+            "push_time": manifest.push_time.astimezone(UTC).isoformat(),
+            "labels": dict(manifest.labels),
+            "pushed_by": manifest.pushed_by,
+        }
+
+
+def encode_document(document: Mapping[str, object]) -> bytes:
+    """Return a receipt's document as it stands on the disk."""
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def decode_marker(raw: bytes | None) -> tuple[Marker, Receipt | None]:
@@ -62,18 +71,30 @@ def decode_marker(raw: bytes | None) -> tuple[Marker, Receipt | None]:
 
     Whatever cannot be read as a receipt counts as foreign: the version is looked at anew.
     """
+    return decode_document(raw, receipt_in)
+
+
+def decode_document(
+    raw: bytes | None, read: Callable[[dict[str, Any]], _T]
+) -> tuple[Marker, _T | None]:
+    """As `decode_marker`, for a document that `read` understands or cannot believe."""
     if raw is None:
         return Marker.ABSENT, None
     try:
         document: Any = json.loads(raw)
         if document["format"] > FORMAT:
             return Marker.NEWER, None
-        return Marker.RECEIPT, _receipt(document)
+        return Marker.RECEIPT, read(document)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidPartError):
         return Marker.FOREIGN, None
 
 
-def _receipt(document: dict[str, Any]) -> Receipt:
+def receipt_in(document: dict[str, Any]) -> Receipt:
+    """Return the receipt that a document of our format spells.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError, InvalidPartError: it spells none.
+    """
     manifest = Manifest(
         kind=AssetKind(document["kind"]),
         push_time=datetime.fromisoformat(document["push_time"]),

@@ -45,12 +45,14 @@ def find_in_versions(
 
     By the receipts of the newest few, so that it costs little however many versions there are.
     """
+    # Of a partial version, too, what is whole: the version itself, and the others.
+    whole = VersionPaths(paths.name, paths.version)
     wanted: dict[tuple[int | None, str], list[PartPath]] = {}
     for part in parts:
         if part.sha256_hex is not None:
             wanted.setdefault((part.size_bytes, part.sha256_hex), []).append(part.path)
     found: dict[PartPath, str] = {}
-    for other in _versions(lookup, paths) if wanted else ():
+    for other in _versions(lookup, whole) if wanted else ():
         for part in _receipted_parts(lookup, other):
             for path in wanted.pop((part.size_bytes, part.sha256_hex or ""), ()):
                 found[path] = other.part(part.path)

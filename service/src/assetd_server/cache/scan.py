@@ -15,14 +15,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from assetd_server.cache.budget import Disk
 from assetd_server.cache.hashing import paths_below
-from assetd_server.cache.layout import AssetsDir, VersionPaths, os_errors
+from assetd_server.cache.layout import (
+    PARTIAL,
+    PARTIAL_RECEIPT,
+    AssetsDir,
+    PartialPaths,
+    VersionPaths,
+    os_errors,
+)
 from assetd_server.errors import AssetError, InvalidNameError, InvalidVersionError
 from assetd_server.model import MARKER_NAME, AssetName
 from assetd_server.versioning import Version
 
-# Where the receipt of a folder says how large it is: `receipt.encode` writes that first.
+# Where the receipt of a folder says how large it is: `receipt.encode` writes that first, and
+# `partial.encode` what is here of it.
 _RECEIPT_HEAD = re.compile(rb'\{"format":\d+,"kind":"directory","size":(\d+),')
+_PARTIAL_HEAD = re.compile(rb'\{"format":\d+,"present_size":(\d+),')
 _RECEIPT_HEAD_BYTES = 128
 _NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
 
@@ -64,7 +74,9 @@ class Folder:
 
 
 def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
-    """Return what lies in a folder of ASSETS_DIR ("" is its top); nothing where it is gone.
+    """Return what lies in a folder of ASSETS_DIR; nothing where it is gone.
+
+    "" is the top of the versions, `PARTIAL` that of the partial ones.
 
     A folder that we may not read, such as `lost+found`, or that is a link by now holds nothing of
     ours either.
@@ -84,14 +96,16 @@ def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
             if path and error.errno in _NOT_OURS:
                 return Folder(path)
             raise
-    name = _asset_name(path)
+    is_partial = path == PARTIAL or path.startswith(f"{PARTIAL}/")
+    name = _asset_name(path.removeprefix(PARTIAL).removeprefix("/") if is_partial else path)
+    kind = PartialPaths if is_partial else VersionPaths
     versions, folders = [], []
     for entry, is_folder in entries:
         version = _version(entry)
         if version is None and is_folder:
             folders.append(f"{path}/{entry}" if path else entry)
         elif version is not None and name is not None:
-            versions.append(VersionPaths(name, version))
+            versions.append(kind(name, version))
     return Folder(path, versions, folders)
 
 
@@ -162,7 +176,9 @@ def _known_directory(
 
 
 def _directory(assets_dir: AssetsDir, folder_fd: int, paths: VersionPaths) -> Found:
-    marker, size_bytes = _read_head(assets_dir, folder_fd, f"{paths.leaf}/{MARKER_NAME}")
+    is_partial = isinstance(paths, PartialPaths)
+    leaf, head = (PARTIAL_RECEIPT, _PARTIAL_HEAD) if is_partial else (MARKER_NAME, _RECEIPT_HEAD)
+    marker, size_bytes = _read_head(assets_dir, folder_fd, f"{paths.leaf}/{leaf}", head)
     has_receipt = size_bytes is not None
     if size_bytes is None:
         size_bytes = _walked_size(assets_dir, paths.data)
@@ -170,13 +186,13 @@ def _directory(assets_dir: AssetsDir, folder_fd: int, paths: VersionPaths) -> Fo
         paths,
         size_bytes,
         has_receipt=has_receipt,
-        marked=marker is not None,
+        marked=marker is not None and not is_partial,
         marker_time_ns=marker.st_mtime_ns if marker else None,
     )
 
 
 def _read_head(
-    assets_dir: AssetsDir, folder_fd: int, marker: str
+    assets_dir: AssetsDir, folder_fd: int, marker: str, expected: re.Pattern[bytes]
 ) -> tuple[os.stat_result | None, int | None]:
     """Return the marker's facts, and the size that it states where it is a receipt."""
     fs = assets_dir.fs
@@ -189,7 +205,7 @@ def _read_head(
         head = fs.pread(fd, _RECEIPT_HEAD_BYTES, 0) if facts.st_size else b""
     finally:
         fs.close(fd)
-    match = _RECEIPT_HEAD.match(head)
+    match = expected.match(head)
     return facts, int(match[1]) if match else None
 
 
@@ -216,3 +232,13 @@ def _version(text: str) -> Version | None:
         return Version.parse(text)
     except InvalidVersionError:
         return None
+
+
+def disk_of(assets_dir: AssetsDir) -> Disk:
+    """Return what the disk of ASSETS_DIR has and has free now.
+
+    Raises:
+        IoError: it cannot be asked.
+    """
+    with os_errors("."):
+        return Disk(assets_dir.total_bytes(), assets_dir.free_bytes())

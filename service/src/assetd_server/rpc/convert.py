@@ -27,6 +27,7 @@ from assetd_server.assets.orders import (
     ResolveOrder,
     Scope,
 )
+from assetd_server.assets.selection import Selection
 from assetd_server.errors import (
     AssetError,
     InvalidFieldError,
@@ -49,7 +50,6 @@ MAX_CALLER_BYTES = 256
 MAX_CHUNK_BYTES = 2**20
 MAX_FILES_A_MESSAGE = 1000
 
-_UNBUILT_FETCH_FIELDS: Final = ("include", "exclude", "part_only")
 _UNBUILT_HEADER_FIELDS: Final = ("labels", "validate_only", "staged_path", "source_uri")
 
 _FRESHNESS: Mapping[int, Freshness | None] = {
@@ -103,23 +103,42 @@ def fetch_order(request: asset_service_pb2.FetchRequest) -> FetchOrder:
     """Return what the request asks.
 
     Raises:
-        NotBuiltError: a field of a later release is set.
         InvalidSpecError, InvalidNameError, InvalidVersionError, InvalidPartError: the spec is none.
-        InvalidFieldError: a field is out of its range.
+        InvalidFieldError: a field is out of its range, or contradicts another.
     """
-    _refuse_unbuilt(request, _UNBUILT_FETCH_FIELDS)
     _require_bytes("caller", len(request.caller.encode()), MAX_CALLER_BYTES)
+    spec = Spec.parse(request.spec)
     return FetchOrder(
-        spec=Spec.parse(request.spec),
+        spec=spec,
         freshness=_choice("freshness", request.freshness, _FRESHNESS),
         store_timeout_seconds=_store_timeout_seconds(request),
         expected_digest=_digest("expected_digest", request.expected_digest),
+        selection=_selection(request, spec),
         verify=request.verify,
         force_download=request.force_download,
         hold=request.hold,
         progress_interval_seconds=_progress_interval_seconds(request),
         caller=request.caller,
     )
+
+
+def _selection(request: asset_service_pb2.FetchRequest, spec: Spec) -> Selection | None:
+    has_globs = bool(request.include or request.exclude)
+    if not request.part_only:
+        return Selection.of_globs(request.include, request.exclude) if has_globs else None
+    if has_globs:
+        raise InvalidFieldError(
+            "part_only fetches the part that the spec names: leave it unset, or include and"
+            " exclude out",
+            field="part_only",
+        )
+    if spec.part is None:
+        raise InvalidFieldError(
+            "part_only needs a part, and {spec!r} names none: write name:version[sub/part]",
+            field="part_only",
+            spec=spec,
+        )
+    return Selection(folder=spec.part)
 
 
 async def push_steps(

@@ -397,7 +397,9 @@ class CacheState(_message.Message):
         PRESENCE_ABSENT: CacheState._Presence.ValueType  # 1
         """Nothing that could be used."""
         PRESENCE_PARTIAL: CacheState._Presence.ValueType  # 2
-        """Some of its files, or a download that has not ended: not to be read as the version."""
+        """Some of its files, or a download that has not ended: not to be read as the version.
+        `ListFiles` tells which files can be read.
+        """
         PRESENCE_PRESENT: CacheState._Presence.ValueType  # 3
         """Whole and published: what stands at `path` may be read."""
 
@@ -409,7 +411,9 @@ class CacheState(_message.Message):
     PRESENCE_ABSENT: CacheState.Presence.ValueType  # 1
     """Nothing that could be used."""
     PRESENCE_PARTIAL: CacheState.Presence.ValueType  # 2
-    """Some of its files, or a download that has not ended: not to be read as the version."""
+    """Some of its files, or a download that has not ended: not to be read as the version.
+    `ListFiles` tells which files can be read.
+    """
     PRESENCE_PRESENT: CacheState.Presence.ValueType  # 3
     """Whole and published: what stands at `path` may be read."""
 
@@ -425,12 +429,11 @@ class CacheState(_message.Message):
     """How much of the version is here."""
     relative_path: _builtins.str
     """The version's path relative to ASSETS_DIR, for callers that mount ASSETS_DIR
-    elsewhere. Set when `PRESENCE_PRESENT`, else empty.
+    elsewhere. Set when `PRESENCE_PRESENT`; when `PRESENCE_PARTIAL`, the folder in which
+    the files that are here have their own paths; else empty.
     """
     path: _builtins.str
-    """The version's absolute path as the daemon sees it. Set when `PRESENCE_PRESENT`,
-    else empty.
-    """
+    """The same as an absolute path, as the daemon sees it."""
     disk_bytes: _builtins.int
     """The bytes that it takes up in the cache, unfinished downloads included."""
     pinned: _builtins.bool

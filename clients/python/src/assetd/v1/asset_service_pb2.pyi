@@ -130,7 +130,9 @@ class FetchRequest(_message.Message):
     """Who decides what an unpinned spec stands for. Unset: the daemon's default."""
     expected_digest: _builtins.str
     """The digest that the whole version must have, as in `AssetVersion.digest`. Another one
-    ends the call with `DIGEST_MISMATCH` before anything is published. Empty: any.
+    ends the call with `DIGEST_MISMATCH` before anything is published. Where only some
+    files are wanted of a version that modelkit pushed, it cannot be compared:
+    `INVALID_FIELD`. Empty: any.
     """
     part_only: _builtins.bool
     """Fetch nothing but the part that the spec names; the answer is a partial version. Needs
@@ -138,7 +140,7 @@ class FetchRequest(_message.Message):
     whole version is fetched whatever part the spec names.
     """
     verify: _builtins.bool
-    """Hash every file and compare it with its manifest, also on a hit."""
+    """Hash every wanted file and compare it with its manifest, also on a hit."""
     force_download: _builtins.bool
     """Download the version even if it is present. What stands there stays until the new copy
     is verified, and is left alone if it proves equal.
@@ -161,7 +163,9 @@ class FetchRequest(_message.Message):
     def include(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Globs of the files that are wanted, matched against paths inside the version: `*`
         stops at `/`, `**` does not. Empty: all files. With globs the answer's path is a
-        partial version, apart from the version's final path.
+        partial version, apart from the version's final path, unless the whole version is
+        present: then it is the answer. No file that they choose is `PART_NOT_FOUND`; so is a
+        part in the spec that they leave out. On a file asset they are `INVALID_FIELD`.
         """
 
     @_builtins.property
