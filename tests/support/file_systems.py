@@ -8,7 +8,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -234,6 +234,34 @@ class FaultyFileSystem(RecordingFileSystem):
     def syncfs(self, fd: int) -> None:
         self._begin("syncfs", self._of(fd))
         os.fstat(fd)
+
+
+class FixedDisk(FaultyFileSystem):
+    """A disk of `size_bytes`, of which what lies below `root` takes a part, and others the rest."""
+
+    def __init__(self, root: Path, size_bytes: int) -> None:
+        super().__init__()
+        self.root = root
+        self.size_bytes = size_bytes
+        self.taken_by_others_bytes = 0
+
+    def free_bytes(self, fd: int) -> int:
+        self._begin("free_bytes", self._of(fd))
+        # Our own small files take none: they are not what tests are about.
+        taken = sum(_size_of(path) for path in self.root.rglob("*"))
+        return max(self.size_bytes - taken - self.taken_by_others_bytes, 0)
+
+    def total_bytes(self, fd: int) -> int:
+        self._begin("total_bytes", self._of(fd))
+        return self.size_bytes
+
+
+def _size_of(path: Path) -> int:
+    if path.name.endswith((".SUCCESS", ".lock", "order", "journal", "receipt")):
+        return 0
+    with suppress(FileNotFoundError):
+        return path.stat().st_size if path.is_file() else 0
+    return 0
 
 
 class StutteringFileSystem(FaultyFileSystem):
