@@ -35,7 +35,7 @@ GO_CLIENT := clients/go
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} \
 	    /^##@ / {printf "\n%s\n", substr($$0, 5)} \
-	    /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	    /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV)/.stamp ## Make .venv with the command `assetd` in it
@@ -63,7 +63,7 @@ check: setup tools ## Format, lint, types, contracts, fast tests: what every com
 	$(PYTEST) tests/unit tests/conformance
 
 .PHONY: test
-test: setup tools model modelkit ## All tests, on the real model, S3 server, modelkit and Go client
+test: setup tools model modelkit system-packages ## All tests, on the real model, S3 server, modelkit and Go client
 	cd $(GO_CLIENT) && $(GO) test ./...
 	$(PYTEST) tests
 
@@ -78,7 +78,7 @@ generate: setup tools ## Write the stubs of every client from protos/
 	$(BIN)/python tools/generate
 
 .PHONY: coverage
-coverage: setup tools model modelkit ## All Python tests, with the branches that none of them took
+coverage: setup tools model modelkit system-packages ## All Python tests, with the branches that none of them took
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup tests
 	$(BIN)/coverage combine --quiet
@@ -91,6 +91,25 @@ soak-models: setup ## Search every interleaving of docs/models, with all rules a
 .PHONY: bench
 bench: setup tools ## Side by side with what a user would pick instead
 	$(BIN)/python -m bench
+
+##@ Soaks: hours of faults, each at most MINUTES; interrupted, it goes on where it was
+
+# The same seed makes the same faults in the same order.
+SEED ?= 1
+MINUTES ?= 60
+SOAKED = --seed $(SEED) --minutes $(MINUTES)
+
+.PHONY: soak-crashes
+soak-crashes: setup system-packages ## Power cuts at every call, on ext4 and XFS, of daemons too (root)
+	$(BIN)/python -m tests.soak.crashes $(SOAKED)
+
+.PHONY: soak-kills
+soak-kills: setup ## 20,000 kills at random microseconds and calls, judged from outside
+	$(BIN)/python -m tests.soak.kills $(SOAKED)
+
+.PHONY: soak-mutations
+soak-mutations: setup system-packages ## Seeded bugs, each of which a harness has to catch (root)
+	$(BIN)/python -m tests.soak.mutations $(SOAKED)
 
 ##@ Environments and tools
 
@@ -152,6 +171,16 @@ $(TOOLS)/bin/.stamp: tools/go.mod tools/go.sum
 	cd tools && GOBIN=$(CURDIR)/$(@D) $(GO) install tool
 	touch $@
 
+# From Debian, and only where nobody has to be asked; whoever lacks one of these programs elsewhere
+# sees its tests skipped, by name.
+.PHONY: system-packages
+system-packages: ## Programs for tests of faults, from Debian (as root; else nothing)
+	@for program in strace mkfs.xfs; do command -v $$program >/dev/null || missing=yes; done; \
+	if [[ -n "$${missing:-}" && "$$(id -u)" = 0 && -e /etc/debian_version ]]; then \
+	    apt-get update -qq; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
+	        strace xfsprogs >/dev/null; fi
+
 ##@ What is shipped
 
 .PHONY: wheels
@@ -174,5 +203,5 @@ runtime: wheels ## Install the wheels and what they need, and nothing else, into
 
 .PHONY: clean
 clean: ## Remove everything that make built
-	rm -rf $(VENV) $(TOOLS) dist .coverage .coverage.* .hypothesis .import_linter_cache \
+	rm -rf $(VENV) $(TOOLS) dist .soak .coverage .coverage.* .hypothesis .import_linter_cache \
 	    .mypy_cache .pytest_cache .ruff_cache

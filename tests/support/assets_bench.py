@@ -44,10 +44,10 @@ from tests.support.clocks import ManualClock
 from tests.support.file_systems import FaultyFileSystem
 from tests.support.memory_store import MemoryStore
 from tests.support.pausing_store import PausingStore
+from tests.support.staging import kept_downloads
 from tests.support.versions import (
     Content,
     by_path,
-    kept_downloads,
     kind_of,
     left_overs,
     manifest_of,

@@ -1,7 +1,7 @@
 """A file system that counts and records its calls, and fails or stops at the one that a test names.
 
 It works on real folders, so that what a test finds there is what a reader would have found. Only
-the waiting for the disk is left out: no test in a process can cut the power.
+the waiting for the disk is left out, where a test cannot cut the power.
 """
 
 import os
@@ -39,7 +39,7 @@ class _Plan:
     act: Callable[[], None]
 
 
-class FaultyFileSystem(FileSystem):
+class RecordingFileSystem(FileSystem):
     """The real calls, numbered and recorded. Safe from any thread, as the real one is."""
 
     def __init__(self) -> None:
@@ -64,6 +64,10 @@ class FaultyFileSystem(FileSystem):
     def before(self, name: str, act: Callable[[], None], number: int = 1) -> None:
         """Let somebody else act right before the `number`-th call of that name."""
         self._plans.append(_Plan(number, name, act))
+
+    def before_call(self, number: int, act: Callable[[], None]) -> None:
+        """Let somebody else act right before the `number`-th call from now on, of any name."""
+        self._plans.append(_Plan(number, None, act))
 
     def heal(self) -> None:
         """Let nothing that is planned happen any more."""
@@ -197,11 +201,11 @@ class FaultyFileSystem(FileSystem):
 
     def fsync(self, fd: int) -> None:
         self._begin("fsync", self._of(fd))
-        os.fstat(fd)
+        super().fsync(fd)
 
     def syncfs(self, fd: int) -> None:
         self._begin("syncfs", self._of(fd))
-        os.fstat(fd)
+        super().syncfs(fd)
 
     def flock(self, fd: int, operation: int) -> None:
         self._begin("flock", self._of(fd))
@@ -210,6 +214,26 @@ class FaultyFileSystem(FileSystem):
     def free_bytes(self, fd: int) -> int:
         self._begin("free_bytes", self._of(fd))
         return super().free_bytes(fd)
+
+    def file_system_type(self, fd: int) -> str:
+        self._begin("file_system_type", self._of(fd))
+        return super().file_system_type(fd)
+
+    def total_bytes(self, fd: int) -> int:
+        self._begin("total_bytes", self._of(fd))
+        return super().total_bytes(fd)
+
+
+class FaultyFileSystem(RecordingFileSystem):
+    """The same without the waiting for the disk, which takes most of a test's time."""
+
+    def fsync(self, fd: int) -> None:
+        self._begin("fsync", self._of(fd))
+        os.fstat(fd)
+
+    def syncfs(self, fd: int) -> None:
+        self._begin("syncfs", self._of(fd))
+        os.fstat(fd)
 
 
 class StutteringFileSystem(FaultyFileSystem):

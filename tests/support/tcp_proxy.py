@@ -24,11 +24,13 @@ class CountingProxy:
 
     `bytes_from_upstream` and `bytes_to_upstream` count what has been passed on;
     `rate_bytes_per_second` bounds what comes from upstream, over all connections, and may be
-    changed at any time. A context manager: started by `with`, stopped after it.
+    changed at any time, as may `refuses`, which resets new connections. A context manager: started
+    by `with`, stopped after it.
     """
 
     def __init__(self, upstream_port: int, *, rate_bytes_per_second: float | None = None) -> None:
         self.rate_bytes_per_second = rate_bytes_per_second
+        self.refuses = False
         self.bytes_from_upstream = 0
         self.bytes_to_upstream = 0
         self.connection_count = 0
@@ -100,6 +102,9 @@ class CountingProxy:
         self._passages.add(passage)
         passage.add_done_callback(self._passages.discard)
         self.connection_count += 1
+        if self.refuses:
+            _reset(writer)
+            return
         try:
             upstream = await asyncio.open_connection(LOOPBACK, self._upstream_port)
         except OSError:

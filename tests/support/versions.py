@@ -121,16 +121,3 @@ def left_overs(root: Path) -> list[str]:
     folders = [folder for folder in own.glob("*") if folder.name != "partial"]
     below = [path for folder in folders for path in folder.glob("*")]
     return sorted(str(path.relative_to(own)) for path in below)
-
-
-def kept_downloads(root: Path) -> list[str]:
-    """What lies in staging, and should: interrupted downloads of versions that do not stand."""
-    folders = [path for path in (root / ".assetd/staging").glob("*") if path.is_dir()]
-    present = {str(path.relative_to(root)) for path in root.glob("[!.]*/**/*")}
-    keys = {hashlib.sha256(path.encode()).hexdigest()[:32] for path in present}
-    return sorted(
-        f"staging/{folder.name}"
-        for folder in folders
-        if {path.name for path in folder.iterdir()} - {"receipt"} == {"data", "journal"}
-        and folder.name not in keys
-    )

@@ -114,3 +114,14 @@ def upstream_of_threads() -> int:
     threading.Thread(target=answer, daemon=True).start()
     port: int = listener.getsockname()[1]
     return port
+
+
+async def test_it_refuses_until_it_is_told_otherwise(upstream: int) -> None:
+    """As a server that is down, and comes back."""
+    with CountingProxy(upstream) as proxy:
+        proxy.refuses = True
+        with pytest.raises(ConnectionResetError):
+            await ask(proxy.port)
+        assert proxy.bytes_from_upstream == 0
+        proxy.refuses = False
+        assert await ask(proxy.port) == b"6\n" + BODY

@@ -1,9 +1,17 @@
 """Fetch and hashes: pinned digests, verify and its repairs, force_download, leases in the way."""
 
 import asyncio
+import threading
+from contextlib import aclosing
 
 import pytest
-from assetd_server.assets.orders import FetchCompleted
+from assetd_server.assets.orders import (
+    FetchCompleted,
+    FetchEvent,
+    FetchOrder,
+    FetchPhase,
+    FetchProgress,
+)
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.cache.leases import take_lease
 from assetd_server.errors import (
@@ -13,6 +21,7 @@ from assetd_server.errors import (
     StoreUnavailableError,
 )
 from assetd_server.model import Digest, Freshness, Source, Verification
+from assetd_server.spec import Spec
 
 from tests.support.assets_bench import (
     RANGE_BYTES,
@@ -178,6 +187,40 @@ async def test_who_joins_may_be_stricter(bench: Bench, daemon: Daemon) -> None:
     assert completed.verification is Verification.DIGEST
     assert names_of(events).count("FetchStarted") == 1
     assert (daemon.root / "x/y/0.0").read_bytes() == b"data"
+
+
+async def test_who_joins_and_is_stricter_hears_of_the_check(bench: Bench, daemon: Daemon) -> None:
+    """Hashing what others were content with may take minutes: progress goes on meanwhile."""
+    await daemon.push("x/d", TREE)
+    gate = bench.store.pause("read", "/z")
+    first = asyncio.create_task(daemon.fetch("x/d"))
+    await gate.reached()
+    events: list[FetchEvent] = []
+    checked = threading.Event()
+    order = FetchOrder(Spec.parse("x/d"), verify=True, progress_interval_seconds=0.05)
+
+    async def second() -> None:
+        async with aclosing(daemon.assets.fetch(order)) as stream:
+            async for event in stream:
+                events.append(event)
+                if isinstance(event, FetchProgress) and event.phase is FetchPhase.VERIFYING:
+                    checked.set()
+
+    def hash_slowly() -> None:
+        # The receipt is read too, and nobody waits for that alone.
+        if daemon.fs.calls[-1].paths[0].endswith(".SUCCESS"):
+            daemon.fs.before("pread", hash_slowly)
+        else:
+            checked.wait(60)
+
+    following = asyncio.create_task(second())
+    await daemon.until_waiting(2)
+    daemon.fs.before("pread", hash_slowly)
+    gate.open()
+    await asyncio.gather(first, following)
+    assert checked.is_set()
+    assert isinstance(events[-1], FetchCompleted)
+    assert events[-1].verification is Verification.DIGEST
 
 
 async def test_who_joins_may_insist_on_a_download(bench: Bench, daemon: Daemon) -> None:

@@ -14,14 +14,8 @@ from assetd_server.model import AssetKind, AssetName
 from assetd_server.versioning import Version
 
 from tests.support.file_systems import FaultyFileSystem
-from tests.support.versions import (
-    PATHS,
-    kept_downloads,
-    left_overs,
-    part_of,
-    put_ours,
-    receipt_of,
-)
+from tests.support.staging import kept_downloads
+from tests.support.versions import PATHS, left_overs, part_of, put_ours, receipt_of
 
 HOUR = 3600.0
 MAX_AGE = 24 * HOUR

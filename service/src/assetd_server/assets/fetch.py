@@ -7,6 +7,7 @@ here outlives the call. Promises: `api.md`, "Fetch".
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -235,7 +236,15 @@ class Fetcher:
                 yield state.meter.snapshot()
         if replaces and not state.replaces and landed.source is Source.CACHE:
             return  # we joined a flight that was content with what this caller wants replaced
-        result = await self._landed(order, found, paths, landed)
+        checking = asyncio.create_task(self._landed(order, found, paths, landed))
+        try:
+            # Bytes that others were content with may have to be hashed for this caller.
+            while not (await asyncio.wait([checking], timeout=order.progress_interval_seconds))[0]:
+                yield replace(state.meter.snapshot(), phase=FetchPhase.VERIFYING)
+        finally:
+            checking.cancel()
+            await ended(checking)
+        result = checking.result()
         if result is not None:
             yield result
 

@@ -122,7 +122,7 @@ def read_journal(
     """
     raw = assets_dir.read_small(f"{folder}/{JOURNAL}", _MAX_JOURNAL_BYTES)
     head, *records = _decode(raw or b"") or [None]
-    if head != {"format": FORMAT, "identity": identity(kind, parts)}:
+    if head is None or head != {"format": FORMAT, "identity": identity(kind, parts)}:
         return {}
     known = {str(part.path): part for part in parts}
     found: dict[PartPath, list[Written]] = {}
