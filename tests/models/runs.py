@@ -156,7 +156,7 @@ BUGS: Final = (
         "replace-shared force 2",
         "hit-no-sync power-hit-any 3",
         "retire-first growers-full 3",
-        "retire-no-ex growers-full 4",
+        "retire-no-ex full 2",
         "evict-no-ex evict 2",
         "evict-in-place evict 1",
         "evict-no-sync power-evict-any 1",

@@ -189,6 +189,7 @@ def _assets_settings(config: Config, recovered: Recovered) -> AssetsSettings:
         range_bytes=config.range_bytes,
         staging_max_age_seconds=config.staging_max_age_seconds,
         limits=limits,
+        writable=recovered.writable,
         leases_trusted=recovered.leases_trusted,
         warnings=tuple(warnings),
     )

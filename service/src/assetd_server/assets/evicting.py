@@ -16,7 +16,12 @@ from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.partial import PartialVersions
 from assetd_server.cache.pins import Pins
 from assetd_server.cache.receipt import Receipt
-from assetd_server.errors import AssetNotFoundError, BadManifestError, VersionNotFoundError
+from assetd_server.errors import (
+    AssetNotFoundError,
+    BadManifestError,
+    UnsafePathError,
+    VersionNotFoundError,
+)
 from assetd_server.manifest import Manifest
 from assetd_server.store.catalog import Catalog
 
@@ -47,7 +52,8 @@ class Evictions:
 
     def may_go(self, key: str) -> bool:
         """Tell whether nothing that this daemon knows of keeps the version."""
-        pinned = self._pins.is_pinned(self._ledger.paths(key).final)
+        paths = self._ledger.paths(key)
+        pinned = paths is not None and self._pins.is_pinned(paths.final)
         return not pinned and not self._uses.in_use(key)
 
     async def confirmed(self, paths: VersionPaths) -> Receipt | None:
@@ -58,7 +64,10 @@ class Evictions:
         Raises:
             StoreUnavailableError, StoreAccessDeniedError: it says nothing.
         """
-        receipt = await self._disk.run(self._receipt, paths)
+        try:
+            receipt = await self._disk.run(self._receipt, paths)
+        except UnsafePathError:
+            return None
         if receipt is None:
             return None
         try:

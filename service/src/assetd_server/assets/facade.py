@@ -23,7 +23,7 @@ from assetd_server.assets.finding import Finder
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.housekeeping import Chore, Housekeeping
-from assetd_server.assets.landing import FetchFlight, FlightState, Landed
+from assetd_server.assets.landing import FlightState, Landed, status_of
 from assetd_server.assets.landings import Landings
 from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.listing import Listing
@@ -32,10 +32,7 @@ from assetd_server.assets.orders import (
     CacheStatus,
     FetchEvent,
     FetchOrder,
-    FetchPhase,
-    FetchProgress,
     FilesPage,
-    FlightStatus,
     ListFilesOrder,
     ListOrder,
     ListPage,
@@ -62,7 +59,7 @@ from assetd_server.cache.partial import PartialVersions
 from assetd_server.cache.pins import Pins
 from assetd_server.cache.staging import StagingSweep
 from assetd_server.errors import NoStoreError, ShuttingDownError
-from assetd_server.model import AssetVersion, Presence
+from assetd_server.model import Presence
 from assetd_server.spec import Spec
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.catalog import Catalog
@@ -115,7 +112,8 @@ class Assets:
         )
         self._ledger = Ledger(assets_dir, settings.limits, self._disk, clock)
         self._evictions = self._make_evictions()
-        self._room = Room(self._ledger, self._evictions, self._holds, clock)
+        evicts = settings.leases_trusted and settings.writable
+        self._room = Room(self._ledger, self._evictions if evicts else None, self._holds, clock)
         self._present = Present(assets_dir, self._lookup, self._quick, self._disk)
         self._resolver = Resolver(
             self._catalog,
@@ -152,7 +150,14 @@ class Assets:
             self._quick,
         )
         self._tending = Tending(
-            self._ledger, self._evictions, self._states, self._pins, self._uses, self._disk
+            self._ledger,
+            self._evictions,
+            self._states,
+            self._pins,
+            self._uses,
+            self._disk,
+            writable=settings.writable,
+            leases_trusted=settings.leases_trusted,
         )
         self._verifier = Verifier(
             self._catalog,
@@ -166,7 +171,7 @@ class Assets:
         )
 
     def _make_evictions(self) -> Evictions | None:
-        if self._catalog is None or not self._settings.leases_trusted:
+        if self._catalog is None:
             return None
         return Evictions(
             self._catalog,
@@ -330,38 +335,30 @@ class Assets:
         """Return the state of ASSETS_DIR and of the daemon."""
         await self._ledger.refresh()
         budget = self._ledger.budget
-        whole = [one for one in budget if not one.is_download and not self._ledger.is_partial(one)]
-        present = [entry for entry in whole if entry.marked or self._catalog is None]
-        leased = await self._ledger.leased(present)
+        leased = await self._ledger.all_leased()
+        alone = self._catalog is None
+        present = [
+            one
+            for one in self._ledger.versions()
+            if (one.marked or alone) and not self._ledger.is_partial(one)
+        ]
         disk = await self._ledger.disk()
         return CacheStatus(
             assets_dir=self._dir.path,
             used_bytes=budget.used_bytes + budget.written_bytes,
             limit_bytes=budget.limits.max_bytes,
             reserved_bytes=budget.remaining_bytes,
-            evictable_bytes=await self._room.evictable_bytes(),
+            evictable_bytes=self._room.evictable_bytes(leased),
             disk_free_bytes=disk.free_bytes,
             version_count=len(present),
             pinned_count=sum(self._pins.is_pinned(entry.key) for entry in present),
-            leased_count=len(leased),
-            flights=[self._flight_status(flight) for flight in self._flights],
+            leased_count=sum(entry.key in leased for entry in present),
+            flights=[status_of(flight) for flight in self._flights],
             holds=list(self._holds),
             store=self._store.url if self._store else "",
             store_last_ok_time=self._catalog.last_ok_time if self._catalog else None,
             warnings=self.warnings,
             start_time=self._start_time,
-        )
-
-    def _flight_status(self, flight: FetchFlight) -> FlightStatus:
-        state = flight.state
-        version = AssetVersion(state.paths.name, state.paths.version)
-        if state.manifest is not None:
-            version = state.manifest.describe(state.paths.name, state.paths.version)
-        progress = FetchProgress(FetchPhase.RESOLVING)
-        if state.meter is not None:
-            progress = state.meter.snapshot()
-        return FlightStatus(
-            flight.flight_id, version, progress, flight.waiter_count, flight.start_time
         )
 
     def _refuse_while_draining(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.flight import Flight
 from assetd_server.assets.ledger import Ledger
-from assetd_server.assets.orders import FetchPhase
+from assetd_server.assets.orders import FetchPhase, FetchProgress, FlightStatus
 from assetd_server.assets.progress import ProgressMeter
 from assetd_server.assets.reusing import Reuse
 from assetd_server.assets.room import Room
@@ -34,7 +34,7 @@ from assetd_server.errors import (
     UnsafePathError,
 )
 from assetd_server.manifest import Manifest, Part
-from assetd_server.model import Source, Verification
+from assetd_server.model import AssetVersion, Source, Verification
 from assetd_server.store.catalog import Catalog, part_key
 from assetd_server.telemetry import Span, SpanLink, Telemetry
 
@@ -141,7 +141,7 @@ class Landing:
             state.manifest, state.meter = manifest, meter
             state.planned.set()
             landed = await self._adopt_or_download(state, manifest, meter)
-            self._ledger.landed(state.paths, landed.receipt.manifest.size_bytes or 0)
+            await self._ledger.look_again(state.paths)
             return landed
 
     async def _adopt_or_download(
@@ -176,6 +176,7 @@ class Landing:
             await self._disk.run(self._publisher.adopt, state.paths, receipt)
         finally:
             lock.release()
+        self._ledger.landed(state.paths, manifest.size_bytes or 0)
         return Landed(receipt, Source.CACHE, 0, manifest.size_bytes or 0)
 
     async def _download_unlocked(
@@ -191,8 +192,10 @@ class Landing:
         size_bytes = manifest.size_bytes or 0
         async with self._room.reserved(
             state.paths, size_bytes, lambda: meter.snapshot().present_bytes
-        ):
-            return await self._download_reserved(state, manifest, meter)
+        ) as reservation:
+            landed = await self._download_reserved(state, manifest, meter)
+            self._room.landed(reservation, state.paths, size_bytes)
+            return landed
 
     async def _download_reserved(
         self, state: FlightState, manifest: Manifest, meter: ProgressMeter
@@ -299,6 +302,18 @@ class Landing:
 
     def _receipt(self, manifest: Manifest, verification: Verification) -> Receipt:
         return Receipt(manifest, self._catalog.store.url, self._clock.now(), verification)
+
+
+def status_of(flight: FetchFlight) -> FlightStatus:
+    """Return how far a flight is, for people."""
+    state = flight.state
+    version = AssetVersion(state.paths.name, state.paths.version)
+    if state.manifest is not None:
+        version = state.manifest.describe(state.paths.name, state.paths.version)
+    progress = FetchProgress(FetchPhase.RESOLVING)
+    if state.meter is not None:
+        progress = state.meter.snapshot()
+    return FlightStatus(flight.flight_id, version, progress, flight.waiter_count, flight.start_time)
 
 
 def _landed(receipt: Receipt, meter: ProgressMeter) -> Landed:

@@ -6,21 +6,29 @@ Decides nothing: `assets.room` does.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.budget import Budget, Disk, Entry, Limits
-from assetd_server.cache.layout import PARTIAL, AssetsDir, PartialPaths, VersionPaths, os_errors
+from assetd_server.cache.layout import PARTIAL, AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased
-from assetd_server.cache.scan import Folder, Found, list_folder, look_at
+from assetd_server.cache.scan import Folder, Found, Known, disk_of, list_folder, look_at
 from assetd_server.cache.staging import bytes_kept, delete_unused, kept_downloads, path_of
 from assetd_server.cache.use_order import Remembered, read_order, write_order
 from assetd_server.errors import AssetError
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
 _BATCH_VERSIONS = 500
+_BATCH_FOLDERS = 16
+# More threads wait for each other more than for the disk, and others need some too.
+_WALKERS = 4
 # A walk may take this share of the time: where it takes 1 s, the next begins 20 s later.
 _WALK_SHARE = 0.05
+# Looking for leases costs some 30 us a version.
 _SAMPLE_VERSIONS = 1000
 
 
@@ -37,11 +45,16 @@ class Ledger:
         self._next_walk_at: float | None = None
         # What changed while a walk was under way is newer than what the walk found.
         self._changed: set[str] = set()
+        # Uses of versions that no walk has found yet, the latest last.
+        self._early_uses: dict[str, float] = {}
+        self._downloading: set[str] = set()
+        self._leased: set[str] = set()
+        self._sampled_count = 0
         self._saved: list[tuple[str, int | None]] = []
 
-    def paths(self, key: str) -> VersionPaths:
-        """Return the version that the budget knows by `key`."""
-        return self._paths[key]
+    def paths(self, key: str) -> VersionPaths | None:
+        """Return the version that the budget knows by `key`; None where it is gone by now."""
+        return self._paths.get(key)
 
     def is_partial(self, entry: Entry) -> bool:
         """Tell whether the entry is a partial version."""
@@ -51,11 +64,15 @@ class Ledger:
         """Return all versions that the budget knows, in no order."""
         return list(self._paths.values())
 
+    def versions(self) -> list[Entry]:
+        """Return the entries that are versions, least recently used first."""
+        return [entry for entry in self.budget if not entry.is_download]
+
     async def refresh(self) -> None:
         """Return when the budget shows the tree as it was a moment ago.
 
         Raises:
-            UnsafePathError, IoError: ASSETS_DIR cannot be read.
+            ReadOnlyError, UnsafePathError, IoError: ASSETS_DIR cannot be read.
         """
         async with self._walking:
             began = self._clock.monotonic()
@@ -63,55 +80,101 @@ class Ledger:
                 return
             self._changed.clear()
             first = self._next_walk_at is None
-            found = await self._walk()
-            downloads = await self._disk.run(kept_downloads, self._dir)
             remembered = await self._disk.run(read_order, self._dir) if first else ()
-            self._apply(found, remembered, first=first)
+            found = await self._walk(self._known_sizes(remembered))
+            downloads = await self._disk.run(kept_downloads, self._dir)
+            self._apply(found, remembered)
             self._apply_downloads(downloads)
             took = self._clock.monotonic() - began
             self._next_walk_at = began + took / _WALK_SHARE
 
-    async def _walk(self) -> list[Found]:
-        found: list[Found] = []
-        folders = ["", PARTIAL]
-        while folders:
-            listed = await asyncio.gather(*(self._list(path) for path in folders))
-            batches = [
-                self._disk.run(look_at, self._dir, folder.path, batch)
-                for folder in listed
-                for batch in _batches(folder.versions)
+    def _known_sizes(self, remembered: Iterable[Remembered]) -> dict[str, Known]:
+        known = {
+            one.key: Known(one.marker_time_ns, one.size_bytes)
+            for one in remembered
+            if one.marker_time_ns is not None and one.size_bytes is not None
+        }
+        for entry in self.budget:
+            if entry.has_receipt and entry.marker_time_ns is not None:
+                known[entry.key] = Known(entry.marker_time_ns, entry.size_bytes)
+        return known
+
+    async def _walk(self, known: Mapping[str, Known]) -> list[Found]:
+        def list_all(paths: Sequence[str]) -> list[Folder]:
+            return [list_folder(self._dir, path) for path in paths]
+
+        def look(folders: Sequence[Folder]) -> list[Found]:
+            return [
+                found
+                for folder in folders
+                for found in look_at(self._dir, folder.path, folder.versions, known)
             ]
-            for some in await asyncio.gather(*batches):
-                found += some
-            folders = [path for folder in listed for path in folder.folders]
+
+        found: list[Found] = []
+        paths = ["", PARTIAL]
+        while paths:
+            folders = await self._in_batches(list_all, _cut(paths, _BATCH_FOLDERS))
+            found += await self._in_batches(look, _batches(folders))
+            paths = [path for folder in folders for path in folder.folders]
         return found
 
-    async def _list(self, path: str) -> Folder:
-        return await self._disk.run(list_folder, self._dir, path)
+    async def _in_batches(
+        self, call: Callable[[Sequence[_T]], list[_R]], batches: Iterable[Sequence[_T]]
+    ) -> list[_R]:
+        """Return what `call` returns for all batches, a few of them at a time, in order."""
+        turn = asyncio.Semaphore(_WALKERS)
 
-    def _apply(
-        self, found: Iterable[Found], remembered: Sequence[Remembered], *, first: bool
-    ) -> None:
+        async def run(batch: Sequence[_T]) -> list[_R]:
+            async with turn:
+                return await self._disk.run(call, batch)
+
+        results = await asyncio.gather(*map(run, batches), return_exceptions=True)
+        found: list[_R] = []
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            found += result
+        return found
+
+    def _apply(self, found: Iterable[Found], remembered: Sequence[Remembered]) -> None:
+        """Take over what a walk found; on the first one, what an earlier run remembered of it."""
         now = self._clock.monotonic()
-        by_key = {one.key: one for one in found if one.key not in self._changed}
-        for entry in self.budget:
-            if not (entry.is_download or entry.key in by_key or entry.key in self._changed):
-                self.budget.remove(entry.key)
-                self._paths.pop(entry.key, None)
-        new = [one for one in by_key.values() if not self._known(one, now)]
-        if first:
-            new = _in_order_of_use(new, remembered)
+        by_key = {one.key: one for one in found if self._counts(one.key)}
+        for entry in self.versions():
+            if entry.key not in by_key and entry.key not in self._changed:
+                self._forget(entry.key)
+        uses = dict(self._early_uses)
+        self._early_uses.clear()
+        if self._next_walk_at is None:
+            # What this run has fetched before its first walk was used after all that it finds.
+            uses |= {entry.key: entry.used_at for entry in self.versions()}
         ages = {one.key: one for one in remembered}
-        for one in new:
+        new = [one for one in by_key.values() if not self._is_known(one, now)]
+        for one in _in_order_of_use(new, remembered):
             known = ages.get(one.key)
             unused = known is not None and known.marker_time_ns == one.marker_time_ns
             age = known.age_seconds if known is not None and unused else 0.0
             self._put(one, now - age)
+        for key, used_at in sorted(uses.items(), key=lambda use: use[1]):
+            self.budget.touch(key, used_at)
+
+    def _counts(self, key: str) -> bool:
+        """Tell whether what a walk found there is to be noted: nothing else told of it better."""
+        # For what is being published this moment room is still set aside.
+        landing = key in self._downloading and self.budget.get(key) is None
+        return not landing and key not in self._changed
+
+    def _forget(self, key: str) -> None:
+        self.budget.remove(key)
+        self._paths.pop(key, None)
+        self._leased.discard(key)
 
     def _apply_downloads(self, found: Mapping[str, int]) -> None:
-        known = {entry.key for entry in self.budget if entry.is_download}
-        for key in (known | found.keys()) - self._changed:
-            self._put_download(key, found.get(key, 0))
+        known = [entry.key for entry in self.budget if entry.is_download]
+        new = sorted(found.keys() - set(known))
+        for key in [*known, *new]:
+            if key not in self._changed | self._downloading:
+                self._put_download(key, found.get(key, 0))
 
     def _put_download(self, key: str, size_bytes: int) -> None:
         """Note what an interrupted download takes up; 0 = there is none."""
@@ -121,7 +184,7 @@ class Ledger:
             used_at = entry.used_at if entry else self._clock.monotonic()
             self.budget.put(Entry(key, size_bytes, False, used_at=used_at, is_download=True))
 
-    def _known(self, found: Found, now: float) -> bool:
+    def _is_known(self, found: Found, now: float) -> bool:
         entry = self.budget.get(found.key)
         if entry is None:
             return False
@@ -141,25 +204,37 @@ class Ledger:
 
     def used(self, paths: VersionPaths) -> None:
         """Note that a call used the version just now."""
-        self.budget.touch(paths.data, self._clock.monotonic())
+        now = self._clock.monotonic()
+        if self.budget.get(paths.data) is None:
+            self._early_uses.pop(paths.data, None)
+            self._early_uses[paths.data] = now
+        self.budget.touch(paths.data, now)
 
     def landed(self, paths: VersionPaths, size_bytes: int) -> None:
         """Note that the version, or that many bytes of it, stand now, with our receipt."""
         self._changed.add(paths.data)
+        self._early_uses.pop(paths.data, None)
         marked = not isinstance(paths, PartialPaths)
         found = Found(paths, size_bytes, has_receipt=True, marked=marked, marker_time_ns=None)
         self._put(found, self._clock.monotonic())
 
+    async def look_again(self, paths: VersionPaths) -> None:
+        """Look at a version that has just landed, so that the next change of it is noticed."""
+        looked = await self._disk.run(look_at, self._dir, paths.folder, [paths])
+        entry = self.budget.get(paths.data)
+        if entry is not None and looked:
+            entry.marker_time_ns = looked[0].marker_time_ns
+
     def gone(self, paths: VersionPaths) -> None:
         """Note that the version does not stand any more. Idempotent."""
         self._changed.add(paths.data)
-        self.budget.remove(paths.data)
-        self._paths.pop(paths.data, None)
+        self._early_uses.pop(paths.data, None)
+        self._forget(paths.data)
 
     def download_begins(self, paths: VersionPaths) -> int:
         """Note that a flight takes over what is staged; return how much that is."""
         key = path_of(paths.key)
-        self._changed.add(key)
+        self._downloading |= {key, paths.data}
         entry = self.budget.get(key)
         self.budget.remove(key)
         return entry.size_bytes if entry else 0
@@ -167,8 +242,11 @@ class Ledger:
     async def download_ends(self, paths: VersionPaths) -> None:
         """Note what a flight has left in staging."""
         key = path_of(paths.key)
-        self._changed.add(key)
-        self._put_download(key, await self._disk.run(bytes_kept, self._dir, key))
+        try:
+            self._put_download(key, await self._disk.run(bytes_kept, self._dir, key))
+        finally:
+            self._changed.add(key)
+            self._downloading -= {key, paths.data}
 
     async def drop_download(self, entry: Entry) -> None:
         """Delete an interrupted download, unless a flight works on it again.
@@ -182,7 +260,7 @@ class Ledger:
 
     async def disk(self) -> Disk:
         """Return what the disk has and has free now."""
-        return await self._disk.run(_disk_of, self._dir)
+        return await self._disk.run(disk_of, self._dir)
 
     async def leased(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of those that somebody holds a lease on; that counts as a use."""
@@ -190,28 +268,64 @@ class Ledger:
         now = self._clock.monotonic()
         for key, (is_held, marker_time_ns) in looked.items():
             entry = self.budget.get(key)
-            if entry is not None:
-                self._note_marker(entry, marker_time_ns, now)
+            if entry is None:
+                continue
+            self._note_marker(entry, marker_time_ns, now)
             if is_held:
                 self.budget.touch(key, now)
+                self._leased.add(key)
+            else:
+                self._leased.discard(key)
         return {key for key, (is_held, _) in looked.items() if is_held}
 
     def _known_paths(self, entries: Sequence[Entry]) -> list[VersionPaths]:
         return [paths for entry in entries if (paths := self._paths.get(entry.key))]
 
+    async def all_leased(self) -> set[str]:
+        """Return the keys of all that somebody holds a lease on.
+
+        Of many versions most are told as they were when they were last looked at (`tend`).
+        """
+        versions = self.versions()
+        if len(versions) <= _SAMPLE_VERSIONS:
+            await self.leased(versions)
+        else:
+            await self.leased([entry for entry in versions if entry.key in self._leased])
+        return set(self._leased)
+
     async def tend(self) -> None:
-        """See uses that made no call among the least recently used, and save the order of use."""
+        """See uses that made no call, of the least recently used and some more; save the order."""
         if self._next_walk_at is None:
             return
-        versions = [entry for entry in self.budget if not entry.is_download]
-        await self.leased(versions[:_SAMPLE_VERSIONS])
-        order = [(entry.key, entry.marker_time_ns) for entry in self.budget]
+        versions = self.versions()
+        for batch in _cut(self._sample(versions), _BATCH_VERSIONS):
+            await self.leased(batch)
+        await self._save()
+
+    def _sample(self, versions: Sequence[Entry]) -> list[Entry]:
+        """Choose those whose turn to be evicted is near, and others in turn, so that all are."""
+        first, rest = versions[:_SAMPLE_VERSIONS], versions[_SAMPLE_VERSIONS:]
+        start = self._sampled_count if self._sampled_count < len(rest) else 0
+        others = rest[start : start + 4 * _SAMPLE_VERSIONS]
+        self._sampled_count = start + len(others)
+        chosen = {entry.key: entry for entry in [*first, *others]}
+        chosen |= {entry.key: entry for entry in rest if entry.key in self._leased}
+        return list(chosen.values())
+
+    async def _save(self) -> None:
+        versions = self.versions()
+        order = [(entry.key, entry.marker_time_ns) for entry in versions]
         if order == self._saved:
             return
         now = self._clock.monotonic()
         remembered = [
-            Remembered(entry.key, now - entry.used_at, entry.marker_time_ns)
-            for entry in self.budget
+            Remembered(
+                entry.key,
+                now - entry.used_at,
+                entry.marker_time_ns,
+                entry.size_bytes if entry.has_receipt else None,
+            )
+            for entry in versions
         ]
         try:
             await self._disk.run(write_order, self._dir, remembered)
@@ -220,11 +334,23 @@ class Ledger:
         self._saved = order
 
 
-def _batches(versions: Sequence[VersionPaths]) -> Iterable[Sequence[VersionPaths]]:
-    return (
-        versions[start : start + _BATCH_VERSIONS]
-        for start in range(0, len(versions), _BATCH_VERSIONS)
-    )
+def _cut(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _batches(folders: Iterable[Folder]) -> Iterator[Sequence[Folder]]:
+    """Put folders together, or cut them, so that each batch has about as many versions."""
+    batch: list[Folder] = []
+    count = 0
+    for folder in folders:
+        for some in _cut(folder.versions, _BATCH_VERSIONS):
+            batch.append(Folder(folder.path, some))
+            count += len(some)
+            if count >= _BATCH_VERSIONS:
+                yield batch
+                batch, count = [], 0
+    if batch:
+        yield batch
 
 
 def _entry(found: Found, used_at: float) -> Entry:
@@ -255,11 +381,6 @@ def _in_order_of_use(found: Iterable[Found], remembered: Sequence[Remembered]) -
     return sorted(found, key=order)
 
 
-def _disk_of(assets_dir: AssetsDir) -> Disk:
-    with os_errors("."):
-        return Disk(assets_dir.total_bytes(), assets_dir.free_bytes())
-
-
 def _look_for_leases(
     assets_dir: AssetsDir, versions: Sequence[VersionPaths]
 ) -> dict[str, tuple[bool, int | None]]:
@@ -270,5 +391,6 @@ def _look_for_leases(
             found = look_at(assets_dir, paths.folder, [paths])
         except AssetError:
             continue
-        looked[paths.data] = (held, found[0].marker_time_ns if found else None)
+        if found:
+            looked[paths.data] = (held, found[0].marker_time_ns)
     return looked

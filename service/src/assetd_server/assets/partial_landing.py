@@ -240,10 +240,12 @@ class _Growth:
             self._paths,
             _size(missing),
             lambda: max(self._meter.snapshot().present_bytes - before, 0),
-        ):
-            await self._fetch_reserved(missing)
+        ) as reservation:
+            disk_bytes = await self._fetch_reserved(missing)
+            self._landing.room.landed(reservation, self._paths, disk_bytes)
 
-    async def _fetch_reserved(self, missing: tuple[Part, ...]) -> None:
+    async def _fetch_reserved(self, missing: tuple[Part, ...]) -> int:
+        """Return how large the partial version is then."""
         some = replace(self._manifest, parts=missing)
         self._meter.phase = FetchPhase.DOWNLOADING
         staged = await self._disk.obtain(
@@ -258,14 +260,14 @@ class _Growth:
         self._begun.set()
         leave = staged.discard
         try:
-            await self._fill(staged, some)
+            return await self._fill(staged, some)
         except INTERRUPTIONS:
             leave = staged.suspend
             raise
         finally:
             await to_the_end(self._disk.run(leave))
 
-    async def _fill(self, staged: StagedVersion, some: Manifest) -> None:
+    async def _fill(self, staged: StagedVersion, some: Manifest) -> int:
         if not self._replaces:
             await self._landing.reuse.fill(staged, some.parts, self._meter)
         parts = stored_parts(self._paths, some)
@@ -276,9 +278,9 @@ class _Growth:
             some = with_hashes(self._paths, some, hashed)
         await self._disk.run(staged.seal, self._receipt(some, Verification.NONE))
         self._meter.phase = FetchPhase.PUBLISHING
-        await self._add(staged, some.parts)
+        return await self._add(staged, some.parts)
 
-    async def _add(self, staged: StagedVersion, parts: tuple[Part, ...]) -> None:
+    async def _add(self, staged: StagedVersion, parts: tuple[Part, ...]) -> int:
         equal = await self._equal(staged, parts) if self._replaces else frozenset()
         known = {part.path: part for part in parts}
         self._manifest = replace(
@@ -288,11 +290,11 @@ class _Growth:
         added = {part.path: self._verification(part) for part in parts}
         receipt = self._receipt(self._manifest, weakest(added.values()))
         grown = await self._disk.run(self._landing.versions.grow, staged, receipt, added, equal)
-        self._landing.ledger.landed(self._paths, grown.disk_bytes)
         self._fetched |= added.keys()
         if self._check_digest:
             self._hashed |= added.keys()
         self._present.update(added)
+        return grown.disk_bytes
 
     async def _equal(self, staged: StagedVersion, parts: tuple[Part, ...]) -> Set[PartPath]:
         """Tell which parts stand with the very bytes that were staged: they stay then."""

@@ -5,7 +5,8 @@ give back, nobody who is pinned, leased, in use or too young. How a version goes
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,14 +16,14 @@ from assetd_server.assets.evicting import Evictions
 from assetd_server.assets.holds import Holds
 from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.shielding import to_the_end
-from assetd_server.cache.budget import Disk, Entry
-from assetd_server.cache.evict import Outcome
+from assetd_server.cache.budget import Disk, Entry, Reservation
 from assetd_server.cache.layout import PartialPaths, VersionPaths
 from assetd_server.cache.receipt import Receipt
 from assetd_server.errors import AssetError, AssetExceedsCacheError, CacheFullError, DiskFullError
 
 _Victim = tuple[VersionPaths, Receipt]
 _PROBED_AT_ONCE = 100
+_CONFIRMED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Room:
     @asynccontextmanager
     async def reserved(
         self, paths: VersionPaths, size_bytes: int, written_bytes: Callable[[], int]
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[Reservation]:
         """Set room aside for a version for the length of the block, evicting others for it.
 
         `written_bytes` tells how many of them are on the disk already.
@@ -74,11 +75,16 @@ class Room:
                 await self._make_room(need)
                 reservation = self._budget.reserve(size_bytes, written_bytes)
             try:
-                yield
+                yield reservation
             finally:
                 self._budget.release(reservation)
         finally:
             await to_the_end(self._ledger.download_ends(paths))
+
+    def landed(self, reservation: Reservation, paths: VersionPaths, size_bytes: int) -> None:
+        """Turn room that was set aside into the version that stands in it now, in one step."""
+        self._budget.release(reservation)
+        self._ledger.landed(paths, size_bytes)
 
     async def _need(self, paths: VersionPaths, size_bytes: int) -> _Need:
         if self._budget.limits.any:
@@ -90,65 +96,101 @@ class Room:
         # What is staged already is a part of what is needed.
         return Disk(disk.total_bytes, disk.free_bytes + need.staged_bytes)
 
+    async def _missing_bytes(self, need: _Need) -> int:
+        disk = await self._disk_for(need)
+        return self._budget.missing_bytes(need.size_bytes, disk, need.replaced)
+
     async def _make_room(self, need: _Need) -> None:
         disk = await self._disk_for(need)
         if self._budget.limits.any and self._budget.never_fits(need.size_bytes, disk):
             raise self._exceeds(need, disk)
-        disk = await self._drop_downloads(need, disk)
+        # Who stays in spite of having been chosen, and why, where it was a failure.
         passed_over: set[str] = set()
-        while missing := self._budget.missing_bytes(need.size_bytes, disk, need.replaced):
+        failures: list[AssetError] = []
+        while missing := await self._missing_bytes(need):
+            downloads = [
+                one for one in self._budget if one.is_download and one.key not in passed_over
+            ]
+            # Interrupted downloads go first. Nothing goes where all of it would not be enough.
+            missing -= sum(one.size_bytes for one in downloads)
             victims = await self._victims(missing, passed_over)
-            if victims is None or self._evictions is None:
-                raise await self._full(need, disk)
+            if victims is None:
+                raise failures[0] if failures else await self._full(need)
+            for entry in downloads:
+                passed_over.add(entry.key)
+                if await self._missing_bytes(need):
+                    await self._ledger.drop_download(entry)
             for paths, receipt in victims:
-                if await self._evictions.evict_now(paths, receipt) is not Outcome.EVICTED:
-                    passed_over.add(paths.data)
-            disk = await self._disk_for(need)
+                passed_over.add(paths.data)
+                try:
+                    await self._evict(paths, receipt)
+                except AssetError as error:
+                    failures.append(error)
 
-    async def _drop_downloads(self, need: _Need, disk: Disk) -> Disk:
-        """Delete interrupted downloads, the oldest first, as long as room is missing."""
-        for entry in self._budget:
-            if not self._budget.missing_bytes(need.size_bytes, disk, need.replaced):
-                break
-            if entry.is_download:
-                await self._ledger.drop_download(entry)
-                disk = await self._disk_for(need)
-        return disk
+    async def _evict(self, paths: VersionPaths, receipt: Receipt) -> None:
+        if self._evictions is not None:
+            await self._evictions.evict_now(paths, receipt)
 
     async def _victims(self, missing_bytes: int, passed_over: set[str]) -> list[_Victim] | None:
-        """Choose who goes, least recently used first; None where all of them are too little."""
+        """Choose who goes, least recently used first; None where all of them are too little.
+
+        Those whom the store does not confirm are passed over from then on.
+        """
         chosen: list[_Victim] = []
-        if self._evictions is None:
+        if missing_bytes <= 0:
+            return chosen
+        candidates = [one for one in self._candidates() if one.key not in passed_over]
+        if sum(one.size_bytes for one in candidates) < missing_bytes:
             return None
-        async for entry in self._evictable():
-            if entry.key in passed_over:
-                continue
-            paths = self._ledger.paths(entry.key)
-            receipt = await self._evictions.confirmed(paths)
-            if receipt is None:
-                passed_over.add(entry.key)
-                continue
-            chosen.append((paths, receipt))
-            missing_bytes -= entry.size_bytes
+        async for entries in self._evictable(candidates):
+            waiting = deque(entries)
+            while waiting and missing_bytes > 0:
+                asked = _enough(waiting, missing_bytes)
+                for entry, victim in zip(asked, await self._confirmed(asked), strict=True):
+                    if victim is None:
+                        passed_over.add(entry.key)
+                    else:
+                        chosen.append(victim)
+                        missing_bytes -= entry.size_bytes
             if missing_bytes <= 0:
                 return chosen
         return None
 
-    async def _evictable(self) -> AsyncIterator[Entry]:
-        """Yield who may go now, least recently used first; the store is not asked."""
+    async def _confirmed(self, entries: Sequence[Entry]) -> list[_Victim | None]:
+        """Ask the store about some at once; whoever it could not give back is None."""
+        asked = [self._confirm(entry) for entry in entries]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        confirmed: list[_Victim | None] = []
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            confirmed.append(answer)
+        return confirmed
+
+    async def _confirm(self, entry: Entry) -> _Victim | None:
+        paths = self._ledger.paths(entry.key)
+        if self._evictions is None or paths is None:
+            return None
+        receipt = await self._evictions.confirmed(paths)
+        return (paths, receipt) if receipt else None
+
+    def _candidates(self) -> list[Entry]:
+        """Return who may go now as far as is known, least recently used first."""
         evictions, now = self._evictions, self._clock.monotonic()
         if evictions is None or not self._budget.limits.any:
-            return
+            return []
         if now - self._start_at < self._budget.limits.restart_grace_seconds:
-            return
-        candidates = [one for one in self._budget if self._may_go(one, evictions, now)]
+            return []
+        return [one for one in self._budget if self._may_go(one, evictions, now)]
+
+    async def _evictable(self, candidates: Sequence[Entry]) -> AsyncIterator[list[Entry]]:
+        """Yield, some at a time, those of the candidates on whom nobody holds a lease."""
         for start in range(0, len(candidates), _PROBED_AT_ONCE):
             some = candidates[start : start + _PROBED_AT_ONCE]
             leased = await self._ledger.leased(some)
-            for entry in some:
-                # Again: who touched a marker without a call has been seen only now.
-                if entry.key not in leased and self._may_go(entry, evictions, now):
-                    yield entry
+            # Again: who touched a marker without a call has been seen only now.
+            may_go = {entry.key for entry in self._candidates()} - leased
+            yield [entry for entry in some if entry.key in may_go]
 
     def _may_go(self, entry: Entry, evictions: Evictions, now: float) -> bool:
         return (
@@ -157,9 +199,9 @@ class Room:
             and evictions.may_go(entry.key)
         )
 
-    async def evictable_bytes(self) -> int:
+    def evictable_bytes(self, leased: Collection[str]) -> int:
         """Return how much could be evicted now, as far as this node can tell."""
-        return sum([entry.size_bytes async for entry in self._evictable()])
+        return sum(one.size_bytes for one in self._candidates() if one.key not in leased)
 
     def used(self, paths: VersionPaths | None) -> None:
         """Note that a call used the version, or parts of it, just now; a plain path is none."""
@@ -189,7 +231,8 @@ class Room:
             limit_bytes=max(limit, 0),
         )
 
-    async def _full(self, need: _Need, disk: Disk) -> AssetError:
+    async def _full(self, need: _Need) -> AssetError:
+        disk = await self._disk_for(need)
         if not self._budget.limits.any:
             return DiskFullError(
                 "{name}:{version} needs {needed_bytes} bytes, and the disk of ASSETS_DIR has"
@@ -199,7 +242,7 @@ class Room:
                 needed_bytes=need.size_bytes,
                 free_bytes=self._budget.free_bytes(disk),
             )
-        evictable = await self.evictable_bytes()
+        leased = await self._ledger.all_leased()
         return CacheFullError(
             "{name}:{version} needs {needed_bytes} bytes; {free_bytes} are free, and"
             " {evictable_bytes} could be evicted: the rest is in use ({holders}), pinned, younger"
@@ -208,15 +251,22 @@ class Room:
             version=need.paths.version,
             needed_bytes=need.size_bytes,
             free_bytes=self._budget.free_bytes(disk),
-            evictable_bytes=evictable,
-            holders=await self._holders(),
+            evictable_bytes=self.evictable_bytes(leased),
+            holders=self._holders(leased),
         )
 
-    async def _holders(self) -> str:
+    def _holders(self, leased: Collection[str]) -> str:
         """Name who holds what, for people; the holds of this daemon first."""
         held = [f"{hold.asset_version} by {hold.caller or '?'}" for hold in self._holds]
-        versions = [entry for entry in self._budget if not entry.is_download]
-        leased = await self._ledger.leased(versions)
-        others = [self._ledger.paths(key) for key in leased]
+        others = [paths for key in leased if (paths := self._ledger.paths(key))]
         held += sorted(f"{o.spec} by another process" for o in others if not self._holds.count(o))
         return ", ".join(held) or "by nobody's hold"
+
+
+def _enough(waiting: deque[Entry], missing_bytes: int) -> list[Entry]:
+    """Take the next ones out that would do if the store confirms all; a bounded number."""
+    taken: list[Entry] = []
+    while waiting and missing_bytes > 0 and len(taken) < _CONFIRMED_AT_ONCE:
+        taken.append(waiting.popleft())
+        missing_bytes -= taken[-1].size_bytes
+    return taken

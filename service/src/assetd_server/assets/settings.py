@@ -21,6 +21,7 @@ class AssetsSettings:
     transfer_memory_bytes: int = 192 * 2**20
     range_bytes: int = 8 * 2**20
     limits: Limits = field(default_factory=Limits)
+    writable: bool = True
     # Whether a lease keeps an eviction off: where it does not, nothing is evicted.
     leases_trusted: bool = True
     staging_max_age_seconds: float = 24 * 3600.0

@@ -5,6 +5,7 @@ hold for it as for every other.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from assetd_server.assets.cache_orders import (
     EvictEntry,
@@ -22,13 +23,23 @@ from assetd_server.cache.evict import Outcome
 from assetd_server.cache.layout import PartialPaths, VersionPaths
 from assetd_server.cache.pins import Pins
 from assetd_server.cache.receipt import Receipt
-from assetd_server.errors import LockBusyError, NoStoreError, NotCachedError
+from assetd_server.errors import (
+    LockBusyError,
+    NoStoreError,
+    NotCachedError,
+    ReadOnlyError,
+    UnsafePathError,
+)
 from assetd_server.model import Presence
 from assetd_server.spec import Spec
 
 
 class Tending:
-    """Evicts and pins as operators say. `evictions` is None where no store is configured."""
+    """Evicts and pins as operators say. `evictions` is None where no store is configured.
+
+    `leases_trusted` is false where the file system keeps no leases: whatever is there may be in
+    use then, for all that anybody can know.
+    """
 
     def __init__(
         self,
@@ -38,6 +49,9 @@ class Tending:
         pins: Pins,
         uses: Uses,
         disk: Threads,
+        *,
+        writable: bool,
+        leases_trusted: bool,
     ) -> None:
         self._ledger = ledger
         self._evictions = evictions
@@ -45,6 +59,8 @@ class Tending:
         self._pins = pins
         self._uses = uses
         self._disk = disk
+        self._writable = writable
+        self._leases_trusted = leases_trusted
 
     async def selected(self, selector: Selector) -> list[CachedVersion]:
         """Return what the cache holds of the selected versions, by name, then newest first.
@@ -63,7 +79,12 @@ class Tending:
         return [cached for cached in looked if cached.state.presence is not Presence.ABSENT]
 
     def _look(self, versions: Sequence[VersionPaths]) -> list[CachedVersion]:
-        return [self._states.of(paths) for paths in versions]
+        looked = []
+        for paths in versions:
+            # Somebody put a link in the way: who asks for it by name is told so.
+            with suppress(UnsafePathError):
+                looked.append(self._states.of(paths))
+        return looked
 
     async def _required(self, spec: Spec) -> CachedVersion:
         paths = _paths(spec)
@@ -87,6 +108,10 @@ class Tending:
                 "without a store nothing could be fetched again, so nothing is evicted: set"
                 " ASSETD_STORE, or remove versions by hand"
             )
+        if not self._writable:
+            raise ReadOnlyError(
+                "ASSETS_DIR cannot be written, so nothing is evicted: check mount, owner and mode"
+            )
         entries = []
         for cached in await self.selected(order.selector):
             outcome = await self._evict(cached, order, self._evictions)
@@ -104,7 +129,8 @@ class Tending:
         receipt = await evictions.confirmed(paths)
         if receipt is None:
             return None
-        if cached.state.leased or self._uses.in_use(paths.data):
+        in_use = cached.state.leased or self._uses.in_use(paths.data)
+        if in_use or not self._leases_trusted:
             return EvictOutcome.LEASED
         if order.dry_run:
             return EvictOutcome.EVICTED

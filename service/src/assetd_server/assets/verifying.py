@@ -25,7 +25,7 @@ from assetd_server.assets.shielding import ended
 from assetd_server.assets.states import CachedVersion
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.uses import Uses
-from assetd_server.cache.hashing import damaged_parts
+from assetd_server.cache.hashing import damaged_parts, strangers
 from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.partial import PartialVersions
@@ -33,10 +33,11 @@ from assetd_server.errors import (
     AssetInUseError,
     AssetNotFoundError,
     NoStoreError,
+    UnsafePathError,
     VersionNotFoundError,
 )
 from assetd_server.manifest import Manifest
-from assetd_server.model import PartPath
+from assetd_server.model import AssetKind, PartPath
 from assetd_server.spec import Spec
 from assetd_server.store.catalog import Catalog
 from assetd_server.versioning import VersionSelector
@@ -170,13 +171,23 @@ class Verifier:
         standing = (await self._disk.run(self._lookup.look, paths)).kind
         if standing is not manifest.kind:
             return [part.path for part in manifest.parts]
-        return await self._disk.run(
-            damaged_parts,
-            self._dir,
-            paths.part(PartPath.of_file()),
-            manifest.parts,
-            counter.add,
+        data = paths.part(PartPath.of_file())
+        try:
+            strange = await self._strangers(paths, manifest)
+        except UnsafePathError:
+            return [part.path for part in manifest.parts]  # removed by hand, this moment
+        return strange + await self._disk.run(
+            damaged_parts, self._dir, data, manifest.parts, counter.add
         )
+
+    async def _strangers(self, paths: VersionPaths, manifest: Manifest) -> list[PartPath]:
+        """Return what stands in the folder and is no part of it: a program may load that too.
+
+        Not in a partial version: there a growth that was killed may have left parts.
+        """
+        if manifest.kind is AssetKind.FILE or isinstance(paths, PartialPaths):
+            return []
+        return await self._disk.run(strangers, self._dir, paths.data, manifest.parts)
 
     async def _repaired(self, paths: VersionPaths, damaged: Collection[PartPath]) -> bool:
         spec = Spec(paths.name, VersionSelector(exact=paths.version))

@@ -18,7 +18,7 @@ from assetd_server.cache.leases import exclusive
 from assetd_server.cache.lookup import Lookup, Standing
 from assetd_server.cache.publish import ModelkitLock, try_modelkit_lock
 from assetd_server.cache.receipt import Marker
-from assetd_server.errors import AssetError, AssetInUseError, UnsafePathError
+from assetd_server.errors import AssetError, AssetInUseError, DiskFullError, UnsafePathError
 from assetd_server.model import AssetKind, AssetName
 from assetd_server.versioning import Version
 
@@ -73,13 +73,17 @@ def _evict_locked(
     paths: VersionPaths,
     is_wanted: Callable[[Standing], bool],
 ) -> Evicted:
-    standing = lookup.look(paths)
-    if standing.marker is not Marker.RECEIPT or not is_wanted(standing):
+    def may_go(standing: Standing) -> bool:
+        return standing.marker is Marker.RECEIPT and is_wanted(standing)
+
+    if not may_go(lookup.look(paths)):
         return Evicted(Outcome.KEPT)
     with os_errors(paths.data):
         try:
             with exclusive(assets_dir, paths):
-                if lookup.look(paths).marker is not Marker.RECEIPT:
+                # Somebody may have put another version there before the lock.
+                standing = lookup.look(paths)
+                if not may_go(standing):
                     return Evicted(Outcome.KEPT)
                 return Evicted(Outcome.EVICTED, _remove(assets_dir, paths, standing.kind))
         except AssetInUseError:
@@ -91,7 +95,9 @@ def _remove(assets_dir: AssetsDir, paths: VersionPaths, kind: AssetKind | None) 
     fs = assets_dir.fs
     with assets_dir.folder(paths.folder) as folder, assets_dir.ensured_folder(TRASH) as trash:
         if kind is AssetKind.FILE:
-            _write_intent(assets_dir, paths, aside)
+            # A full disk is what evictions are for: there they have to do without.
+            with suppress(DiskFullError), os_errors(TRASH):
+                _write_intent(assets_dir, paths, aside)
             fs.unlink(folder, paths.file_marker_leaf)
             # Never a marker without data, whatever part of this a power cut leaves.
             fs.fsync(folder)
@@ -99,7 +105,8 @@ def _remove(assets_dir: AssetsDir, paths: VersionPaths, kind: AssetKind | None) 
         fs.fsync(folder)
         fs.fsync(trash)
         if kind is AssetKind.FILE:
-            fs.unlink(trash, aside + _INTENT)
+            with suppress(FileNotFoundError):
+                fs.unlink(trash, aside + _INTENT)
     return f"{TRASH}/{aside}"
 
 
@@ -133,7 +140,7 @@ def finish_evictions(assets_dir: AssetsDir, lookup: Lookup) -> None:
             return
         for name in names:
             if name.endswith(_INTENT):
-                with suppress(UnsafePathError):
+                with suppress(UnsafePathError), os_errors(TRASH):
                     _finish(assets_dir, lookup, f"{TRASH}/{name}")
 
 
@@ -142,7 +149,10 @@ def _finish(assets_dir: AssetsDir, lookup: Lookup, intent: str) -> None:
     if read is None:
         return
     paths, inode = read
-    lock: ModelkitLock | None = try_modelkit_lock(assets_dir, paths)
+    lock: ModelkitLock | None = None
+    # No room for modelkit's lock is no reason not to start.
+    with suppress(DiskFullError):
+        lock = try_modelkit_lock(assets_dir, paths)
     if lock is None:
         return
     try:

@@ -1,14 +1,14 @@
 """Reading what stands or is staged in ASSETS_DIR, to hash it. Blocks for as long as that takes."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from awscrt import checksums
 
 from assetd_server.cache.layout import AssetsDir, os_errors
 from assetd_server.cache.linux import FileSystem
-from assetd_server.errors import UnsafePathError
+from assetd_server.errors import InvalidPartError, UnsafePathError
 from assetd_server.manifest import Part
 from assetd_server.model import MARKER_NAME, PartPath
 
@@ -103,21 +103,46 @@ def checksum_at(fs: FileSystem, fd: int, start: int, end: int, checksum: int = 0
 
 def files_below(assets_dir: AssetsDir, data: str) -> tuple[Part, ...]:
     """Return the files of a version as they stand, for one that has no receipt; sizes unknown."""
-    found: list[Part] = []
     with os_errors(data):
-        _walk(assets_dir, data, "", found)
-    return tuple(sorted(found, key=lambda part: part.path.encode()))
+        parts = [Part(PartPath(path)) for path in _walk(assets_dir, data, "")]
+    return tuple(sorted(parts, key=lambda part: part.path.encode()))
 
 
-def _walk(assets_dir: AssetsDir, data: str, below: str, found: list[Part]) -> None:
-    with assets_dir.folder(f"{data}/{below}".rstrip("/")) as fd:
-        entries = [
-            (entry.name, entry.is_dir(follow_symlinks=False))
-            for entry in assets_dir.fs.list_names(fd)
-        ]
+def strangers(assets_dir: AssetsDir, data: str, parts: tuple[Part, ...]) -> list[PartPath]:
+    """Return the files below `data` that are none of the parts.
+
+    Of one whose name no part may have, the folder in which it lies.
+
+    Raises:
+        UnsafePathError, IoError: it cannot be read.
+    """
+    known = {str(part.path) for part in parts}
+    with os_errors(data):
+        strange = [path for path in _walk(assets_dir, data, "") if path not in known]
+    return sorted(set(map(_nearest, strange)), key=str.encode)
+
+
+def _nearest(path: str) -> PartPath:
+    while path:
+        try:
+            return PartPath(path)
+        except InvalidPartError:
+            path = path.rpartition("/")[0]
+    return PartPath.of_file()
+
+
+def _walk(assets_dir: AssetsDir, data: str, below: str) -> Iterator[str]:
+    try:
+        with assets_dir.folder(f"{data}/{below}".rstrip("/")) as fd:
+            entries = [
+                (entry.name, entry.is_dir(follow_symlinks=False))
+                for entry in assets_dir.fs.list_names(fd)
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return  # somebody deleted by hand
     for name, is_folder in entries:
         path = f"{below}{name}"
         if is_folder:
-            _walk(assets_dir, data, f"{path}/", found)
+            yield from _walk(assets_dir, data, f"{path}/")
         elif path != MARKER_NAME:
-            found.append(Part(PartPath(path)))
+            yield path

@@ -287,7 +287,7 @@ class AssetsDir:
                 facts = self.fs.fstat(fd)
                 if not stat.S_ISREG(facts.st_mode) or facts.st_size > max_bytes:
                     return None
-                return self.fs.pread(fd, max_bytes, 0)
+                return self.fs.pread(fd, facts.st_size, 0)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 

@@ -115,7 +115,10 @@ def _lock_exclusively(assets_dir: AssetsDir, paths: VersionPaths) -> int | None:
         except FileNotFoundError:
             return None
         try:
-            if not try_flock(assets_dir.fs, fd, fcntl.LOCK_EX):
+            # No probe of this process may pass for somebody's lease.
+            with assets_dir.lease_probe:
+                locked = try_flock(assets_dir.fs, fd, fcntl.LOCK_EX)
+            if not locked:
                 raise AssetInUseError(
                     "{name}:{version} is in use and has to be replaced: end the holds on it (see"
                     " `assetd status`) and fetch it again",

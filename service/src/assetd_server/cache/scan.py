@@ -1,17 +1,21 @@
 """What takes room in ASSETS_DIR: a walk that reads as little as it can, for the ledger.
 
-A version costs one or two calls, and for a folder the first bytes of its receipt; no data is read.
-What is found may be stale a moment later: whoever acts on it looks again, under a lock. Knows no
-policy. All functions block, for one folder or one batch of versions at a time.
+A version costs two calls, and a folder whose receipt has changed since it was last read the first
+bytes of that; no data is read. What is found may be stale a moment later: whoever acts on it looks
+again, under a lock. Knows no policy. All functions block, for one folder or one batch of versions
+at a time.
 """
 
+import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from assetd_server.cache.budget import Disk
 from assetd_server.cache.hashing import files_below
 from assetd_server.cache.layout import (
     PARTIAL,
@@ -30,6 +34,18 @@ from assetd_server.versioning import Version
 _RECEIPT_HEAD = re.compile(rb'\{"format":\d+,"kind":"directory","size":(\d+),')
 _PARTIAL_HEAD = re.compile(rb'\{"format":\d+,"present_size":(\d+),')
 _RECEIPT_HEAD_BYTES = 128
+_NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the receipt of a folder says, by an earlier look at the marker with that mtime."""
+
+    marker_time_ns: int
+    size_bytes: int
+
+
+_NOTHING_KNOWN: Mapping[str, Known] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -62,8 +78,11 @@ def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
 
     "" is the top of the versions, `PARTIAL` that of the partial ones.
 
+    A folder that we may not read, such as `lost+found`, or that is a link by now holds nothing of
+    ours either.
+
     Raises:
-        UnsafePathError, IoError: it cannot be read.
+        IoError: the disk fails; or ASSETS_DIR itself cannot be read.
     """
     with os_errors(path or "."):
         try:
@@ -73,8 +92,10 @@ def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
                     for entry in assets_dir.fs.list_names(fd)
                     if not entry.name.startswith(".")
                 ]
-        except (FileNotFoundError, NotADirectoryError):
-            return Folder(path)
+        except OSError as error:
+            if path and error.errno in _NOT_OURS:
+                return Folder(path)
+            raise
     is_partial = path == PARTIAL or path.startswith(f"{PARTIAL}/")
     name = _asset_name(path.removeprefix(PARTIAL).removeprefix("/") if is_partial else path)
     kind = PartialPaths if is_partial else VersionPaths
@@ -88,20 +109,31 @@ def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
     return Folder(path, versions, folders)
 
 
-def look_at(assets_dir: AssetsDir, path: str, versions: Sequence[VersionPaths]) -> list[Found]:
-    """Return what stands of these versions of one folder; what cannot be read is left out."""
+def look_at(
+    assets_dir: AssetsDir,
+    path: str,
+    versions: Sequence[VersionPaths],
+    known: Mapping[str, Known] = _NOTHING_KNOWN,
+) -> list[Found]:
+    """Return what stands of these versions of one folder; what cannot be read is left out.
+
+    The receipt of a folder that is `known`, by its key, is read only where its mtime has changed.
+    """
     with (
         suppress(AssetError),
         os_errors(path),
         suppress(FileNotFoundError),
         assets_dir.folder(path) as fd,
     ):
-        return list(_look(assets_dir, fd, versions))
+        return list(_look(assets_dir, fd, versions, known))
     return []
 
 
 def _look(
-    assets_dir: AssetsDir, folder_fd: int, versions: Sequence[VersionPaths]
+    assets_dir: AssetsDir,
+    folder_fd: int,
+    versions: Sequence[VersionPaths],
+    known: Mapping[str, Known],
 ) -> Iterator[Found]:
     for paths in versions:
         # A link or the like: who asks for it by name is told so.
@@ -110,7 +142,9 @@ def _look(
             if stat.S_ISREG(facts.st_mode):
                 yield _file(assets_dir, folder_fd, paths, facts.st_size)
             elif stat.S_ISDIR(facts.st_mode):
-                yield _directory(assets_dir, folder_fd, paths)
+                yield _known_directory(
+                    assets_dir, folder_fd, paths, known.get(paths.data)
+                ) or _directory(assets_dir, folder_fd, paths)
 
 
 def _file(assets_dir: AssetsDir, folder_fd: int, paths: VersionPaths, size_bytes: int) -> Found:
@@ -125,6 +159,20 @@ def _file(assets_dir: AssetsDir, folder_fd: int, paths: VersionPaths, size_bytes
         marked=True,
         marker_time_ns=marker.st_mtime_ns,
     )
+
+
+def _known_directory(
+    assets_dir: AssetsDir, folder_fd: int, paths: VersionPaths, known: Known | None
+) -> Found | None:
+    if known is None:
+        return None
+    try:
+        marker = assets_dir.fs.lstat(folder_fd, f"{paths.leaf}/{MARKER_NAME}")
+    except FileNotFoundError:
+        return None
+    if marker.st_mtime_ns != known.marker_time_ns or not stat.S_ISREG(marker.st_mode):
+        return None
+    return Found(paths, known.size_bytes, True, True, marker.st_mtime_ns)
 
 
 def _directory(assets_dir: AssetsDir, folder_fd: int, paths: VersionPaths) -> Found:
@@ -184,3 +232,13 @@ def _version(text: str) -> Version | None:
         return Version.parse(text)
     except InvalidVersionError:
         return None
+
+
+def disk_of(assets_dir: AssetsDir) -> Disk:
+    """Return what the disk of ASSETS_DIR has and has free now.
+
+    Raises:
+        IoError: it cannot be asked.
+    """
+    with os_errors("."):
+        return Disk(assets_dir.total_bytes(), assets_dir.free_bytes())

@@ -5,6 +5,7 @@ or deleted, and what it says of a version that is not there does not matter. Age
 daemons have run since the use, so that no clock's jump makes anything older. All functions block.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,15 +16,20 @@ from assetd_server.errors import AssetError
 _ORDER = "order"
 _ASIDE = "order.new"
 _MAX_ORDER_BYTES = 256 * 2**20
+_LINE = re.compile(r"(\d{1,12}) (-|-?\d{1,20}) (-|\d{1,20}) (.+)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """One version: its path below ASSETS_DIR, its age, its marker's mtime when last seen."""
+    """One version: its path below ASSETS_DIR, its age, its marker's mtime when last seen.
+
+    `size_bytes` is what our receipt in that marker says; None where it is none of ours.
+    """
 
     key: str
     age_seconds: float
     marker_time_ns: int | None
+    size_bytes: int | None
 
 
 def write_order(assets_dir: AssetsDir, order: Iterable[Remembered]) -> None:
@@ -32,7 +38,10 @@ def write_order(assets_dir: AssetsDir, order: Iterable[Remembered]) -> None:
     Raises:
         ReadOnlyError, DiskFullError, IoError: it is not saved.
     """
-    lines = [f"{one.age_seconds:.0f} {one.marker_time_ns or '-'} {one.key}\n" for one in order]
+    lines = [
+        f"{one.age_seconds:.0f} {_number(one.marker_time_ns)} {_number(one.size_bytes)} {one.key}\n"
+        for one in order
+    ]
     with os_errors(OWN_FOLDER), assets_dir.ensured_folder(OWN_FOLDER) as fd:
         write_new(assets_dir, f"{OWN_FOLDER}/{_ASIDE}", "".join(lines).encode())
         assets_dir.fs.rename(fd, _ASIDE, fd, _ORDER)
@@ -45,13 +54,21 @@ def read_order(assets_dir: AssetsDir) -> list[Remembered]:
             content = assets_dir.read_small(f"{OWN_FOLDER}/{_ORDER}", _MAX_ORDER_BYTES)
     except AssetError:
         return []
-    lines = (content or b"").decode(errors="replace").splitlines()
+    lines = (content or b"").decode(errors="replace").split("\n")
     return [one for line in lines if (one := _parse(line))]
 
 
+def _number(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
 def _parse(line: str) -> Remembered | None:
-    age, _, rest = line.partition(" ")
-    marker, _, key = rest.partition(" ")
-    if not age.isdigit() or not key or not (marker == "-" or marker.isdigit()):
+    match = _LINE.fullmatch(line)
+    if match is None:
         return None
-    return Remembered(key, float(age), None if marker == "-" else int(marker))
+    age, marker, size, key = match.groups()
+    return Remembered(key, float(age), _parsed_number(marker), _parsed_number(size))
+
+
+def _parsed_number(text: str) -> int | None:
+    return None if text == "-" else int(text)

@@ -244,8 +244,8 @@ def _wire_bytes(status: WireStatus) -> int:
     """Count as HTTP/2 does for its limit on headers: 32 bytes an entry beside name and value."""
     entries = [("grpc-status", 2), ("grpc-message", _percent_encoded_bytes(status.message))]
     for name, value in status.trailers:
-        # Binary values travel in base 64.
-        length = -(-len(value) * 4 // 3) if isinstance(value, bytes) else len(value)
+        # Binary values travel in base 64, padded by some.
+        length = 4 * -(-len(value) // 3) if isinstance(value, bytes) else len(value)
         entries.append((name, length))
     return sum(len(name) + length + 32 for name, length in entries)
 

@@ -94,3 +94,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{failure.filename}: " if failure.filename else ""
         print_error(f"{where}{failure.strerror}")
         return EXIT_OTHER
+    except RuntimeError as failure:
+        if was_interrupted(failure):
+            return EXIT_INTERRUPTED
+        raise
+
+
+def was_interrupted(failure: BaseException) -> bool:
+    """Tell whether a failure is what Ctrl-C made of it.
+
+    An interrupt that comes inside of a condition's own code, gRPC's for one, finds its lock in
+    neither state: what is raised then is "cannot release un-acquired lock".
+    """
+    cause: BaseException | None = failure
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__context__
+    return cause is not None
