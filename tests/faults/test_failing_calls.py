@@ -5,9 +5,7 @@ space and no descriptor is kept, and the next fetch succeeds.
 """
 
 import errno
-import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from assetd_server.errors import AssetError, DiskFullError, IoError, TooManyRequ
 from tests.support.assets_bench import RANGE_BYTES, Bench, Daemon, opened_bench, paths_of
 from tests.support.crash_operations import fill_own_folders, opened
 from tests.support.file_systems import Call, FaultyFileSystem, no_descriptor_left
+from tests.support.scratch import scratch_folder
 from tests.support.versions import (
     Content,
     left_overs,
@@ -95,13 +94,10 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Iterator[Path]:
-    """Room for hundreds of small trees: in memory where the machine has such a place."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(
-        prefix="assetd-", dir=memory if os.access(memory, os.W_OK) else tmp_path
-    ) as folder:
-        yield Path(folder)
+def scratch() -> Iterator[Path]:
+    """Room for hundreds of small trees."""
+    with scratch_folder() as folder:
+        yield folder
 
 
 async def fetch(daemon: Daemon, scene: Scene) -> AssetError | None:
