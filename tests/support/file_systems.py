@@ -30,6 +30,10 @@ class Call:
         return f"{self.name} {' -> '.join(self.paths)}"
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass
 class _Plan:
     """What happens at a call that is still to come: the `number`-th one (of a name) from now on."""
@@ -45,6 +49,7 @@ class RecordingFileSystem(FileSystem):
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self._plans: list[_Plan] = []
+        self._stops: dict[Call, Callable[[], None]] = {}
         self._paths: dict[int, str] = {}
         self._stopped = False
         self._turn = threading.RLock()
@@ -69,9 +74,14 @@ class RecordingFileSystem(FileSystem):
         """Let somebody else act right before the `number`-th call from now on, of any name."""
         self._plans.append(_Plan(number, None, act))
 
+    def at(self, call: Call, act: Callable[[], None]) -> None:
+        """Do something right before the next such call, once; it may wait, and others go on."""
+        self._stops[call] = act
+
     def heal(self) -> None:
         """Let nothing that is planned happen any more."""
         self._plans.clear()
+        self._stops.clear()
 
     @property
     def open_paths(self) -> list[str]:
@@ -90,8 +100,11 @@ class RecordingFileSystem(FileSystem):
         self._stopped = True
 
     def _begin(self, name: str, paths: tuple[str, ...]) -> None:
+        call = Call(name, paths)
+        # Outside of the turn: who waits here keeps nobody from going on.
+        self._stops.pop(call, _nothing)()
         with self._turn:
-            self.calls.append(Call(name, paths))
+            self.calls.append(call)
             due = [plan for plan in self._plans if plan.name in (None, name)]
             for plan in due:
                 plan.number -= 1
