@@ -20,7 +20,7 @@ from assetd_server.spec import Spec
 
 from tests.support.assets_bench import Bench, Daemon, PassingClock, flocked, paths_of
 from tests.support.file_systems import FixedDisk
-from tests.support.limited import filled, held, limited, present, turns
+from tests.support.limited import filled, held, limited, present, until
 from tests.support.versions import put
 
 TEN_YEARS = 10 * 365 * 86_400
@@ -332,7 +332,8 @@ async def test_interrupted_downloads_are_not_dropped_in_vain(bench: Bench, small
     wide = await bench.successor(small, settings=limited(max_bytes=30_000))
     fetching = asyncio.create_task(wide.fetch("x/kept:0.0"))
     await gate.reached()
-    await turns(200)
+    journal = wide.root / ".assetd/staging" / paths_of("x/kept:0.0").key / "journal"
+    await until(lambda: journal.read_bytes().count(b"\n") == 2)
     fetching.cancel()
     await asyncio.gather(fetching, return_exceptions=True)
     await wide.until_waiting(0)
