@@ -91,6 +91,20 @@ async def test_a_touched_marker_is_a_use_whatever_its_time(small: Daemon, time: 
     assert present(small) == ["x/a:0.0", "x/c:0.0", "x/d:0.0"]
 
 
+async def test_a_use_that_is_seen_at_the_last_moment_counts(small: Daemon) -> None:
+    """A walk may be some time ago: who touched a marker since then is not the next to go."""
+    await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
+    await small.push("x/d", b"d" * 100)
+
+    def touch() -> None:
+        os.utime(small.root / "x/a/.0.0.SUCCESS", (0, 0))
+
+    # After the walk, before anybody looks for leases.
+    small.fs.before("flock", touch)
+    await small.fetch("x/d:0.0")
+    assert present(small) == ["x/a:0.0", "x/c:0.0", "x/d:0.0"]
+
+
 async def test_markers_from_the_future_or_the_past_decide_nothing(small: Daemon) -> None:
     """Versions whose markers lie about their time go in the order of their uses."""
     for number, spec in enumerate(["x/a:0.0", "x/b:0.0", "x/c:0.0"]):
