@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 from tests.support.holding import require_namespaces
 from tests.support.mutants import NoExclusion
 from tests.support.racing import NOTICEABLE, Race, racing
+from tests.support.scratch import scratch_folder
 
 ROUNDS = 1500
 SEED = 51
@@ -29,9 +30,9 @@ def namespaces() -> None:
 
 
 @pytest.fixture
-def race(scratch: Path) -> Iterator[Race]:
+def race() -> Iterator[Race]:
     """Four readers and an evictor."""
-    with racing(scratch) as race:
+    with scratch_folder() as folder, racing(folder) as race:
         yield race
 
 
@@ -54,7 +55,7 @@ def test_every_call_of_a_lease_meets_every_call_of_an_eviction(race: Race, conte
 
 def soak(tmp_path: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
     """Race at random, as the soak does."""
-    command = [
+    command: list[str | Path] = [
         *(sys.executable, "-m", "tests.soak.leases"),
         *("--seed", str(SEED), "--rounds", str(ROUNDS), "--states", tmp_path),
         *map(str, arguments),
@@ -79,10 +80,8 @@ def test_a_seeded_bug_is_caught(tmp_path: Path, bug: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("bug", "careless"), [(NoExclusion, False), (FileSystem, True)])
-def test_call_by_call_each_bug_is_caught(
-    scratch: Path, bug: type[FileSystem], careless: bool
-) -> None:
+def test_call_by_call_each_bug_is_caught(bug: type[FileSystem], careless: bool) -> None:
     """The same without chance: the schedules themselves find it."""
-    with racing(scratch, bug=bug, careless=careless) as race:
+    with scratch_folder() as folder, racing(folder, bug=bug, careless=careless) as race:
         race.meet_everywhere(race.readers[0], "file")
     assert race.figures.violations != []

@@ -5,24 +5,21 @@ what that one had said. In memory, where the machine has such a place: a kill lo
 was written.
 """
 
-import os
 import sys
-import tempfile
-from pathlib import Path
 
 from tests.soak.running import Soak, arguments
 from tests.support.killing import Killing
 from tests.support.mutants import MUTANTS
+from tests.support.scratch import scratch_folder
 
 _KILLS_A_TREE = 200
 
 
 def kill(soak: Soak, numbers: range, mutant: str) -> bool:
     """Kill so many times on one ASSETS_DIR; tell whether there was time for all."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     findings = []
-    with tempfile.TemporaryDirectory(prefix="assetd-", dir=memory) as folder:
-        killing = Killing(Path(folder), soak.seed, mutant)
+    with scratch_folder() as folder:
+        killing = Killing(folder, soak.seed, mutant)
         for number in numbers:
             if soak.is_over:
                 return False

@@ -7,12 +7,11 @@ round the version is evicted, published again, and evicted again.
 
 import random
 import sys
-import tempfile
-from pathlib import Path
 
 from tests.soak.running import Soak, arguments
 from tests.support.mutants import MUTANTS
 from tests.support.racing import racing
+from tests.support.scratch import scratch_folder
 
 _ROUNDS_A_TREE = 1000
 
@@ -20,10 +19,9 @@ _ROUNDS_A_TREE = 1000
 def race(soak: Soak, rounds: range, mutant: str, careless: bool) -> bool:
     """Race so many rounds; tell whether there was time for all."""
     source = random.Random(f"{soak.seed}:{rounds.start}")
-    # In memory: nothing here is about what survives a power cut.
     with (
-        tempfile.TemporaryDirectory(prefix="assetd-", dir="/dev/shm") as folder,
-        racing(Path(folder), bug=MUTANTS[mutant], careless=careless) as racers,
+        scratch_folder() as folder,
+        racing(folder, bug=MUTANTS[mutant], careless=careless) as racers,
     ):
         for _ in rounds:
             if soak.is_over:

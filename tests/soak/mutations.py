@@ -6,12 +6,10 @@ is a finding: a promise that nobody would see broken.
 
 import itertools
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from tests.soak.running import Soak, arguments
 from tests.support.crash_operations import OPERATIONS
@@ -22,6 +20,7 @@ from tests.support.loop_disks import FILE_SYSTEMS, Cut, loop_disk
 from tests.support.memory_store import MemoryStore
 from tests.support.mutants import MUTANTS
 from tests.support.resume_drills import NoIfMatchStore, resume_findings
+from tests.support.scratch import scratch_folder
 
 # The operations in which each bug is sought, by its name; "" = none, which nobody may find.
 _CUT = {
@@ -62,8 +61,8 @@ def cut(fs_type: str, name: str, bug: str) -> Generator[str, None, None]:
 
 def kill(bug: str, seed: int) -> Generator[str, None, None]:
     """Kill at random."""
-    with tempfile.TemporaryDirectory(prefix="assetd-") as folder:
-        killing = Killing(Path(folder), seed, bug)
+    with scratch_folder() as folder:
+        killing = Killing(folder, seed, bug)
         for number in range(_KILLS):
             yield from killing.live(number)
 

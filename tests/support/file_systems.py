@@ -70,13 +70,13 @@ class RecordingFileSystem(FileSystem):
         """Let somebody else act right before the `number`-th call of that name."""
         self._plans.append(_Plan(number, name, act))
 
-    def at(self, call: Call, act: Callable[[], None]) -> None:
-        """Do something right before the next such call, once; it may wait, and others go on."""
-        self._stops[call] = act
-
     def before_call(self, number: int, act: Callable[[], None]) -> None:
         """Let somebody else act right before the `number`-th call from now on, of any name."""
         self._plans.append(_Plan(number, None, act))
+
+    def at(self, call: Call, act: Callable[[], None]) -> None:
+        """Do something right before the next such call, once; it may wait, and others go on."""
+        self._stops[call] = act
 
     def heal(self) -> None:
         """Let nothing that is planned happen any more."""

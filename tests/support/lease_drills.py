@@ -6,7 +6,6 @@ A lease that begins is on what stands, and as long as it is held nobody moves th
 import fcntl
 import itertools
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,6 +21,7 @@ from assetd_server.errors import AssetInUseError
 from tests.support.crash_operations import FILE, OLD_FILE, OLD_TREE, TREE, opened
 from tests.support.file_systems import RecordingFileSystem
 from tests.support.flights import land
+from tests.support.scratch import scratch_folder
 from tests.support.versions import PATHS, Content, put_ours
 
 _CONTENTS: list[tuple[Content, Content]] = [(OLD_FILE, FILE), (OLD_TREE, TREE)]
@@ -91,9 +91,7 @@ def _both(
 ) -> Iterator[tuple[RecordingFileSystem, AssetsDir, AssetsDir]]:
     """A version, one side of whose calls are numbered and have the bug, and another side."""
     numbered = type("Numbered", (RecordingFileSystem, bug), {})
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="assetd-", dir=memory) as folder:
-        root = Path(folder)
+    with scratch_folder() as root:
         put_ours(root, old)
         fs: RecordingFileSystem = numbered()
         with opened(root, fs) as one, opened(root, FileSystem()) as other:

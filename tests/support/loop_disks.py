@@ -11,7 +11,6 @@ import os
 import shutil
 import struct
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import IntEnum
@@ -21,6 +20,7 @@ from typing import Final
 import pytest
 
 from tests.conftest import IN_CI
+from tests.support.scratch import scratch_folder
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _SHUTDOWN: Final = 0x8004587D
@@ -152,11 +152,10 @@ def loop_disk(fs_type: str) -> Iterator[LoopDisk]:
     Raises:
         OSError, subprocess.CalledProcessError: this machine or user cannot.
     """
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="assetd-", dir=memory))
+        folder = stack.enter_context(scratch_folder())
         stack.enter_context(private_mounts())
-        disk = LoopDisk(Path(folder), fs_type)
+        disk = LoopDisk(folder, fs_type)
         stack.callback(disk.remove)
         disk.make()
         yield disk

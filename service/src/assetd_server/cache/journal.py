@@ -72,15 +72,17 @@ class Journal:
         head = {"format": FORMAT, "identity": identity(kind, parts)}
         lines = b"".join(map(_line, [head, *records]))
         aside = f"{JOURNAL}.new"
-        with assets_dir.folder(folder) as folder_fd:
-            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
-            self._fd = self._fs.open(folder_fd, aside, flags)
-            try:
+        self._fd = -1
+        try:
+            with assets_dir.folder(folder) as folder_fd:
+                flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
+                self._fd = self._fs.open(folder_fd, aside, flags)
                 self._end = write_at(self._fs, self._fd, [lines], 0)
                 self._fs.rename(folder_fd, aside, folder_fd, JOURNAL)
-            except BaseException:
-                self.close()
-                raise
+        except BaseException:
+            # Nobody gets a journal to close, and even closing the folder may fail.
+            self.close()
+            raise
 
     def add(self, written: Iterable[Written]) -> None:
         """Say that these ranges are written, in one write.
