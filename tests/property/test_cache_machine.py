@@ -36,27 +36,30 @@ from tests.support.assets_bench import Bench, Daemon, flocked, paths_of
 from tests.support.limited import assets_files, evict, held, limited, outcomes, present
 from tests.support.versions import Content, by_path, kind_of, modelkit_serves, standing
 
-EXAMPLES = int(os.environ.get("CACHE_MACHINE_EXAMPLES", "50"))
+EXAMPLES = int(os.environ.get("CACHE_MACHINE_EXAMPLES", "30"))
 _T = TypeVar("_T")
 
 
-def contents() -> dict[str, Content]:
-    """Files and folders of sizes that fit into most limits once, twice or not at all."""
-    sizes = {"a": 10, "b": 20, "c": 30, "d": 40, "e": 50, "f": 70}
-    files: dict[str, Content] = {
-        f"file/{name}:0.0": name.encode() * size for name, size in sizes.items()
-    }
-    folders: dict[str, Content] = {
-        f"folder/{name}:0.0": {"x": name.encode() * (size - 5), "sub/y": b"y" * 5}
-        for name, size in sizes.items()
-    }
-    return files | folders
+def folder(letter: str, size: int) -> Content:
+    """A folder of so many bytes."""
+    return {"x": letter.encode() * (size - 5), "sub/y": b"y" * 5}
 
 
-CONTENTS = contents()
+# Few, so that hits are as frequent as misses; two or three fit into most limits.
+CONTENTS: dict[str, Content] = {
+    "file/a:0.0": b"a" * 20,
+    "file/b:0.0": b"b" * 30,
+    "file/c:0.0": b"c" * 40,
+    "file/large:0.0": b"l" * 110,
+    "folder/d:0.0": folder("d", 20),
+    "folder/e:0.0": folder("e", 30),
+    "folder/f:0.0": folder("f", 40),
+}
 SIZES = {spec: sum(map(len, by_path(content).values())) for spec, content in CONTENTS.items()}
 SPECS = st.sampled_from(sorted(CONTENTS))
-LIMITS = st.sampled_from([15, 60, 100, 150, 250])
+FETCHES = st.lists(SPECS, min_size=3, max_size=9)
+PLACES = st.integers(0, 2)
+LIMITS = st.sampled_from([60, 90, 100, 120])
 
 
 class CacheMachine(RuleBasedStateMachine):
@@ -84,11 +87,12 @@ class CacheMachine(RuleBasedStateMachine):
         """Do something on the machine's loop."""
         return self.runner.run(work)
 
-    @initialize(limit=LIMITS)
-    def begin(self, limit: int) -> None:
-        """Everything is in the store, and nothing in the cache."""
+    @initialize(limit=LIMITS, specs=st.permutations(sorted(CONTENTS)))
+    def begin(self, limit: int, specs: list[str]) -> None:
+        """Everything is in the store, and as much as there is room for in the cache."""
         self.limit = limit
         self.daemon = self.run(self._begun())
+        self.fetch(specs)
 
     async def _begun(self) -> Daemon:
         daemon = self.bench.daemon(limited(max_bytes=self.limit))
@@ -132,9 +136,13 @@ class CacheMachine(RuleBasedStateMachine):
 
     # Steps
 
-    @rule(spec=SPECS)
-    def fetch(self, spec: str) -> None:
+    @rule(specs=FETCHES)
+    def fetch(self, specs: list[str]) -> None:
         """Hit, adopt what lost its marker, or download and evict exactly who is due."""
+        for spec in specs:
+            self._fetch(spec)
+
+    def _fetch(self, spec: str) -> None:
         expected = [] if spec in self.order or spec in self.unmarked else self._victims(spec)
         if not isinstance(expected, list):
             error = self.run(_failure(self.daemon.fetch(spec)))
@@ -146,15 +154,15 @@ class CacheMachine(RuleBasedStateMachine):
         self.unmarked.discard(spec)
         self._use(spec)
 
-    @precondition(lambda self: len(self.held) < 3)
-    @rule(spec=SPECS)
-    def hold(self, spec: str) -> None:
+    @precondition(lambda self: self.order and len(self.held) < 3)
+    @rule(place=PLACES)
+    def hold(self, place: int) -> None:
         """Hold what is present by a stream."""
-        if spec in self.order:
-            self.run(self.holds.enter_async_context(held(self.daemon, spec)))
-            self.held.append(spec)
-            self.locked.add(spec)
-            self._use(spec)
+        spec = self._at(place)
+        self.run(self.holds.enter_async_context(held(self.daemon, spec)))
+        self.held.append(spec)
+        self.locked.add(spec)
+        self._use(spec)
 
     @precondition(lambda self: self.held)
     @rule()
@@ -167,13 +175,14 @@ class CacheMachine(RuleBasedStateMachine):
         self.held.clear()
         self.locked = set(self.leased)
 
-    @rule(spec=SPECS)
-    def lease(self, spec: str) -> None:
+    @precondition(lambda self: self.order)
+    @rule(place=PLACES)
+    def lease(self, place: int) -> None:
         """Take a lease as another process does."""
-        if spec in self.order:
-            self.flocks.enter_context(flocked(self._path(spec), LOCK_SH))
-            self.leased.append(spec)
-            self.locked.add(spec)
+        spec = self._at(place)
+        self.flocks.enter_context(flocked(self._path(spec), LOCK_SH))
+        self.leased.append(spec)
+        self.locked.add(spec)
 
     @precondition(lambda self: self.leased)
     @rule()
@@ -199,7 +208,7 @@ class CacheMachine(RuleBasedStateMachine):
         if spec in self.order:
             self.pinned.discard(spec)
 
-    @rule(prefix=st.sampled_from(["file/", "folder/", "f", "none/"]), dry_run=st.booleans())
+    @rule(prefix=st.sampled_from(["file/a", "folder/d", "folder/", "none/"]), dry_run=st.booleans())
     def evict(self, prefix: str, dry_run: bool) -> None:
         """An operator wants all of them gone."""
         expected = {}
@@ -233,20 +242,31 @@ class CacheMachine(RuleBasedStateMachine):
         if stood and what == "marker":
             self.unmarked.add(spec)
 
-    @rule(spec=SPECS, time=st.sampled_from([1, 10**9, 4 * 10**9]))
-    def touch(self, spec: str, time: int) -> None:
-        """A client hits without a call, and leaves a time that may be any."""
+    @precondition(lambda self: self.order)
+    @rule(time=st.sampled_from([1, 10**9, 4 * 10**9]), specs=FETCHES)
+    def touch(self, time: int, specs: list[str]) -> None:
+        """A client hits who would go next, without a call, and leaves a time that may be any."""
+        spec = self.order[0]
         marker = self._marker(spec)
-        if spec in self.order and int(marker.stat().st_mtime) != time:
+        if int(marker.stat().st_mtime) != time:
             os.utime(marker, (time, time))
             self._use(spec)
+            self.is_as_it_has_to_be()
+            self.fetch(specs)
 
-    @rule(limit=LIMITS)
-    def restart(self, limit: int) -> None:
+    def _at(self, place: int) -> str:
+        """The version at that place in the order, or the last one."""
+        return self.order[min(place, len(self.order) - 1)]
+
+    @rule(limit=LIMITS, specs=FETCHES)
+    def restart(self, limit: int, specs: list[str]) -> None:
         """Another daemon, with another limit perhaps: pins and the order of use are kept."""
         self.release() if self.held else None
         self.limit = limit
         self.daemon = self.run(self.bench.successor(self.daemon, settings=limited(max_bytes=limit)))
+        # The daemon looks at all there is before it is ready.
+        self.is_as_it_has_to_be()
+        self.fetch(specs)
 
     # What has to be true after each
 
