@@ -113,7 +113,10 @@ async def fetch(daemon: Daemon, scene: Scene) -> AssetError | None:
 async def test_any_call_of_a_fetch_may_fail(
     bench: Bench, scratch: Path, name: str, code: int
 ) -> None:
-    """Whichever it is: the documented reason, or success; and as if nothing had been."""
+    """Whatever call of the file system fails, a fetch succeeds or tells why, and keeps no space.
+
+    Whichever it is: the documented reason, or success; and as if nothing had been.
+    """
     scene = SCENES[name]
     await bench.daemon().push("x/y", scene.content)
     await bench.close()
@@ -158,7 +161,10 @@ def require_nothing_of_it(
 
 @pytest.mark.parametrize("code", ERRORS, ids=errno.errorcode.get)
 def test_any_call_of_a_start_may_fail(scratch: Path, code: int) -> None:
-    """It tells the reason, or starts all the same; the next start does what there is to be done."""
+    """Whatever call of a start fails, it starts or tells why, and the next one does the rest.
+
+    It tells the reason, or starts all the same; the next start does what there is to be done.
+    """
     number, was_reached = 0, True
     while was_reached:
         number += 1

@@ -35,7 +35,14 @@ def powered(request: pytest.FixtureRequest) -> Iterator[Powered]:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_power_cut_before_any_change(powered: Powered, name: str) -> None:
-    """Absent or whole by every byte; acknowledged means there and marked; the next run succeeds."""
+    """A power cut at any call leaves what stood before or what comes after, whole by every byte.
+
+    What was answered is there and marked after a power cut at any later call.
+
+    After a power cut at any call the next start and fetch succeed, and leave nothing over.
+
+    Absent or whole by every byte; acknowledged means there and marked; the next run succeeds.
+    """
     cuts = PowerCuts(*powered)
     points = cuts.points_of_change(OPERATIONS[name])
     assert [wrong for point in points for wrong in cuts.findings(point)] == []

@@ -118,7 +118,10 @@ async def test_walks_are_rare_where_they_cost_much(bench: Bench) -> None:
 
 
 async def test_the_order_of_use_outlives_the_run(bench: Bench) -> None:
-    """Whoever was used last in the last run goes last in this one."""
+    """The order of use outlives the run.
+
+    Whoever was used last in the last run goes last in this one.
+    """
     daemon = bench.daemon(ROOMY)
     await filled(daemon, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     await daemon.fetch("x/a:0.0")
