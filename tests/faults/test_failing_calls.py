@@ -17,7 +17,8 @@ from assetd_server.cache.recover import recover
 from assetd_server.errors import AssetError, DiskFullError, IoError, TooManyRequestsError
 
 from tests.support.assets_bench import RANGE_BYTES, Bench, Daemon, opened_bench, paths_of
-from tests.support.crash_operations import fill_own_folders, opened
+from tests.support.crash_judging import opened
+from tests.support.crash_operations import fill_own_folders
 from tests.support.file_systems import Call, FaultyFileSystem, no_descriptor_left
 from tests.support.scratch import scratch_folder
 from tests.support.versions import (
