@@ -216,17 +216,27 @@ def evict():
     if bug("evict-peeks"): yield "close", "k"
     if (yield "read", MARK[KIND]) == "R" and (yield ex_lease()) and (yield "read", MARK[KIND]) == "R":
         if (KIND == "file" or bug("evict-dir-marker-first")) and not bug("evict-data-first"):
+            yield "creat", "T/i", "R"                     # what is about to happen, unsynced: a successor ends it (decision 0007)
             yield "unlink", MARK[KIND]
             if not bug("evict-no-fsync"): yield sync("A")
         yield "rename", DATA, "T/e"
         if bug("evict-data-first"): yield "unlink", MARK[KIND]
         yield sync("A", "T")
+        yield "rmtree", "T/i"
     yield "close", "m", "k", "u"
     yield "rmtree", "T/e"
 
+def finish():
+    """End an eviction that was killed between marker and data; whatever else stands there stays."""
+    if (yield "read", "T/i") and (yield modelkit_lock(False)):
+        mark, data = yield look()
+        if data and not mark and (yield ex_lease()): yield "rename", DATA, "T/e"; yield sync("A")
+        yield "close", "m", "k"
+
 def restart(then=fetch):
     if not bug("trash-no-sync"): yield "syncfs",
-    for f in ("T/e", "T/n", "G/m"): yield "rmtree", f
+    yield finish()
+    for f in ("T/e", "T/n", "T/i", "G/m"): yield "rmtree", f
     yield then()
 def restart_either(): yield restart(either)
 def idle(): yield "note", "idle"

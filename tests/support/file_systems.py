@@ -8,7 +8,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,10 @@ class Call:
         return f"{self.name} {' -> '.join(self.paths)}"
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass
 class _Plan:
     """What happens at a call that is still to come: the `number`-th one (of a name) from now on."""
@@ -45,6 +49,7 @@ class RecordingFileSystem(FileSystem):
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self._plans: list[_Plan] = []
+        self._stops: dict[Call, Callable[[], None]] = {}
         self._paths: dict[int, str] = {}
         self._stopped = False
         self._turn = threading.RLock()
@@ -69,9 +74,14 @@ class RecordingFileSystem(FileSystem):
         """Let somebody else act right before the `number`-th call from now on, of any name."""
         self._plans.append(_Plan(number, None, act))
 
+    def at(self, call: Call, act: Callable[[], None]) -> None:
+        """Do something right before the next such call, once; it may wait, and others go on."""
+        self._stops[call] = act
+
     def heal(self) -> None:
         """Let nothing that is planned happen any more."""
         self._plans.clear()
+        self._stops.clear()
 
     @property
     def open_paths(self) -> list[str]:
@@ -90,8 +100,11 @@ class RecordingFileSystem(FileSystem):
         self._stopped = True
 
     def _begin(self, name: str, paths: tuple[str, ...]) -> None:
+        call = Call(name, paths)
+        # Outside of the turn: who waits here keeps nobody from going on.
+        self._stops.pop(call, _nothing)()
         with self._turn:
-            self.calls.append(Call(name, paths))
+            self.calls.append(call)
             due = [plan for plan in self._plans if plan.name in (None, name)]
             for plan in due:
                 plan.number -= 1
@@ -234,6 +247,34 @@ class FaultyFileSystem(RecordingFileSystem):
     def syncfs(self, fd: int) -> None:
         self._begin("syncfs", self._of(fd))
         os.fstat(fd)
+
+
+class FixedDisk(FaultyFileSystem):
+    """A disk of `size_bytes`, of which what lies below `root` takes a part, and others the rest."""
+
+    def __init__(self, root: Path, size_bytes: int) -> None:
+        super().__init__()
+        self.root = root
+        self.size_bytes = size_bytes
+        self.taken_by_others_bytes = 0
+
+    def free_bytes(self, fd: int) -> int:
+        self._begin("free_bytes", self._of(fd))
+        # Our own small files take none: they are not what tests are about.
+        taken = sum(_size_of(path) for path in self.root.rglob("*"))
+        return max(self.size_bytes - taken - self.taken_by_others_bytes, 0)
+
+    def total_bytes(self, fd: int) -> int:
+        self._begin("total_bytes", self._of(fd))
+        return self.size_bytes
+
+
+def _size_of(path: Path) -> int:
+    if path.name.endswith((".SUCCESS", ".lock", "order", "journal", "receipt")):
+        return 0
+    with suppress(FileNotFoundError):
+        return path.stat().st_size if path.is_file() else 0
+    return 0
 
 
 class StutteringFileSystem(FaultyFileSystem):

@@ -4,6 +4,7 @@ Knows the daemon by its directories: no module of the service is imported here.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 JOURNALLED = {"data", "journal"}
@@ -14,7 +15,12 @@ SEALED = JOURNALLED | {"receipt"}
 def kept_downloads(root: Path) -> list[str]:
     """Interrupted downloads below ASSETS_DIR, of versions that do not stand; below `.assetd`."""
     folders = [path for path in (root / ".assetd/staging").glob("*") if path.is_dir()]
-    standing = {str(path.relative_to(root)) for path in root.glob("[!.]*/**/*")}
+    # Walked without following links: a test may have planted one that leads to everything.
+    standing = {
+        os.path.relpath(os.path.join(folder, name), root)  # noqa: PTH118 - thousands of names
+        for folder, below, files in os.walk(root)
+        for name in (*below, *files)
+    }
     keys = {hashlib.sha256(path.encode()).hexdigest()[:32] for path in standing}
     return sorted(
         f"staging/{folder.name}"

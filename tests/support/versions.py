@@ -118,6 +118,6 @@ def modelkit_serves(root: Path, paths: VersionPaths = PATHS) -> Content | None:
 def left_overs(root: Path) -> list[str]:
     """What lies in staging, trash and the spool, and should not."""
     own = root / ".assetd"
-    folders = [folder for folder in own.glob("*") if folder.name != "partial"]
-    below = [path for folder in folders for path in folder.glob("*")]
+    names = ("staging", "trash", "push")
+    below = [path for name in names for path in (own / name).glob("*")]
     return sorted(str(path.relative_to(own)) for path in below)

@@ -95,7 +95,10 @@ class Evictions:
         Raises:
             ReadOnlyError, UnsafePathError, IoError.
         """
-        outcome, trash = await to_the_end(self._evict(paths, receipt))
+        return await to_the_end(self._evict_and_empty_later(paths, receipt))
+
+    async def _evict_and_empty_later(self, paths: VersionPaths, receipt: Receipt) -> Outcome:
+        outcome, trash = await self._evict(paths, receipt)
         if trash:
             task = asyncio.create_task(self._empty(trash))
             self._emptying.add(task)

@@ -20,7 +20,7 @@ from assetd_server.assets.selection import Selection
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import StoredPart, Transfer
-from assetd_server.cache.hashing import hash_parts
+from assetd_server.cache.hashing import hash_parts, strangers
 from assetd_server.cache.ingest import StagedVersion
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import Lookup
@@ -34,7 +34,7 @@ from assetd_server.errors import (
     UnsafePathError,
 )
 from assetd_server.manifest import Manifest, Part
-from assetd_server.model import AssetVersion, Source, Verification
+from assetd_server.model import AssetKind, AssetVersion, Source, Verification
 from assetd_server.store.catalog import Catalog, part_key
 from assetd_server.telemetry import Span, SpanLink, Telemetry
 
@@ -273,6 +273,8 @@ class Landing:
         if not await self._is_whole(paths, manifest):
             return False
         try:
+            if await self._has_strangers(paths, manifest):
+                return False
             stands = await self._disk.run(hash_parts, self._dir, paths.data, manifest.parts)
         except UnsafePathError:
             return False  # it went meanwhile
@@ -281,6 +283,11 @@ class Landing:
                 hash_parts, self._dir, staged.data, manifest.parts
             )
         return stands == manifest.parts
+
+    async def _has_strangers(self, paths: VersionPaths, manifest: Manifest) -> bool:
+        if manifest.kind is AssetKind.FILE:
+            return False
+        return bool(await self._disk.run(strangers, self._dir, paths.data, manifest.parts))
 
     async def _modelkit_lock(self, paths: VersionPaths) -> ModelkitLock:
         """Wait for modelkit's lock, which it holds for the whole of its own downloads."""

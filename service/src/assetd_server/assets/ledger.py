@@ -94,9 +94,7 @@ class Ledger:
             for one in remembered
             if one.marker_time_ns is not None and one.size_bytes is not None
         }
-        for entry in self.budget:
-            if entry.has_receipt and entry.marker_time_ns is not None:
-                known[entry.key] = Known(entry.marker_time_ns, entry.size_bytes)
+        known |= {entry.key: one for entry in self.budget if (one := _known(entry))}
         return known
 
     async def _walk(self, known: Mapping[str, Known]) -> list[Found]:
@@ -264,7 +262,9 @@ class Ledger:
 
     async def leased(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of those that somebody holds a lease on; that counts as a use."""
-        looked = await self._disk.run(_look_for_leases, self._dir, self._known_paths(entries))
+        known = {entry.key: known for entry in entries if (known := _known(entry))}
+        versions = [paths for entry in entries if (paths := self._paths.get(entry.key))]
+        looked = await self._disk.run(_look_for_leases, self._dir, versions, known)
         now = self._clock.monotonic()
         for key, (is_held, marker_time_ns) in looked.items():
             entry = self.budget.get(key)
@@ -277,9 +277,6 @@ class Ledger:
             else:
                 self._leased.discard(key)
         return {key for key, (is_held, _) in looked.items() if is_held}
-
-    def _known_paths(self, entries: Sequence[Entry]) -> list[VersionPaths]:
-        return [paths for entry in entries if (paths := self._paths.get(entry.key))]
 
     async def all_leased(self) -> set[str]:
         """Return the keys of all that somebody holds a lease on.
@@ -364,6 +361,12 @@ def _entry(found: Found, used_at: float) -> Entry:
     )
 
 
+def _known(entry: Entry) -> Known | None:
+    if not entry.has_receipt or entry.marker_time_ns is None:
+        return None
+    return Known(entry.marker_time_ns, entry.size_bytes)
+
+
 def _in_order_of_use(found: Iterable[Found], remembered: Sequence[Remembered]) -> list[Found]:
     """Order what an earlier run left: first what nobody remembers, then as that run used it.
 
@@ -382,13 +385,13 @@ def _in_order_of_use(found: Iterable[Found], remembered: Sequence[Remembered]) -
 
 
 def _look_for_leases(
-    assets_dir: AssetsDir, versions: Sequence[VersionPaths]
+    assets_dir: AssetsDir, versions: Sequence[VersionPaths], known: Mapping[str, Known]
 ) -> dict[str, tuple[bool, int | None]]:
     looked: dict[str, tuple[bool, int | None]] = {}
     for paths in versions:
         try:
             held = is_leased(assets_dir, paths)
-            found = look_at(assets_dir, paths.folder, [paths])
+            found = look_at(assets_dir, paths.folder, [paths], known)
         except AssetError:
             continue
         if found:

@@ -144,6 +144,8 @@ class Tending:
                 return EvictOutcome.EVICTED
             case Outcome.LEASED:
                 return EvictOutcome.LEASED
+            case Outcome.KEPT if self._pins.is_pinned(paths.data):
+                return EvictOutcome.PINNED
             case Outcome.LOCKED if order.selector.spec is not None:
                 raise LockBusyError(
                     "modelkit holds its lock {lock}: it is downloading, or hangs; try again",

@@ -98,15 +98,18 @@ def _remove(assets_dir: AssetsDir, paths: VersionPaths, kind: AssetKind | None) 
             # A full disk is what evictions are for: there they have to do without.
             with suppress(DiskFullError), os_errors(TRASH):
                 _write_intent(assets_dir, paths, aside)
-            fs.unlink(folder, paths.file_marker_leaf)
+            try:
+                fs.unlink(folder, paths.file_marker_leaf)
+            except OSError:
+                _drop_intent(assets_dir, trash, aside)
+                raise
             # Never a marker without data, whatever part of this a power cut leaves.
             fs.fsync(folder)
         fs.rename(folder, paths.leaf, trash, aside)
         fs.fsync(folder)
         fs.fsync(trash)
         if kind is AssetKind.FILE:
-            with suppress(FileNotFoundError):
-                fs.unlink(trash, aside + _INTENT)
+            _drop_intent(assets_dir, trash, aside)
     return f"{TRASH}/{aside}"
 
 
@@ -120,6 +123,12 @@ def _write_intent(assets_dir: AssetsDir, paths: VersionPaths, aside: str) -> Non
     with assets_dir.opened(f"{TRASH}/{aside}{_INTENT}", os.O_WRONLY | os.O_CREAT | os.O_EXCL) as fd:
         text = f"{inode} {paths.version} {paths.name}\n"
         assets_dir.fs.pwritev(fd, [text.encode()], 0)
+
+
+def _drop_intent(assets_dir: AssetsDir, trash: int, aside: str) -> None:
+    # What cannot be deleted now goes at the next start, and misleads nobody there.
+    with suppress(OSError):
+        assets_dir.fs.unlink(trash, aside + _INTENT)
 
 
 def finish_evictions(assets_dir: AssetsDir, lookup: Lookup) -> None:

@@ -104,7 +104,7 @@ def checksum_at(fs: FileSystem, fd: int, start: int, end: int, checksum: int = 0
 def files_below(assets_dir: AssetsDir, data: str) -> tuple[Part, ...]:
     """Return the files of a version as they stand, for one that has no receipt; sizes unknown."""
     with os_errors(data):
-        parts = [Part(PartPath(path)) for path in _walk(assets_dir, data, "")]
+        parts = [Part(PartPath(path)) for path in paths_below(assets_dir, data)]
     return tuple(sorted(parts, key=lambda part: part.path.encode()))
 
 
@@ -118,7 +118,7 @@ def strangers(assets_dir: AssetsDir, data: str, parts: tuple[Part, ...]) -> list
     """
     known = {str(part.path) for part in parts}
     with os_errors(data):
-        strange = [path for path in _walk(assets_dir, data, "") if path not in known]
+        strange = [path for path in paths_below(assets_dir, data) if path not in known]
     return sorted(set(map(_nearest, strange)), key=str.encode)
 
 
@@ -131,7 +131,12 @@ def _nearest(path: str) -> PartPath:
     return PartPath.of_file()
 
 
-def _walk(assets_dir: AssetsDir, data: str, below: str) -> Iterator[str]:
+def paths_below(assets_dir: AssetsDir, data: str, below: str = "") -> Iterator[str]:
+    """Yield the path of each file below `data`, in no order; names may be such that no part has.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     try:
         with assets_dir.folder(f"{data}/{below}".rstrip("/")) as fd:
             entries = [
@@ -143,6 +148,6 @@ def _walk(assets_dir: AssetsDir, data: str, below: str) -> Iterator[str]:
     for name, is_folder in entries:
         path = f"{below}{name}"
         if is_folder:
-            yield from _walk(assets_dir, data, f"{path}/")
+            yield from paths_below(assets_dir, data, f"{path}/")
         elif path != MARKER_NAME:
             yield path

@@ -65,9 +65,8 @@ class Pins:
         """
         if paths.data not in self._pinned:
             return
-        with os_errors(PINS), self._dir.folder(PINS) as fd:
-            # Somebody may have emptied `.assetd`, which unpins.
-            with suppress(FileNotFoundError):
-                self._dir.fs.unlink(fd, paths.key)
+        # Somebody may have deleted `.assetd`, which unpins.
+        with os_errors(PINS), suppress(FileNotFoundError), self._dir.folder(PINS) as fd:
+            self._dir.fs.unlink(fd, paths.key)
             self._dir.fs.fsync(fd)
         self._pinned.discard(paths.data)

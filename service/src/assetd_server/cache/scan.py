@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from assetd_server.cache.budget import Disk
-from assetd_server.cache.hashing import files_below
+from assetd_server.cache.hashing import paths_below
 from assetd_server.cache.layout import (
     PARTIAL,
     PARTIAL_RECEIPT,
@@ -211,8 +211,8 @@ def _read_head(
 
 def _walked_size(assets_dir: AssetsDir, data: str) -> int:
     total = 0
-    for part in files_below(assets_dir, data):
-        facts = assets_dir.stat(f"{data}/{part.path}")
+    for path in paths_below(assets_dir, data):
+        facts = assets_dir.stat(f"{data}/{path}")
         total += facts.st_size if facts else 0
     return total
 
