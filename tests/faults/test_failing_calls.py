@@ -114,7 +114,7 @@ async def fetch(daemon: Daemon, scene: Scene) -> AssetError | None:
 async def test_any_call_of_a_fetch_may_fail(
     bench: Bench, scratch: Path, name: str, code: int
 ) -> None:
-    """Whichever it is: the documented reason, or success; and as if nothing had been."""
+    """Whatever call of the disk fails, a fetch tells the reason or succeeds, and keeps nothing."""
     scene = SCENES[name]
     await bench.daemon().push("x/y", scene.content)
     await bench.close()

@@ -25,10 +25,16 @@ from tests.support.scratch import scratch_folder
 # The operations in which each bug is sought, by its name; "" = none, which nobody may find.
 _CUT = {
     "": ("publish-directory", "publish-many", "replace-file", "replace-directory", "evict-file"),
-    "no-file-sync": ("publish-file", "publish-directory", "replace-file", "resume-file"),
+    "no-file-sync": (
+        "publish-file",
+        "publish-directory",
+        "replace-file",
+        "resume-file",
+        "grow-more",
+    ),
     "no-folder-sync": (
         *("publish-file", "publish-directory", "replace-file", "replace-directory"),
-        *("evict-file", "evict-directory"),
+        *("evict-file", "evict-directory", "grow-first", "evict-parts"),
     ),
     "no-syncfs": ("publish-many", "adopt-file", "adopt-directory"),
     "no-sync": ("publish-file", "publish-many", "evict-directory"),
