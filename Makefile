@@ -103,6 +103,10 @@ soak-crashes: setup system-packages ## Power cuts at every call, on ext4 and XFS
 soak-kills: setup ## 20,000 kills at random microseconds and calls, judged from outside
 	$(BIN)/python -m tests.soak.kills $(SOAKED)
 
+.PHONY: soak-leases
+soak-leases: setup ## A million evictions against leases from three namespaces, call by call (root)
+	$(BIN)/python -m tests.soak.leases $(SOAKED)
+
 .PHONY: soak-mutations
 soak-mutations: setup system-packages ## Seeded bugs, each of which a harness has to catch (root)
 	$(BIN)/python -m tests.soak.mutations $(SOAKED)
