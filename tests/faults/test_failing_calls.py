@@ -17,7 +17,8 @@ from assetd_server.cache.recover import recover
 from assetd_server.errors import AssetError, DiskFullError, IoError, TooManyRequestsError
 
 from tests.support.assets_bench import RANGE_BYTES, Bench, Daemon, opened_bench, paths_of
-from tests.support.crash_operations import fill_own_folders, opened
+from tests.support.crash_judging import opened
+from tests.support.crash_operations import fill_own_folders
 from tests.support.file_systems import Call, FaultyFileSystem, no_descriptor_left
 from tests.support.scratch import scratch_folder
 from tests.support.versions import (
@@ -113,10 +114,7 @@ async def fetch(daemon: Daemon, scene: Scene) -> AssetError | None:
 async def test_any_call_of_a_fetch_may_fail(
     bench: Bench, scratch: Path, name: str, code: int
 ) -> None:
-    """Whatever call of the file system fails, a fetch succeeds or tells why, and keeps no space.
-
-    Whichever it is: the documented reason, or success; and as if nothing had been.
-    """
+    """Whatever call of the disk fails, a fetch tells the reason or succeeds, and keeps nothing."""
     scene = SCENES[name]
     await bench.daemon().push("x/y", scene.content)
     await bench.close()

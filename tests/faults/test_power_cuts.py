@@ -35,13 +35,11 @@ def powered(request: pytest.FixtureRequest) -> Iterator[Powered]:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_power_cut_before_any_change(powered: Powered, name: str) -> None:
-    """A power cut at any call leaves what stood before or what comes after, whole by every byte.
+    """A power cut at any moment loses nothing that was answered, and shows nothing partial.
 
-    What was answered is there and marked after a power cut at any later call.
+    By every byte; what was answered is marked as well, and the next run makes good what is missing.
 
     After a power cut at any call the next start and fetch succeed, and leave nothing over.
-
-    Absent or whole by every byte; acknowledged means there and marked; the next run succeeds.
     """
     cuts = PowerCuts(*powered)
     points = cuts.points_of_change(OPERATIONS[name])

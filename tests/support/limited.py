@@ -4,7 +4,7 @@ Knows what `assets_bench` knows.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -89,3 +89,10 @@ async def turns(count: int = 20) -> None:
     """Let whoever is ready go on."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let what is under way in threads go on until then."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - nothing but the disk tells of it
+            await asyncio.sleep(0)

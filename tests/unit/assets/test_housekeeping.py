@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,6 +11,7 @@ from assetd_server.errors import IoError
 
 from tests.support.assets_bench import SETTINGS, Bench, paths_of
 from tests.support.clocks import BEGINNING, ManualClock
+from tests.support.limited import until
 from tests.support.versions import left_overs
 
 
@@ -71,13 +72,6 @@ async def test_one_that_fails_keeps_nobody_from_being_done(error: Exception) -> 
     async with running(chores.chore("fails", 10), chores.chore("works", 10)) as clock:
         await pass_by(clock, 10)
     assert chores.done == ["fails", "works"] * 2
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let what is under way in threads go on until then."""
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - nothing but the disk tells of it
-            await asyncio.sleep(0)
 
 
 async def test_old_downloads_are_swept_while_the_daemon_runs(bench: Bench) -> None:

@@ -63,7 +63,7 @@ async def test_without_a_store_what_is_not_marked_is_present(bench: Bench) -> No
 async def test_what_is_unreadable_beside_the_assets_is_no_failure(daemon: Daemon) -> None:
     """Links, devices, foreign folders: none is ours, and none hides a version."""
     await filled(daemon, "x/a:0.0")
-    (daemon.root / "link").symlink_to("/")
+    (daemon.root / "link").symlink_to("/usr/share/nothing")
     (daemon.root / "x/link").symlink_to(daemon.root)
     (daemon.root / "x/a/0.1").symlink_to(daemon.root / "x/a/0.0")
     os.mkfifo(daemon.root / "x/a/0.2")

@@ -20,7 +20,7 @@ from assetd_server.spec import Spec
 
 from tests.support.assets_bench import Bench, Daemon, PassingClock, flocked, paths_of
 from tests.support.file_systems import FixedDisk
-from tests.support.limited import filled, held, limited, present, turns
+from tests.support.limited import filled, held, limited, present, until
 from tests.support.versions import put
 
 TEN_YEARS = 10 * 365 * 86_400
@@ -94,6 +94,20 @@ async def test_a_touched_marker_is_a_use_whatever_its_time(small: Daemon, time: 
     await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     os.utime(small.root / "x/a/.0.0.SUCCESS", (time, time))
     await filled(small, "x/d:0.0")
+    assert present(small) == ["x/a:0.0", "x/c:0.0", "x/d:0.0"]
+
+
+async def test_a_use_that_is_seen_at_the_last_moment_counts(small: Daemon) -> None:
+    """A walk may be some time ago: who touched a marker since then is not the next to go."""
+    await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
+    await small.push("x/d", b"d" * 100)
+
+    def touch() -> None:
+        os.utime(small.root / "x/a/.0.0.SUCCESS", (0, 0))
+
+    # After the walk, before anybody looks for leases.
+    small.fs.before("flock", touch)
+    await small.fetch("x/d:0.0")
     assert present(small) == ["x/a:0.0", "x/c:0.0", "x/d:0.0"]
 
 
@@ -383,7 +397,8 @@ async def test_interrupted_downloads_are_not_dropped_in_vain(bench: Bench, small
     wide = await bench.successor(small, settings=limited(max_bytes=30_000))
     fetching = asyncio.create_task(wide.fetch("x/kept:0.0"))
     await gate.reached()
-    await turns(200)
+    journal = wide.root / ".assetd/staging" / paths_of("x/kept:0.0").key / "journal"
+    await until(lambda: journal.read_bytes().count(b"\n") == 2)
     fetching.cancel()
     await asyncio.gather(fetching, return_exceptions=True)
     await wide.until_waiting(0)

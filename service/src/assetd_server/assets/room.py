@@ -184,13 +184,20 @@ class Room:
         return [one for one in self._budget if self._may_go(one, evictions, now)]
 
     async def _evictable(self, candidates: Sequence[Entry]) -> AsyncIterator[list[Entry]]:
-        """Yield, some at a time, those of the candidates on whom nobody holds a lease."""
+        """Yield, some at a time, those of the candidates on whom nobody holds a lease.
+
+        Last come those of whom a use is seen only now: a marker that was touched without a call.
+        """
+        just_used: list[Entry] = []
         for start in range(0, len(candidates), _PROBED_AT_ONCE):
             some = candidates[start : start + _PROBED_AT_ONCE]
+            counts = [entry.use_count for entry in some]
             leased = await self._ledger.leased(some)
-            # Again: who touched a marker without a call has been seen only now.
             may_go = {entry.key for entry in self._candidates()} - leased
-            yield [entry for entry in some if entry.key in may_go]
+            free = [pair for pair in zip(some, counts, strict=True) if pair[0].key in may_go]
+            yield [entry for entry, count in free if entry.use_count == count]
+            just_used += [entry for entry, count in free if entry.use_count != count]
+        yield just_used
 
     def _may_go(self, entry: Entry, evictions: Evictions, now: float) -> bool:
         return (

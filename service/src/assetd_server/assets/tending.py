@@ -144,7 +144,7 @@ class Tending:
                 return EvictOutcome.EVICTED
             case Outcome.LEASED:
                 return EvictOutcome.LEASED
-            case Outcome.KEPT if self._pins.is_pinned(paths.data):
+            case Outcome.KEPT if self._pins.is_pinned(paths.final):
                 return EvictOutcome.PINNED
             case Outcome.LOCKED if order.selector.spec is not None:
                 raise LockBusyError(

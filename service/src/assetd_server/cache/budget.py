@@ -62,6 +62,7 @@ class Entry:
     marked: bool = True
     marker_time_ns: int | None = None
     used_at: float = 0.0
+    use_count: int = 0
     is_download: bool = False
 
 
@@ -137,6 +138,7 @@ class Budget:
         entry = self._entries.pop(key, None)
         if entry is not None:
             entry.used_at = now
+            entry.use_count += 1
             self._entries[key] = entry
 
     def remove(self, key: str) -> None:
