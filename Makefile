@@ -107,6 +107,12 @@ soak-kills: setup ## 20,000 kills at random microseconds and calls, judged from 
 soak-leases: setup ## A million evictions against leases from three namespaces, call by call (root)
 	$(BIN)/python -m tests.soak.leases $(SOAKED)
 
+# One process goes on until it has seen all: what it finds is shrunk, and kept in .hypothesis.
+.PHONY: soak-machine
+soak-machine: setup ## 10,000 histories of fetches, holds, evictions, edits and restarts, beside a dict
+	CACHE_MACHINE_EXAMPLES=10000 $(BIN)/python -m pytest tests/property/test_cache_machine.py \
+	    --hypothesis-seed=$(SEED) --timeout=$$((60 * $(MINUTES)))
+
 .PHONY: soak-mutations
 soak-mutations: setup system-packages ## Seeded bugs, each of which a harness has to catch (root)
 	$(BIN)/python -m tests.soak.mutations $(SOAKED)

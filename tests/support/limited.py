@@ -4,9 +4,11 @@ Knows what `assets_bench` knows.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from assetd_server.assets.cache_orders import (
@@ -35,16 +37,26 @@ def limited(**limits: Any) -> AssetsSettings:
 
 def present(daemon: Daemon) -> list[str]:
     """The versions that a reader finds complete, by their specs, in bytewise order."""
-    markers = [path for path in daemon.root.rglob("*.SUCCESS") if ".assetd" not in path.parts]
     specs = []
-    for marker in markers:
-        above = str(marker.parent.relative_to(daemon.root))
-        if marker.name == ".SUCCESS":
+    for path in assets_files(daemon.root):
+        above = str(path.parent.relative_to(daemon.root))
+        if path.name == ".SUCCESS":
             name, _, version = above.rpartition("/")
-        else:
-            name, version = above, marker.name.removeprefix(".").removesuffix(".SUCCESS")
-        specs.append(f"{name}:{version}")
+            specs.append(f"{name}:{version}")
+        elif path.name.endswith(".SUCCESS"):
+            version = path.name.removeprefix(".").removesuffix(".SUCCESS")
+            # Users forget the marker when they delete a file.
+            specs += [f"{above}:{version}"] if path.with_name(version).exists() else []
     return sorted(specs)
+
+
+def assets_files(root: Path) -> list[Path]:
+    """All files below ASSETS_DIR but those below folders of ours and of modelkit."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, name) for name in files]
+    return found
 
 
 async def filled(daemon: Daemon, *specs: str, size_bytes: int = 100) -> None:
