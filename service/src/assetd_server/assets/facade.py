@@ -333,7 +333,7 @@ class Assets:
 
     async def status(self) -> CacheStatus:
         """Return the state of ASSETS_DIR and of the daemon."""
-        await self._ledger.refresh()
+        await self._ledger.refresh(now=True)
         budget = self._ledger.budget
         leased = await self._ledger.all_leased()
         alone = self._catalog is None

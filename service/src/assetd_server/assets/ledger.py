@@ -26,6 +26,8 @@ _R = TypeVar("_R")
 _BATCH_VERSIONS = 500
 # A walk may take this share of the time: where it takes 1 s, the next begins 20 s later.
 _WALK_SHARE = 0.05
+# Somebody who looks every few seconds may have one for each look.
+_QUICK_WALK_SECONDS = 0.5
 # Looking for leases costs some 30 us a version.
 _SAMPLE_VERSIONS = 1000
 
@@ -43,6 +45,7 @@ class Ledger:
         self._paths: dict[str, VersionPaths] = {}
         self._walking = asyncio.Lock()
         self._next_walk_at: float | None = None
+        self._walk_seconds = 0.0
         # What changed while a walk was under way is newer than what the walk found.
         self._changed: set[str] = set()
         # Uses of versions that no walk has found yet, the latest last.
@@ -68,15 +71,17 @@ class Ledger:
         """Return the entries that are versions, least recently used first."""
         return [entry for entry in self.budget if not entry.is_download]
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, now: bool = False) -> None:
         """Return when the budget shows the tree as it was a moment ago.
+
+        With `now` as it is: for people, unless the tree is so large that a walk takes long.
 
         Raises:
             ReadOnlyError, UnsafePathError, IoError: ASSETS_DIR cannot be read.
         """
         async with self._walking:
             began = self._clock.monotonic()
-            if self._next_walk_at is not None and began < self._next_walk_at:
+            if self._is_fresh(began) and not (now and self._walk_seconds < _QUICK_WALK_SECONDS):
                 return
             self._changed.clear()
             first = self._next_walk_at is None
@@ -86,8 +91,11 @@ class Ledger:
             self._folder_times = walked.folder_times
             self._apply(walked.found, remembered)
             self._apply_downloads(downloads)
-            took = self._clock.monotonic() - began
-            self._next_walk_at = began + took / _WALK_SHARE
+            self._walk_seconds = self._clock.monotonic() - began
+            self._next_walk_at = began + self._walk_seconds / _WALK_SHARE
+
+    def _is_fresh(self, now: float) -> bool:
+        return self._next_walk_at is not None and now < self._next_walk_at
 
     def _known_sizes(self, remembered: Iterable[Remembered]) -> dict[str, Known]:
         known = {
