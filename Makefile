@@ -84,15 +84,11 @@ coverage: setup tools model modelkit system-packages ## All Python tests, with t
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-.PHONY: soak-models
-soak-models: setup ## Search every interleaving of docs/models, with all rules and without each
-	nice $(BIN)/python -m tests.models
-
 .PHONY: bench
 bench: setup tools ## Side by side with what a user would pick instead
 	$(BIN)/python -m bench
 
-##@ Soaks: hours of faults, each at most MINUTES; interrupted, it goes on where it was
+##@ Soaks: faults for up to an hour each; interrupted, a soak of faults goes on where it was
 
 # The same seed makes the same faults in the same order.
 SEED ?= 1
@@ -120,6 +116,10 @@ soak-machine: setup ## 10,000 histories of fetches, holds, evictions, edits and 
 .PHONY: soak-mutations
 soak-mutations: setup system-packages ## Seeded bugs, each of which a harness has to catch (root)
 	$(BIN)/python -m tests.soak.mutations $(SOAKED)
+
+.PHONY: soak-models
+soak-models: setup ## Search every interleaving of docs/models, with all rules and without each
+	nice $(BIN)/python -m tests.models
 
 ##@ Environments and tools
 

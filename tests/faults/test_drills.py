@@ -13,7 +13,10 @@ from tests.support.resume_drills import NoIfMatchStore, resume_findings
 
 
 def test_a_lease_is_on_what_stands_and_keeps_it() -> None:
-    """Replacement and eviction at every call of a lease, and a lease at every call of theirs."""
+    """Whatever call replacement or eviction comes at, a lease is on what stands, and keeps it.
+
+    Replacement and eviction at every call of a lease, and a lease at every call of theirs.
+    """
     assert lease_findings(FileSystem) == []
 
 

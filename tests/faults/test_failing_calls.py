@@ -17,7 +17,8 @@ from assetd_server.cache.recover import recover
 from assetd_server.errors import AssetError, DiskFullError, IoError, TooManyRequestsError
 
 from tests.support.assets_bench import RANGE_BYTES, Bench, Daemon, opened_bench, paths_of
-from tests.support.crash_operations import fill_own_folders, opened
+from tests.support.crash_judging import opened
+from tests.support.crash_operations import fill_own_folders
 from tests.support.file_systems import Call, FaultyFileSystem, no_descriptor_left
 from tests.support.scratch import scratch_folder
 from tests.support.versions import (
@@ -113,7 +114,7 @@ async def fetch(daemon: Daemon, scene: Scene) -> AssetError | None:
 async def test_any_call_of_a_fetch_may_fail(
     bench: Bench, scratch: Path, name: str, code: int
 ) -> None:
-    """Whichever it is: the documented reason, or success; and as if nothing had been."""
+    """Whatever call of the disk fails, a fetch tells the reason or succeeds, and keeps nothing."""
     scene = SCENES[name]
     await bench.daemon().push("x/y", scene.content)
     await bench.close()
@@ -158,7 +159,10 @@ def require_nothing_of_it(
 
 @pytest.mark.parametrize("code", ERRORS, ids=errno.errorcode.get)
 def test_any_call_of_a_start_may_fail(scratch: Path, code: int) -> None:
-    """It tells the reason, or starts all the same; the next start does what there is to be done."""
+    """Whatever call of a start fails, it starts or tells why, and the next one does the rest.
+
+    It tells the reason, or starts all the same; the next start does what there is to be done.
+    """
     number, was_reached = 0, True
     while was_reached:
         number += 1

@@ -35,7 +35,12 @@ def powered(request: pytest.FixtureRequest) -> Iterator[Powered]:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_power_cut_before_any_change(powered: Powered, name: str) -> None:
-    """Absent or whole by every byte; acknowledged means there and marked; the next run succeeds."""
+    """A power cut at any moment loses nothing that was answered, and shows nothing partial.
+
+    By every byte; what was answered is marked as well, and the next run makes good what is missing.
+
+    After a power cut at any call the next start and fetch succeed, and leave nothing over.
+    """
     cuts = PowerCuts(*powered)
     points = cuts.points_of_change(OPERATIONS[name])
     assert [wrong for point in points for wrong in cuts.findings(point)] == []

@@ -64,7 +64,10 @@ def fetch(daemon: Daemon, store: ProxiedStore) -> Asset:
 def test_a_kill_at_a_random_byte_costs_the_ranges_under_way(
     daemon: Daemon, slow_store: ProxiedStore
 ) -> None:
-    """Bytes over the line, both runs together: the size and the ranges in flight, no more."""
+    """Over a kill at a random byte only the ranges under way are fetched twice.
+
+    Bytes over the line, both runs together: the size and the ranges in flight, no more.
+    """
     source, proxy, kept = random.Random(SEED), slow_store.proxy, 0
     for _ in range(KILLS):
         before = proxy.bytes_from_upstream
@@ -87,7 +90,10 @@ def test_a_kill_at_a_random_byte_costs_the_ranges_under_way(
 def test_callers_that_leave_cost_the_ranges_under_way(
     daemon: Daemon, slow_store: ProxiedStore
 ) -> None:
-    """Ctrl-C of the only caller: the download ends at once, and the next one goes on with it."""
+    """When nobody waits any more the download ends, and what has come is kept for the next one.
+
+    Ctrl-C of the only caller: the download ends at once, and the next one goes on with it.
+    """
     before = slow_store.proxy.bytes_from_upstream
     caller = start("fetch", SPEC, address=daemon.address)
     wait_for_bytes(daemon, slow_store, before + SIZE_BYTES // 2)

@@ -25,10 +25,16 @@ from tests.support.scratch import scratch_folder
 # The operations in which each bug is sought, by its name; "" = none, which nobody may find.
 _CUT = {
     "": ("publish-directory", "publish-many", "replace-file", "replace-directory", "evict-file"),
-    "no-file-sync": ("publish-file", "publish-directory", "replace-file", "resume-file"),
+    "no-file-sync": (
+        "publish-file",
+        "publish-directory",
+        "replace-file",
+        "resume-file",
+        "grow-more",
+    ),
     "no-folder-sync": (
         *("publish-file", "publish-directory", "replace-file", "replace-directory"),
-        *("evict-file", "evict-directory"),
+        *("evict-file", "evict-directory", "grow-first", "evict-parts"),
     ),
     "no-syncfs": ("publish-many", "adopt-file", "adopt-directory"),
     "no-sync": ("publish-file", "publish-many", "evict-directory"),
@@ -36,7 +42,9 @@ _CUT = {
     "in-place": ("replace-file",),
     "two-renames": ("replace-directory",),
 }
-_KILLS = 3000
+_KILLS = 3_000
+# A bug that shows for some microseconds takes a thousand kills, or some thousands, to be met.
+_KILLS_FOR_A_BUG = 20_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ def kill(bug: str, seed: int) -> Generator[str, None, None]:
     """Kill at random."""
     with scratch_folder() as folder:
         killing = Killing(folder, seed, bug)
-        for number in range(_KILLS):
+        for number in range(_KILLS_FOR_A_BUG if bug else _KILLS):
             yield from killing.live(number)
 
 
@@ -83,7 +91,7 @@ def drills(seed: int) -> Iterator[Drill]:
         for name in names:
             yield Drill("power cut", bug, f"{name}, {fs_type}", partial(cut, fs_type, name, bug))
     for bug in ("", "in-place", "marker-first", "two-renames"):
-        yield Drill("random kill", bug, f"{_KILLS:,} kills", partial(kill, bug, seed))
+        yield Drill("random kill", bug, "all operations", partial(kill, bug, seed))
     for bug in ("", "no-recheck", "no-exclusion"):
         yield Drill("lease", bug, "replace, evict", partial(lease, bug))
     yield Drill("resume", "", "a replaced object", partial(resume, MemoryStore))

@@ -15,12 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.support.crash_operations import (
-    OPERATIONS,
-    Operation,
-    after_the_next_run,
-    findings,
-)
+from tests.support.crash_judging import Operation
+from tests.support.crash_operations import OPERATIONS
 from tests.support.loop_disks import Cut, LoopDisk
 
 _LOOKS = {
@@ -123,8 +119,8 @@ class PowerCuts:
         )
         self._disk.remount()
         wrong = ["the operation failed"] if ran["failed"] else []
-        wrong += findings(root, operation, acknowledged=ran["acknowledged"])
-        wrong += after_the_next_run(root, operation)
+        wrong += operation.findings(root, acknowledged=ran["acknowledged"])
+        wrong += operation.after_the_next_run(root)
         shutil.rmtree(root)
         return [f"{point}: {what}" for what in wrong]
 

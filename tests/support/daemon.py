@@ -117,6 +117,15 @@ class Daemon:
         Raises:
             StartFailedError: it ended instead.
         """
+        process = self.launch()
+        self.ready_line = self._read_line(process).decode().rstrip("\n")
+        if not self.ready_line:
+            raise StartFailedError(self.wait(), self._logs[-1].read_text())
+        self.has_served = True
+        return self
+
+    def launch(self) -> "subprocess.Popen[bytes]":
+        """Starts the process, and does not wait until it serves."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
         self.assets_dir.mkdir(parents=True, exist_ok=True)
         self.was_killed = self.has_served = False
@@ -132,11 +141,7 @@ class Daemon:
                 bufsize=0,
                 start_new_session=True,
             )
-        self.ready_line = self._read_line(self.process).decode().rstrip("\n")
-        if not self.ready_line:
-            raise StartFailedError(self.wait(), self._logs[-1].read_text())
-        self.has_served = True
-        return self
+        return self.process
 
     def _read_line(self, process: "subprocess.Popen[bytes]") -> bytes:
         """Returns the one line that `assetd serve` prints; empty if the process ended before."""

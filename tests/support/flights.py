@@ -4,7 +4,7 @@ The steps are those of `assets.landing`; whoever changes them there changes them
 tried on these, so that every point of a flight takes milliseconds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import Final
@@ -41,7 +41,7 @@ def land(
     try:
         if not replaces:
             _reuse(assets_dir, lookup, staged, receipt.manifest.parts)
-        for _ in _fill(staged, content):
+        for _ in fill(staged, content, receipt.manifest.parts):
             pass
         staged.seal(receipt)
         with modelkit_lock(assets_dir, paths):
@@ -53,7 +53,7 @@ def land(
 def interrupt(assets_dir: AssetsDir, content: Content, steps: int) -> None:
     """Download so much, then lose the store: what has come stays for the next flight."""
     staged = _staged(assets_dir, content, PATHS)
-    for _ in islice(_fill(staged, content), steps):
+    for _ in islice(fill(staged, content, manifest_of(content).parts), steps):
         pass
     staged.suspend()
 
@@ -83,10 +83,10 @@ def _reuse(
     copy_small(assets_dir, staged, copies)
 
 
-def _fill(staged: StagedVersion, content: Content) -> Iterator[None]:
-    """Write what is missing, a range or a batch of small parts at each step."""
+def fill(staged: StagedVersion, content: Content, parts: Iterable[Part]) -> Iterator[None]:
+    """Write what is missing of the parts, a range or a batch of small ones at each step."""
     contents, small = by_path(content), []
-    for part in manifest_of(content).parts:
+    for part in parts:
         data, kept = contents[part.path], staged.kept.get(part.path)
         if kept is None and len(data) <= RANGE_BYTES:
             small.append(SmallPart(part, [data], _ETAG))

@@ -20,16 +20,20 @@ from tests.conftest import IN_CI
 _PROGRAM: Final = """
 import fcntl, os, sys
 def say(text):
-    os.write(1, f"{text}\\n".encode())  # two processes say something at once
+    os.write(1, f"{text}\\n".encode())  # at once: a process may end without flushing
 fd = os.open(sys.argv[1], os.O_RDONLY)
 try:
     fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 except BlockingIOError:
     say("refused")
     sys.exit()
-if "fork" in sys.argv and (child := os.fork()):
-    say(child)
-    os._exit(0)
+if "fork" in sys.argv:
+    gone, parent = os.pipe()
+    if child := os.fork():
+        say(child)
+        os._exit(0)
+    os.close(parent)
+    os.read(gone, 1)  # returns once the parent has ended
 say("held")
 sys.stdin.read()
 """

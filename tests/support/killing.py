@@ -25,7 +25,8 @@ from assetd_server.cache.recover import recover
 from assetd_server.model import AssetName
 from assetd_server.versioning import Version
 
-from tests.support.crash_operations import FILE, MANY, OLD_FILE, OLD_TREE, TREE, entries
+from tests.support.crash_judging import left_over
+from tests.support.crash_operations import FILE, MANY, OLD_FILE, OLD_TREE, TREE
 from tests.support.file_systems import RecordingFileSystem
 from tests.support.flights import land
 from tests.support.mutants import MUTANTS
@@ -109,8 +110,7 @@ class Killing:
         findings = []
         for name, (content, _) in ASSETS.items():
             findings += self._judge(name, Told([content]))
-        left = entries(self.root, "*")
-        return [*findings, *([f"left over: {left}"] if left else [])]
+        return findings + left_over(self.root, "staging", "trash", "push")
 
     def _interfere(self, source: random.Random) -> str | None:
         """Do what an operator or modelkit may do between two runs; return what is to be adopted."""

@@ -18,7 +18,8 @@ from assetd_server.cache.linux import FileSystem
 from assetd_server.cache.lookup import Lookup
 from assetd_server.errors import AssetInUseError
 
-from tests.support.crash_operations import FILE, OLD_FILE, OLD_TREE, TREE, opened
+from tests.support.crash_judging import opened
+from tests.support.crash_operations import FILE, OLD_FILE, OLD_TREE, TREE
 from tests.support.file_systems import RecordingFileSystem
 from tests.support.flights import land
 from tests.support.scratch import scratch_folder

@@ -1,12 +1,16 @@
-"""What strace saw of a program, told in the words of the cache's own file system calls.
+"""strace: what it saw of a program, in the words of the cache's own calls; and calls that fail.
 
-So that the two can be compared: a call that goes by the seam is a point where no crash was tried.
+The two can be compared: a call that goes by the seam is a point where no crash was tried.
 """
 
 import re
+import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from tests.support.waiting import wait_until
 
 # Decoded descriptors (-y) tell which calls work below a folder; a log for each process (-ff) keeps
 # the calls of one from cutting those of another in two.
@@ -79,3 +83,22 @@ def _seam_calls(lines: Iterator[str]) -> Iterator[str]:
             yield next(seam for flag, seam in _BY_FLAG[name] if flag in arguments)
         else:
             yield _SEAM.get(name, name)
+
+
+@contextmanager
+def failing(pid: int, system_call: str, error: str) -> Iterator[None]:
+    """Lets a call fail that some thread of a process makes, for the block: the first of each."""
+    inject = f"inject={system_call}:error={error}:when=1"
+    command = ["strace", "-f", "-q", "-e", f"trace={system_call}", "-e", inject, "-p", str(pid)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
+        try:
+            wait_until(lambda: _is_traced(pid, tracer.pid), "strace at every thread")
+            yield
+        finally:
+            # Terminated, it lets the process go on.
+            tracer.terminate()
+
+
+def _is_traced(pid: int, tracer: int) -> bool:
+    statuses = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return all(f"TracerPid:\t{tracer}\n" in status for status in statuses)

@@ -314,7 +314,9 @@ async def test_a_hold_that_cannot_be_taken_again_is_told(
         with suppress(asyncio.CancelledError):
             await task
     assert not asset.is_held
-    assert [r.getMessage() for r in caplog.records] == ["cannot hold nlp/ranker:1.2 any more: gone"]
+    # gRPC's poller complains of itself where a process has had several event loops.
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("assetd")]
+    assert told == ["cannot hold nlp/ranker:1.2 any more: gone"]
 
 
 async def test_hits_need_no_call(tmp_path: Path, socket: Path) -> None:

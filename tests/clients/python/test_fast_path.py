@@ -87,7 +87,10 @@ def is_locked(path: Path) -> bool:
 
 @pytest.mark.parametrize("hold", [False, True])
 def test_a_pinned_version_that_stands_is_found(alone: Client, assets_dir: Path, hold: bool) -> None:
-    """With no daemon at all: a file or a directory, a part or the whole."""
+    """The Python client finds a pinned version that stands without a call, also with no daemon.
+
+    With no daemon at all: a file or a directory, a part or the whole.
+    """
     for spec, relative_path in [
         ("nlp/ranker:1.2", "nlp/ranker/1.2"),
         ("nlp/ranker:1.2[a]", "nlp/ranker/1.2/a"),
@@ -133,7 +136,10 @@ def test_what_a_receipt_does_not_say_is_not_known(
 
 @pytest.mark.parametrize("hold", [False, True])
 def test_nothing_is_remembered(alone: Client, assets_dir: Path, hold: bool) -> None:
-    """After the marker is gone the very next call misses, and hits once it is back."""
+    """Nothing is remembered: after the marker is gone the very next fetch misses.
+
+    After the marker is gone the very next call misses, and hits once it is back.
+    """
     for spec, marker in [
         ("nlp/ranker:1.2", "nlp/ranker/1.2/.SUCCESS"),
         ("nlp/weights:2026-01-31T18-30-00Z", "nlp/weights/.2026-01-31T18-30-00Z.SUCCESS"),
@@ -212,7 +218,10 @@ def test_what_modelkit_marked_is_complete(
 def test_whatever_is_odd_is_left_to_the_daemon(
     assets_dir: Path, oddity: Callable[[Path], None], hold: bool
 ) -> None:
-    """It knows what is whole, and how to mend what is not; nothing hangs, nothing is leaked."""
+    """What is odd, a link or data without marker, is left to the daemon.
+
+    It knows what is whole, and how to mend what is not; nothing hangs, nothing is leaked.
+    """
     oddity(assets_dir)
     before = open_files()
     fast = FastPath(str(assets_dir), Holds())
@@ -283,7 +292,10 @@ def test_a_hostile_spec_takes_linear_time() -> None:
 def test_whatever_else_is_asked_for_is_a_call(
     daemon: ScriptedDaemon, assets_dir: Path, wish: dict[str, object]
 ) -> None:
-    """Only the daemon can do it."""
+    """Whoever asks for more than where a version is asks the daemon.
+
+    Only the daemon can do it.
+    """
     daemon.fetches.append(plays(started(), completed()))
     with Client(daemon.address, retry=EAGER, assets_dir=assets_dir) as client:
         client.fetch("nlp/ranker:1.2", **wish)  # type: ignore[arg-type]
@@ -291,7 +303,10 @@ def test_whatever_else_is_asked_for_is_a_call(
 
 
 def test_an_unpinned_spec_is_a_call(daemon: ScriptedDaemon, assets_dir: Path) -> None:
-    """Which version is the newest, this directory does not know."""
+    """A spec without its full version is always asked of the daemon.
+
+    Which version is the newest, this directory does not know.
+    """
     daemon.fetches.extend([plays(started(), completed())] * 2)
     with Client(daemon.address, retry=EAGER, assets_dir=assets_dir) as client:
         client.fetch("nlp/ranker")
@@ -337,7 +352,10 @@ def test_the_environment_names_the_directory(
 
 
 def test_a_hold_is_a_lease_as_long_as_the_scope(alone: Client, assets_dir: Path) -> None:
-    """Whoever would evict the version asks the kernel, and is refused until the block is left."""
+    """A hold without a call is a lease as any other, for as long as its scope.
+
+    Whoever would evict the version asks the kernel, and is refused until the block is left.
+    """
     for spec, path in [
         ("nlp/ranker:1.2[a]", assets_dir / "nlp/ranker/1.2"),
         ("nlp/weights:2026-01-31T18-30-00Z", assets_dir / "nlp/weights/2026-01-31T18-30-00Z"),
@@ -401,7 +419,10 @@ def test_a_hit_that_meets_the_clients_end_holds_nothing(assets_dir: Path) -> Non
 
 
 def test_a_process_that_dies_holds_nothing(assets_dir: Path) -> None:
-    """The kernel ends its leases."""
+    """Such a hold ends with its process.
+
+    The kernel ends its leases.
+    """
     code = (
         "import assetd, sys\n"
         f"client = assetd.Client('unix:///nowhere/s.sock', assets_dir={str(assets_dir)!r})\n"
@@ -443,7 +464,10 @@ def touched(assets_dir: Path) -> Callable[[float, float], bool]:
 
 
 def test_a_use_leaves_a_trace_once_a_minute(touched: Callable[[float, float], bool]) -> None:
-    """For the evictor, which sees no call; however wrong the clocks are."""
+    """A hit without a call leaves a trace of use, once a minute, for who evicts.
+
+    For the evictor, which sees no call; however wrong the clocks are.
+    """
     assert not touched(1000, 1000)
     assert not touched(1059, 1000)
     assert touched(1060, 1000)
@@ -488,7 +512,10 @@ def hits(assets_dir: Path, *, hold: bool, times: int = 1) -> str:
 
 
 def test_a_program_that_only_hits_stays_light(assets_dir: Path) -> None:
-    """Grpc is not imported, nor are the stubs."""
+    """A program that only hits imports no gRPC.
+
+    Grpc is not imported, nor are the stubs.
+    """
     code = hits(assets_dir, hold=True)
     code += "print(sorted({'grpc', 'google', 'assetd.v1', 'asyncio'} & set(sys.modules)))"
     assert python(code) == "[]\n"

@@ -73,7 +73,10 @@ def test_the_paths_are_filled_in(daemon: ScriptedDaemon, versions: tuple[Path, P
 def test_the_leases_live_as_long_as_the_program(
     daemon: ScriptedDaemon, versions: tuple[Path, Path]
 ) -> None:
-    """Of the same process, with the daemon away, until it is gone; however it goes."""
+    """What `assetd run` has fetched is leased until its program ends, however it goes.
+
+    Of the same process, with the daemon away, until it is gone; however it goes.
+    """
     ranker, weights = versions
     daemon.fetches.extend([held(ranker, "nlp/ranker", "1.2", "/a")])
     process = start(daemon, "nlp/ranker:1[a]", "--", "sh", "-c", "echo $$; read line")
@@ -89,7 +92,10 @@ def test_the_leases_live_as_long_as_the_program(
 
 @pytest.mark.usefixtures("versions")
 def test_a_pinned_version_needs_no_daemon(daemon: ScriptedDaemon, tmp_path: Path) -> None:
-    """Where ASSETS_DIR is known; the program takes over the exit code too."""
+    """`assetd run` needs no daemon for a pinned version where ASSETS_DIR is known.
+
+    Where ASSETS_DIR is known; the program takes over the exit code too.
+    """
     daemon.stop()
     process = start(
         daemon, "nlp/weights:0.1", "--", "sh", "-c", "cat {path}; exit 42", assets_dir=tmp_path

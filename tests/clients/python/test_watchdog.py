@@ -110,7 +110,10 @@ def test_one_thread_watches_all() -> None:
 
 
 def test_a_silent_stream_is_joined_again(daemon: ScriptedDaemon) -> None:
-    """Also one that never said a word."""
+    """A call of a helper that falls silent is made again.
+
+    Also one that never said a word.
+    """
     silent, stuck = OpenFetch(), OpenFetch(started(), progress(10))
     daemon.fetches.extend([silent, stuck, plays(started(), progress(60), completed())])
     with Client(daemon.address, retry=SOON) as client:
@@ -123,7 +126,10 @@ def test_a_silent_stream_is_joined_again(daemon: ScriptedDaemon) -> None:
 
 
 def test_silence_that_lasts_is_believed(daemon: ScriptedDaemon) -> None:
-    """With a failure that says what to look at, and not after the caller's whole life."""
+    """Silence that lasts is a failure, which says what to look at.
+
+    With a failure that says what to look at, and not after the caller's whole life.
+    """
     stuck = [OpenFetch(started()), OpenFetch(started())]
     daemon.fetches.extend(stuck)
     policy = RetryPolicy(patience_seconds=0.1, stall_timeout_seconds=0.2)

@@ -118,7 +118,10 @@ async def test_walks_are_rare_where_they_cost_much(bench: Bench) -> None:
 
 
 async def test_the_order_of_use_outlives_the_run(bench: Bench) -> None:
-    """Whoever was used last in the last run goes last in this one."""
+    """The order of use outlives the run.
+
+    Whoever was used last in the last run goes last in this one.
+    """
     daemon = bench.daemon(ROOMY)
     await filled(daemon, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     await daemon.fetch("x/a:0.0")
@@ -200,7 +203,7 @@ async def test_without_a_saved_order_nobody_is_old(bench: Bench) -> None:
 
 
 async def test_a_saved_order_lies_about_nothing_but_order(bench: Bench) -> None:
-    """Somebody edited it: sizes and versions that it names are believed only by the marker's mtime.
+    """Somebody edited it: a size is believed only by the mtime of the marker, or of the folder.
 
     It names what is not there, and what is there otherwise.
     """
@@ -209,7 +212,7 @@ async def test_a_saved_order_lies_about_nothing_but_order(bench: Bench) -> None:
     await daemon.fetch("x/d:0.0")
     await bench.end(daemon)
     order = daemon.root / ".assetd/order"
-    order.write_bytes(b"9 1 12345 x/d/0.0\n9 1 77 not/there/0.0\ngarbage\n")
+    order.write_bytes(b"9 1 12345 - x/d/0.0\n9 1 77 - not/there/0.0\ngarbage\n")
     second = bench.daemon(ROOMY, root=daemon.root)
     assert await used(second) == 100
 
@@ -224,6 +227,39 @@ async def test_a_receipt_that_an_earlier_run_read_is_not_read_again(bench: Bench
     assert await used(second) == 100
     read = {call.paths[0] for call in second.fs.named("pread")}
     assert not any(path.endswith(".SUCCESS") for path in read)
+
+
+async def test_a_start_looks_only_where_something_changed(bench: Bench) -> None:
+    """A folder that has the mtime by which all in it was known holds the same; others are read."""
+    daemon = bench.daemon(ROOMY)
+    await filled(daemon, "x/same:0.0", "x/edited:0.0", "x/edited:0.1", "x/same:0.1")
+    for folder in ("x/same", "x/edited"):
+        os.utime(daemon.root / folder, (1, 1))
+    await daemon.assets.status()
+    await bench.end(daemon)
+    (daemon.root / "x/edited/0.0").unlink()
+    second = bench.daemon(ROOMY, root=daemon.root)
+    ledger = Ledger(second.assets_dir, ROOMY.limits, Threads("test", 1), second.clock)
+    second.fs.calls.clear()
+    await ledger.refresh()
+    assert ledger.budget.used_bytes == 300
+    looked_at = {call.paths[0] for call in second.fs.named("lstat")}
+    versions = {path for path in looked_at if path.startswith("x/")}
+    assert versions == {"x/edited/0.1", "x/edited/.0.1.SUCCESS"}
+
+
+async def test_a_folder_that_has_just_changed_is_looked_into(bench: Bench) -> None:
+    """Two changes within one tick of the clock leave one mtime: only what settled is trusted."""
+    daemon = bench.daemon(ROOMY)
+    await filled(daemon, "x/a:0.0", "x/a:0.1")
+    just_now = daemon.clock.now().timestamp() - 1
+    os.utime(daemon.root / "x/a", (just_now, just_now))
+    await daemon.assets.status()
+    await bench.end(daemon)
+    (daemon.root / "x/a/0.0").unlink()
+    os.utime(daemon.root / "x/a", (just_now, just_now))
+    second = bench.daemon(ROOMY, root=daemon.root)
+    assert await used(second) == 100
 
 
 async def test_the_order_is_saved_once_in_a_while(bench: Bench) -> None:

@@ -156,7 +156,10 @@ async def test_modelkit_never_sees_it(bench: Bench, pushed: Daemon) -> None:
 async def test_nothing_wanted_is_part_not_found(
     bench: Bench, pushed: Daemon, spec: str, selection: Selection, *, is_cached: bool
 ) -> None:
-    """On a miss, before any byte, and on a hit, be it of the version or of parts of it."""
+    """Globs that match nothing are `PART_NOT_FOUND`, before any byte comes.
+
+    On a miss, before any byte, and on a hit, be it of the version or of parts of it.
+    """
     await pushed.push("x/f", b"data")
     if is_cached:
         await pushed.fetch("x/f")

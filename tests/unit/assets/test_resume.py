@@ -174,7 +174,10 @@ def denied(bench: Bench) -> None:
 async def test_a_store_that_fails_costs_only_what_was_under_way(
     bench: Bench, end: Callable[[Bench], None]
 ) -> None:
-    """The parts and ranges that had come are kept for the next fetch."""
+    """What was downloaded before a failure of the store is not downloaded again.
+
+    The parts and ranges that had come are kept for the next fetch.
+    """
     daemon = bench.daemon(ONE_AT_A_TIME)
     await bench.daemon().push("x/y", TREE)
     gates = [bench.store.pause("read", "b/large") for _ in range(3)]

@@ -102,7 +102,10 @@ async def test_what_is_missing_of_a_version_is_added(bench: Bench, daemon: Daemo
 
 @pytest.mark.usefixtures("pushed")
 async def test_a_forced_download_reuses_nothing(daemon: Daemon) -> None:
-    """Who wants it downloaded anew gets it from the store."""
+    """With `force_download` nothing is copied from another version.
+
+    Who wants it downloaded anew gets it from the store.
+    """
     await daemon.fetch("x/y:0.0")
     completed = await daemon.fetched("x/y:0.1", force_download=True)
     assert completed.transferred_bytes == sum(map(len, NEW.values()))

@@ -36,7 +36,10 @@ def small(bench: Bench) -> Daemon:
 
 
 async def test_the_least_recently_used_goes_first(small: Daemon) -> None:
-    """By uses, not by age in the cache: a hit is a use."""
+    """The least recently used goes first, and a hit is a use.
+
+    By uses, not by age in the cache: a hit is a use.
+    """
     await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     await small.fetch("x/a:0.0")
     await filled(small, "x/d:0.0")
@@ -46,7 +49,10 @@ async def test_the_least_recently_used_goes_first(small: Daemon) -> None:
 
 
 async def test_as_many_go_as_are_needed_and_no_more(small: Daemon) -> None:
-    """A large version takes the place of several."""
+    """As many go as are needed, and no more.
+
+    A large version takes the place of several.
+    """
     await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     await filled(small, "x/d:0.0", size_bytes=150)
     assert present(small) == ["x/c:0.0", "x/d:0.0"]
@@ -120,7 +126,10 @@ async def test_markers_from_the_future_or_the_past_decide_nothing(small: Daemon)
 
 @pytest.mark.parametrize("jump", [TEN_YEARS, -TEN_YEARS], ids=["ahead", "back"])
 async def test_a_clock_that_jumps_evicts_nobody(bench: Bench, jump: int) -> None:
-    """Ages are of our own seconds: after ten years of the wall clock nobody is any older."""
+    """However the clock jumps, no eviction follows from it.
+
+    Ages are of our own seconds: after ten years of the wall clock nobody is any older.
+    """
     clock = PassingClock()
     daemon = bench.daemon(limited(max_bytes=300, min_age_seconds=90), clock=clock)
     await filled(daemon, "x/a:0.0", "x/b:0.0", "x/c:0.0")
@@ -133,7 +142,10 @@ async def test_a_clock_that_jumps_evicts_nobody(bench: Bench, jump: int) -> None
 
 
 async def test_without_a_limit_nothing_goes(bench: Bench) -> None:
-    """By default all versions are kept, as modelkit does."""
+    """Without a limit nothing is ever evicted to make room.
+
+    By default all versions are kept, as modelkit does.
+    """
     daemon = bench.daemon(limited())
     await filled(daemon, *(f"x/a{number}:0.0" for number in range(30)))
     assert len(present(daemon)) == 30
@@ -146,7 +158,10 @@ async def test_without_a_limit_nothing_goes(bench: Bench) -> None:
 
 
 async def test_the_young_stay(bench: Bench) -> None:
-    """Not younger than `min_age` since the last use, a hit included."""
+    """Nothing younger than `ASSETD_CACHE_MIN_AGE` since its last use is evicted to make room.
+
+    Not younger than `min_age` since the last use, a hit included.
+    """
     clock = PassingClock()
     daemon = bench.daemon(limited(max_bytes=300, min_age_seconds=60), clock=clock)
     await filled(daemon, "x/a:0.0", "x/b:0.0", "x/c:0.0")
@@ -164,7 +179,10 @@ async def test_the_young_stay(bench: Bench) -> None:
 
 
 async def test_after_a_start_nothing_goes_for_a_while(bench: Bench) -> None:
-    """Whoever held with the predecessor can hold again before anything is evicted."""
+    """Nothing is evicted to make room within `ASSETD_RESTART_GRACE` of a start.
+
+    Whoever held with the predecessor can hold again before anything is evicted.
+    """
     clock = PassingClock()
     first = bench.daemon(limited(max_bytes=300), clock=clock)
     await filled(first, "x/a:0.0", "x/b:0.0", "x/c:0.0")
@@ -181,7 +199,10 @@ async def test_after_a_start_nothing_goes_for_a_while(bench: Bench) -> None:
 
 
 async def test_an_answer_says_how_long_it_stays(bench: Bench) -> None:
-    """At least `min_age`, or to the end of the start's grace, whichever is later."""
+    """An answer says until when nobody evicts its version to make room: `keep_until_time`.
+
+    At least `min_age`, or to the end of the start's grace, whichever is later.
+    """
     clock = PassingClock()
     settings = limited(max_bytes=300, min_age_seconds=60, restart_grace_seconds=100)
     daemon = bench.daemon(settings, clock=clock)
@@ -199,7 +220,10 @@ async def test_an_answer_says_how_long_it_stays(bench: Bench) -> None:
 
 @pytest.mark.parametrize("kept", ["pinned", "held", "leased"])
 async def test_who_is_kept_stays_and_the_next_one_goes(small: Daemon, kept: str) -> None:
-    """A pin, a hold of ours, or a lease of anybody: the next least recently used goes."""
+    """What is leased or pinned is not evicted, whoever holds it.
+
+    A pin, a hold of ours, or a lease of anybody: the next least recently used goes.
+    """
     await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     if kept == "pinned":
         await small.assets.pin(Spec.parse("x/a:0.0"))
@@ -214,7 +238,10 @@ async def test_who_is_kept_stays_and_the_next_one_goes(small: Daemon, kept: str)
 
 
 async def test_what_is_not_ours_stays(small: Daemon) -> None:
-    """What modelkit put there, marked or not, is counted and never evicted."""
+    """What modelkit put there counts as used, and is never evicted.
+
+    What modelkit put there, marked or not, is counted and never evicted.
+    """
     put(small.root, b"m" * 100, paths_of("m/marked:0.0"), marker=b"")
     put(small.root, b"m" * 100, paths_of("m/unmarked:0.0"))
     await filled(small, "x/a:0.0")
@@ -226,7 +253,10 @@ async def test_what_is_not_ours_stays(small: Daemon) -> None:
 
 
 async def test_what_the_store_has_lost_stays(bench: Bench, small: Daemon) -> None:
-    """Only what the store can give back goes: its manifest, and every part at its size."""
+    """Only what the store can give back is evicted to make room.
+
+    Only what the store can give back goes: its manifest, and every part at its size.
+    """
     await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     await bench.memory.delete("x/a/0.0")
     await filled(small, "x/d:0.0")
@@ -241,7 +271,10 @@ async def test_what_the_store_has_lost_stays(bench: Bench, small: Daemon) -> Non
 
 
 async def test_a_store_that_is_down_evicts_nobody(bench: Bench, small: Daemon) -> None:
-    """Nobody can say what it could give back: the fetch fails, and everything stays."""
+    """Where the store does not answer nothing is evicted, and the fetch fails.
+
+    Nobody can say what it could give back: the fetch fails, and everything stays.
+    """
     await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     await small.push("x/d", b"d" * 100)
     bench.store.fail("*", "x/a/0.0.meta", times=100)
@@ -253,7 +286,10 @@ async def test_a_store_that_is_down_evicts_nobody(bench: Bench, small: Daemon) -
 
 
 async def test_where_leases_are_not_kept_nothing_goes(bench: Bench) -> None:
-    """Nobody can know who uses what."""
+    """Where locks cannot be trusted to tell who uses what, nothing is evicted to make room.
+
+    Nobody can know who uses what.
+    """
     daemon = bench.daemon(replace(limited(max_bytes=300), leases_trusted=False))
     await filled(daemon, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     with pytest.raises(CacheFullError):
@@ -263,7 +299,10 @@ async def test_where_leases_are_not_kept_nothing_goes(bench: Bench) -> None:
 
 
 async def test_who_is_being_fetched_stays(bench: Bench, small: Daemon) -> None:
-    """From its first look to its answer nobody evicts what a call is about."""
+    """What is being fetched is not evicted, from the first look to the answer.
+
+    From its first look to its answer nobody evicts what a call is about.
+    """
     await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     await small.push("x/d", b"d" * 100)
     gate = bench.store.pause("read", "x/d/0.0")
@@ -280,7 +319,10 @@ async def test_who_is_being_fetched_stays(bench: Bench, small: Daemon) -> None:
 
 
 async def test_a_version_is_replaced_within_its_own_room(small: Daemon) -> None:
-    """What it replaces goes when it stands: nobody else has to, however full the cache is."""
+    """A version is replaced within its own room: nobody else has to go for it.
+
+    What it replaces goes when it stands: nobody else has to, however full the cache is.
+    """
     await filled(small, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     await small.fetch("x/a:0.0", force_download=True)
     assert present(small) == ["x/a:0.0", "x/b:0.0", "x/c:0.0"]
@@ -291,7 +333,10 @@ async def test_a_version_is_replaced_within_its_own_room(small: Daemon) -> None:
 
 
 async def test_what_never_fits_is_told_apart(small: Daemon) -> None:
-    """Larger than the whole cache: nothing is evicted for it, and the figures are told."""
+    """A version that never fits is `ASSET_EXCEEDS_CACHE`, and nothing is evicted for it.
+
+    Larger than the whole cache: nothing is evicted for it, and the figures are told.
+    """
     await filled(small, "x/a:0.0")
     with pytest.raises(AssetExceedsCacheError) as refused:
         await filled(small, "x/big:0.0", size_bytes=301)
@@ -307,7 +352,10 @@ async def test_what_never_fits_is_told_apart(small: Daemon) -> None:
 
 
 async def test_what_does_not_fit_now_is_told_with_all_figures(small: Daemon) -> None:
-    """Needed, free and evictable bytes, and who holds what; nothing is evicted in vain."""
+    """One that does not fit now is `CACHE_FULL`, with figures and holders, and nothing is evicted.
+
+    Needed, free and evictable bytes, and who holds what; nothing is evicted in vain.
+    """
     await filled(small, "x/a:0.0", "x/b:0.0", size_bytes=120)
     await filled(small, "x/c:0.0", size_bytes=50)
     with flocked(small.root / "x/b/0.0", fcntl.LOCK_SH):
@@ -339,7 +387,10 @@ async def test_nobody_is_asked_where_it_cannot_be_enough(bench: Bench, small: Da
 
 
 async def test_interrupted_downloads_are_not_dropped_in_vain(bench: Bench, small: Daemon) -> None:
-    """They go before any version does, but only where that makes the fetch possible."""
+    """An interrupted download goes before any version does, and not in vain.
+
+    They go before any version does, but only where that makes the fetch possible.
+    """
     await filled(small, "x/a:0.0", "x/b:0.0")
     await small.push("x/kept", {f"part{n}": bytes([n]) * 4096 for n in range(2)})
     gate = bench.store.pause("read", "part1")
@@ -390,7 +441,10 @@ async def test_a_failure_is_told_where_nobody_else_can_go(small: Daemon) -> None
 async def test_room_is_given_back_however_a_download_ends(
     bench: Bench, small: Daemon, end: str
 ) -> None:
-    """Failed, left by its callers, or wrong: nothing stays reserved."""
+    """However a download ends, the room that was set aside for it is given back.
+
+    Failed, left by its callers, or wrong: nothing stays reserved.
+    """
     await small.push("x/a", b"a" * 100)
     if end == "store":
         bench.store.fail("read", "x/a/0.0", times=9)
@@ -432,7 +486,10 @@ async def test_what_is_set_aside_is_nobody_elses(bench: Bench, small: Daemon) ->
 
 
 async def test_a_crowd_never_takes_more_than_there_is(bench: Bench) -> None:
-    """Many at once, at every moment of theirs: used and reserved bytes keep to the limit."""
+    """Used and reserved bytes together keep to the limit, at every moment, also in a crowd.
+
+    Many at once, at every moment of theirs: used and reserved bytes keep to the limit.
+    """
     daemon = bench.daemon(limited(max_bytes=500))
     specs = [f"x/a{number}:0.0" for number in range(20)]
     for spec in specs:
@@ -462,7 +519,10 @@ async def test_a_crowd_never_takes_more_than_there_is(bench: Bench) -> None:
 
 
 async def test_what_has_to_stay_free_stays_free(bench: Bench) -> None:
-    """As bytes or as a share of the disk; whoever else takes them."""
+    """A download leaves free of the disk what has to stay free, whoever took the rest.
+
+    As bytes or as a share of the disk; whoever else takes them.
+    """
     root = bench.folder / "disk"
     disk = FixedDisk(root, 1000)
     daemon = bench.daemon(limited(min_free_fraction=0.5), fs=disk, root=root)

@@ -62,7 +62,10 @@ async def test_the_answer_is_in_order_with_the_bytes_of_each(daemon: Daemon) -> 
 
 
 async def test_what_is_gone_is_gone_and_comes_again(daemon: Daemon) -> None:
-    """At once for new readers; those who have it open read on; a fetch brings it back."""
+    """What is evicted is gone at once; who has a file of it open reads on.
+
+    At once for new readers; those who have it open read on; a fetch brings it back.
+    """
     await daemon.push("x/d", TREE)
     path = (await daemon.fetched("x/d:0.0")).path
     with open(f"{path}/sub/b", "rb") as reader:  # noqa: ASYNC230, PTH123
@@ -74,7 +77,10 @@ async def test_what_is_gone_is_gone_and_comes_again(daemon: Daemon) -> None:
 
 
 async def test_a_dry_run_says_what_would_happen(bench: Bench, daemon: Daemon) -> None:
-    """And does nothing; the real run says the same."""
+    """A dry run evicts nothing, and says what would happen.
+
+    And does nothing; the real run says the same.
+    """
     await filled(daemon, "x/a:0.0", "x/b:0.0", "x/c:0.0")
     await pin(daemon, "x/b:0.0")
     async with held(daemon, "x/c:0.0"):
@@ -89,7 +95,10 @@ async def test_a_dry_run_says_what_would_happen(bench: Bench, daemon: Daemon) ->
 
 @pytest.mark.parametrize("kept", ["hold", "flock"])
 async def test_what_is_leased_stays_and_is_told(daemon: Daemon, kept: str) -> None:
-    """By a stream of ours or by any process; it goes once the lease is over."""
+    """An operator's evict leaves what is leased, and says so.
+
+    By a stream of ours or by any process; it goes once the lease is over.
+    """
     await filled(daemon, "x/a:0.0")
     if kept == "hold":
         async with held(daemon, "x/a:0.0"):
@@ -102,7 +111,10 @@ async def test_what_is_leased_stays_and_is_told(daemon: Daemon, kept: str) -> No
 
 
 async def test_a_lease_that_comes_between_the_choice_and_the_lock_wins(daemon: Daemon) -> None:
-    """The lock is what counts, not what was seen before it."""
+    """Also a lease that begins between the choice of a version and its lock keeps it.
+
+    The lock is what counts, not what was seen before it.
+    """
     await filled(daemon, "x/a:0.0")
     lease: list[int] = []
 
@@ -147,7 +159,10 @@ async def test_a_fetch_waits_for_the_moment_of_an_eviction(daemon: Daemon) -> No
 
 
 async def test_neither_age_nor_grace_is_asked(bench: Bench) -> None:
-    """An operator knows what they do."""
+    """An operator's own evict asks neither for age nor for grace.
+
+    An operator knows what they do.
+    """
     settings = limited(max_bytes=1000, min_age_seconds=10**6, restart_grace_seconds=10**6)
     daemon = bench.daemon(settings, clock=PassingClock())
     await filled(daemon, "x/a:0.0")
@@ -210,7 +225,10 @@ async def test_modelkit_at_work_is_told_of_the_one_that_is_named(daemon: Daemon)
 
 
 async def test_without_a_store_nothing_is_evicted(bench: Bench) -> None:
-    """Nothing could be fetched again."""
+    """Without a store nothing is evicted: nothing could be fetched again.
+
+    Nothing could be fetched again.
+    """
     alone = bench.daemon(with_store=False)
     put(alone.root, b"data", paths_of("x/a:0.0"), marker=b"")
     with pytest.raises(NoStoreError):
@@ -304,7 +322,10 @@ async def test_draining_evicts_nothing_more(daemon: Daemon) -> None:
 
 
 async def test_a_pin_is_kept_until_it_is_undone(bench: Bench) -> None:
-    """Restarts included; both are idempotent, and the state says so everywhere."""
+    """A pin is kept until it is undone, over restarts too.
+
+    Restarts included; both are idempotent, and the state says so everywhere.
+    """
     daemon = bench.daemon(limited(max_bytes=200))
     await filled(daemon, "x/a:0.0", "x/b:0.0")
     for _ in range(2):
@@ -325,7 +346,10 @@ async def test_a_pin_is_kept_until_it_is_undone(bench: Bench) -> None:
 
 
 async def test_what_is_not_cached_cannot_be_pinned(bench: Bench, daemon: Daemon) -> None:
-    """Fetch it first: a pin fetches nothing. There is nothing to unpin either."""
+    """What is not cached cannot be pinned: a pin fetches nothing.
+
+    Fetch it first: a pin fetches nothing. There is nothing to unpin either.
+    """
     await daemon.push("x/a", b"data")
     bench.store.calls.clear()
     for change in (daemon.assets.pin, daemon.assets.unpin):
@@ -341,7 +365,10 @@ async def test_modelkits_versions_can_be_pinned(daemon: Daemon) -> None:
 
 
 async def test_a_pin_outlives_its_version(daemon: Daemon) -> None:
-    """Who removes it by hand finds it pinned when it is fetched again."""
+    """A pin outlives its version: what was removed by hand is pinned when it is fetched again.
+
+    Who removes it by hand finds it pinned when it is fetched again.
+    """
     await filled(daemon, "x/a:0.0")
     await pin(daemon, "x/a:0.0")
     (daemon.root / "x/a/0.0").unlink()
@@ -383,7 +410,10 @@ async def test_a_pin_and_an_eviction_do_not_cross(daemon: Daemon) -> None:
 
 
 async def test_pins_that_cannot_be_read_keep_the_daemon_from_starting(bench: Bench) -> None:
-    """Nobody would know what has to stay."""
+    """Pins that cannot be read keep the daemon from starting.
+
+    Nobody would know what has to stay.
+    """
     daemon = bench.daemon()
     (daemon.root / ".assetd/pins").symlink_to(daemon.root)
     with pytest.raises(UnsafePathError):

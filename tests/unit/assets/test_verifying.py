@@ -138,7 +138,10 @@ def plant(folder: Path) -> None:
 async def test_damage_is_found_and_repaired(
     daemon: Daemon, damage: Callable[[Path], None], parts: list[str]
 ) -> None:
-    """Whatever is not as the manifest says is named; the repair makes it so again."""
+    """Verify names each part that is not as the manifest says, and a repair makes it so again.
+
+    Whatever is not as the manifest says is named; the repair makes it so again.
+    """
     folder = await stored(daemon, "x/d", TREE)
     damage(folder)
     events = await verify(daemon)
@@ -183,7 +186,10 @@ async def test_a_name_that_no_part_may_have_is_told_by_its_folder(daemon: Daemon
 
 
 async def test_modelkits_versions_are_compared_with_the_store(bench: Bench, daemon: Daemon) -> None:
-    """By size only: equal ones are unverifiable, others damaged, and the repair is ours."""
+    """What modelkit pushed and put there is compared by size: UNVERIFIABLE at best, never sound.
+
+    By size only: equal ones are unverifiable, others damaged, and the repair is ours.
+    """
     await bench.modelkit_pushes("m/y:0.0", b"modelkit")
     put(daemon.root, b"modelkit", paths_of("m/y:0.0"), marker=b"")
     events = await verify(daemon)
@@ -205,7 +211,10 @@ async def test_what_the_store_does_not_know_is_unverifiable(bench: Bench, daemon
 
 
 async def test_without_a_store_receipts_are_enough(bench: Bench, daemon: Daemon) -> None:
-    """What ours say can be checked; only a repair needs a store."""
+    """Without a store our receipts are enough to verify by; only a repair needs one.
+
+    What ours say can be checked; only a repair needs a store.
+    """
     path = await stored(daemon, "x/d", TREE)
     alone = await bench.successor(daemon, with_store=False)
     assert results(await verify(alone)) == {"x/d:0.0": (SOUND, [])}
@@ -229,7 +238,10 @@ async def test_a_store_that_is_down_hides_no_damage(bench: Bench, daemon: Daemon
 
 @pytest.mark.parametrize("kept", ["hold", "flock"])
 async def test_what_is_leased_is_not_replaced(daemon: Daemon, kept: str) -> None:
-    """Somebody reads it: it stays damaged, and the answer says so."""
+    """A repair never replaces what is leased: it stays damaged, and the answer says so.
+
+    Somebody reads it: it stays damaged, and the answer says so.
+    """
     path = await stored(daemon, "x/d", TREE)
     rot(path)
     inode = path.stat().st_ino
@@ -248,7 +260,10 @@ async def test_what_is_leased_is_not_replaced(daemon: Daemon, kept: str) -> None
 
 
 async def test_a_store_that_is_damaged_too_is_an_alarm(bench: Bench, daemon: Daemon) -> None:
-    """DATA_LOSS names the key; what is cached is left alone, damaged as it is."""
+    """Where the store is damaged too, what is cached is left alone: `DIGEST_MISMATCH`.
+
+    DATA_LOSS names the key; what is cached is left alone, damaged as it is.
+    """
     path = await stored(daemon, "x/d", TREE)
     rot(path)
     damaged = read_tree(path)
@@ -317,7 +332,10 @@ async def test_a_receipt_that_lies_is_damage(daemon: Daemon) -> None:
 
 
 async def test_nobody_evicts_what_is_being_hashed(bench: Bench) -> None:
-    """A check is a use, for as long as it takes."""
+    """Nobody evicts what is being hashed.
+
+    A check is a use, for as long as it takes.
+    """
     daemon = bench.daemon(limited(max_bytes=200))
     await filled(daemon, "x/a:0.0", "x/b:0.0")
     await daemon.push("x/c", b"c" * 100)
@@ -362,7 +380,10 @@ class Listener:
 
 @pytest.mark.parametrize("how", ["closed", "cancelled"])
 async def test_the_check_stops_when_nobody_listens(daemon: Daemon, how: str) -> None:
-    """A caller who leaves in the middle of a file ends the reading: the rest is not read."""
+    """A check that nobody listens to any more stops.
+
+    A caller who leaves in the middle of a file ends the reading: the rest is not read.
+    """
     await stored(daemon, "x/d", {f"part{n:02}": b"." * 1000 for n in range(50)})
     reading, go_on = gate_at(daemon.fs, "pread", "x/d/0.0/part03")
     listener = Listener(daemon, leaves=how == "closed")

@@ -193,3 +193,21 @@ def test_what_never_fits_is_larger_than_an_empty_cache(
 ) -> None:
     """Whatever is used now: the size of the disk and the limits decide."""
     assert budget_of(entry("a", 10**6), limits=limits).never_fits(needed, DISK) is never
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        (Limits(), None),
+        (Limits(max_bytes=500), 500),
+        # 100 are used, and of the 400 free ones 300 have to stay free.
+        (Limits(min_free_bytes=300), 200),
+        (Limits(min_free_bytes=450), 100),
+        (Limits(max_bytes=150, min_free_bytes=300), 150),
+    ],
+)
+def test_the_limit_is_what_the_cache_may_take_as_the_disk_is_now(
+    limits: Limits, limit: int | None
+) -> None:
+    """Who has to leave room on the disk has a limit too, which others who write there move."""
+    assert budget_of(entry("a", 100), limits=limits).limit_bytes(DISK) == limit

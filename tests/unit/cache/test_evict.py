@@ -340,7 +340,9 @@ def require_marker_with_data(root: Path, content: Content) -> None:
 def test_a_kill_at_any_call_shows_no_half(
     scratch: Path, content: Content, with_store: bool
 ) -> None:
-    """The next start finishes what was begun, or it never was; without a store nothing is dropped.
+    """At whatever call of an eviction a kill comes, there is never a marker without its data.
+
+    The next start finishes what was begun, or it never was; without a store nothing is dropped.
 
     Never is there a marker without data, before the start or after it.
     """

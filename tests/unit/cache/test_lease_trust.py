@@ -85,7 +85,10 @@ def test_a_lock_that_nobody_gets_is_none(root: Path) -> None:
 def test_what_others_mount_from_elsewhere_is_not_trusted(
     root: Path, kind: str, trusted: bool
 ) -> None:
-    """A lock there may be this machine's, or this mount's, alone."""
+    """Locks are not trusted on a file system that others mount from elsewhere.
+
+    A lock there may be this machine's, or this mount's, alone.
+    """
     assert is_trusted(root, NamedFileSystem(kind)) is trusted
 
 

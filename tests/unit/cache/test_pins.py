@@ -38,7 +38,10 @@ def test_a_pin_outlives_the_run(assets_dir: AssetsDir) -> None:
 
 
 def test_a_pin_is_durable_before_it_is_told(assets_dir: AssetsDir, fs: FaultyFileSystem) -> None:
-    """Content, then name, then every folder on the way: a power cut finds it or nothing torn."""
+    """A pin is durable before it is told.
+
+    Content, then name, then every folder on the way: a power cut finds it or nothing torn.
+    """
     Pins(assets_dir).pin(PATHS)
     synced = [call.paths[0] for call in fs.named("fsync")]
     assert synced[-2:] == [f"{PINS}/.{PATHS.key}", PINS]

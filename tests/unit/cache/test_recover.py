@@ -79,7 +79,10 @@ def dies_at(number: int, root: Path) -> bool:
 
 
 def test_a_start_that_is_killed_at_any_call_is_finished_by_the_next(scratch: Path) -> None:
-    """However often the start dies, the one that lives leaves an empty staging and trash."""
+    """At whatever call a start is killed, the next one finishes what it had begun.
+
+    However often the start dies, the one that lives leaves an empty staging and trash.
+    """
     number, finished = 0, False
     while not finished:
         number += 1

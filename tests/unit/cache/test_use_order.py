@@ -11,7 +11,7 @@ from assetd_server.errors import DiskFullError, IoError
 from tests.support.file_systems import FaultyFileSystem
 
 ORDER = [
-    Remembered("some/asset/0.1", 7200, 1_700_000_000_000_000_001, 15),
+    Remembered("some/asset/0.1", 7200, 1_700_000_000_000_000_001, 15, 1_600_000_000_000_000_001),
     Remembered("with space/ü/2026-11-23T09-30-00Z", 60, None, None),
     Remembered("x/y/0.0", 0, -5, 0),
 ]

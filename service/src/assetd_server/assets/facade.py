@@ -333,7 +333,7 @@ class Assets:
 
     async def status(self) -> CacheStatus:
         """Return the state of ASSETS_DIR and of the daemon."""
-        await self._ledger.refresh()
+        await self._ledger.refresh(now=True)
         budget = self._ledger.budget
         leased = await self._ledger.all_leased()
         alone = self._catalog is None
@@ -346,7 +346,7 @@ class Assets:
         return CacheStatus(
             assets_dir=self._dir.path,
             used_bytes=budget.used_bytes + budget.written_bytes,
-            limit_bytes=budget.limits.max_bytes,
+            limit_bytes=budget.limit_bytes(disk),
             reserved_bytes=budget.remaining_bytes,
             evictable_bytes=self._room.evictable_bytes(leased),
             disk_free_bytes=disk.free_bytes,

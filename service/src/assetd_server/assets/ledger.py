@@ -6,15 +6,16 @@ Decides nothing: `assets.room` does.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.threads import Threads
+from assetd_server.assets.walking import Walker
 from assetd_server.cache.budget import Budget, Disk, Entry, Limits
-from assetd_server.cache.layout import PARTIAL, AssetsDir, PartialPaths, VersionPaths
+from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased
-from assetd_server.cache.scan import Folder, Found, Known, disk_of, list_folder, look_at
+from assetd_server.cache.scan import Found, Known, disk_of, look_at, unchanged_folders
 from assetd_server.cache.staging import bytes_kept, delete_unused, kept_downloads, path_of
 from assetd_server.cache.use_order import Remembered, read_order, write_order
 from assetd_server.errors import AssetError
@@ -23,11 +24,10 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 _BATCH_VERSIONS = 500
-_BATCH_FOLDERS = 16
-# More threads wait for each other more than for the disk, and others need some too.
-_WALKERS = 4
 # A walk may take this share of the time: where it takes 1 s, the next begins 20 s later.
 _WALK_SHARE = 0.05
+# Somebody who looks every few seconds may have one for each look.
+_QUICK_WALK_SECONDS = 0.5
 # Looking for leases costs some 30 us a version.
 _SAMPLE_VERSIONS = 1000
 
@@ -40,9 +40,12 @@ class Ledger:
         self._dir = assets_dir
         self._disk = disk
         self._clock = clock
+        self._walker = Walker(assets_dir, disk, clock)
+        self._folder_times: Mapping[str, int] = {}
         self._paths: dict[str, VersionPaths] = {}
         self._walking = asyncio.Lock()
         self._next_walk_at: float | None = None
+        self._walk_seconds = 0.0
         # What changed while a walk was under way is newer than what the walk found.
         self._changed: set[str] = set()
         # Uses of versions that no walk has found yet, the latest last.
@@ -68,71 +71,40 @@ class Ledger:
         """Return the entries that are versions, least recently used first."""
         return [entry for entry in self.budget if not entry.is_download]
 
-    async def refresh(self) -> None:
+    async def refresh(self, *, now: bool = False) -> None:
         """Return when the budget shows the tree as it was a moment ago.
+
+        With `now` as it is: for people, unless the tree is so large that a walk takes long.
 
         Raises:
             ReadOnlyError, UnsafePathError, IoError: ASSETS_DIR cannot be read.
         """
         async with self._walking:
             began = self._clock.monotonic()
-            if self._next_walk_at is not None and began < self._next_walk_at:
+            if self._is_fresh(began) and not (now and self._walk_seconds < _QUICK_WALK_SECONDS):
                 return
             self._changed.clear()
             first = self._next_walk_at is None
             remembered = await self._disk.run(read_order, self._dir) if first else ()
-            found = await self._walk(self._known_sizes(remembered))
+            walked = await self._walker.walk(self._known_sizes(remembered))
             downloads = await self._disk.run(kept_downloads, self._dir)
-            self._apply(found, remembered)
+            self._folder_times = walked.folder_times
+            self._apply(walked.found, remembered)
             self._apply_downloads(downloads)
-            took = self._clock.monotonic() - began
-            self._next_walk_at = began + took / _WALK_SHARE
+            self._walk_seconds = self._clock.monotonic() - began
+            self._next_walk_at = began + self._walk_seconds / _WALK_SHARE
+
+    def _is_fresh(self, now: float) -> bool:
+        return self._next_walk_at is not None and now < self._next_walk_at
 
     def _known_sizes(self, remembered: Iterable[Remembered]) -> dict[str, Known]:
         known = {
-            one.key: Known(one.marker_time_ns, one.size_bytes)
+            one.key: Known(one.marker_time_ns, one.size_bytes, one.folder_time_ns)
             for one in remembered
             if one.marker_time_ns is not None and one.size_bytes is not None
         }
         known |= {entry.key: one for entry in self.budget if (one := _known(entry))}
         return known
-
-    async def _walk(self, known: Mapping[str, Known]) -> list[Found]:
-        def list_all(paths: Sequence[str]) -> list[Folder]:
-            return [list_folder(self._dir, path) for path in paths]
-
-        def look(folders: Sequence[Folder]) -> list[Found]:
-            return [
-                found
-                for folder in folders
-                for found in look_at(self._dir, folder.path, folder.versions, known)
-            ]
-
-        found: list[Found] = []
-        paths = ["", PARTIAL]
-        while paths:
-            folders = await self._in_batches(list_all, _cut(paths, _BATCH_FOLDERS))
-            found += await self._in_batches(look, _batches(folders))
-            paths = [path for folder in folders for path in folder.folders]
-        return found
-
-    async def _in_batches(
-        self, call: Callable[[Sequence[_T]], list[_R]], batches: Iterable[Sequence[_T]]
-    ) -> list[_R]:
-        """Return what `call` returns for all batches, a few of them at a time, in order."""
-        turn = asyncio.Semaphore(_WALKERS)
-
-        async def run(batch: Sequence[_T]) -> list[_R]:
-            async with turn:
-                return await self._disk.run(call, batch)
-
-        results = await asyncio.gather(*map(run, batches), return_exceptions=True)
-        found: list[_R] = []
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-            found += result
-        return found
 
     def _apply(self, found: Iterable[Found], remembered: Sequence[Remembered]) -> None:
         """Take over what a walk found; on the first one, what an earlier run remembered of it."""
@@ -315,16 +287,18 @@ class Ledger:
         if order == self._saved:
             return
         now = self._clock.monotonic()
-        remembered = [
-            Remembered(
-                entry.key,
-                now - entry.used_at,
-                entry.marker_time_ns,
-                entry.size_bytes if entry.has_receipt else None,
-            )
-            for entry in versions
-        ]
         try:
+            unchanged = await self._disk.run(unchanged_folders, self._dir, self._folder_times)
+            remembered = [
+                Remembered(
+                    entry.key,
+                    now - entry.used_at,
+                    entry.marker_time_ns,
+                    entry.size_bytes if entry.has_receipt else None,
+                    unchanged.get(entry.key.rpartition("/")[0]),
+                )
+                for entry in versions
+            ]
             await self._disk.run(write_order, self._dir, remembered)
         except AssetError:
             return  # it is a help for the next start, and no more
@@ -333,21 +307,6 @@ class Ledger:
 
 def _cut(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _batches(folders: Iterable[Folder]) -> Iterator[Sequence[Folder]]:
-    """Put folders together, or cut them, so that each batch has about as many versions."""
-    batch: list[Folder] = []
-    count = 0
-    for folder in folders:
-        for some in _cut(folder.versions, _BATCH_VERSIONS):
-            batch.append(Folder(folder.path, some))
-            count += len(some)
-            if count >= _BATCH_VERSIONS:
-                yield batch
-                batch, count = [], 0
-    if batch:
-        yield batch
 
 
 def _entry(found: Found, used_at: float) -> Entry:

@@ -70,7 +70,7 @@ class Tending:
         """
         if selector.spec is not None:
             return [await self._required(selector.spec)]
-        await self._ledger.refresh()
+        await self._ledger.refresh(now=True)
         prefix = selector.name_prefix or ""
         chosen = [paths for paths in self._ledger.all_paths() if paths.name.startswith(prefix)]
         chosen.sort(key=lambda paths: paths.version.key, reverse=True)

@@ -26,10 +26,11 @@ class Limits:
     @property
     def any(self) -> bool:
         """Whether there is a limit: without one nothing is evicted."""
-        return self.max_bytes is not None or self._keeps_free
+        return self.max_bytes is not None or self.keeps_free
 
     @property
-    def _keeps_free(self) -> bool:
+    def keeps_free(self) -> bool:
+        """Whether some of the disk has to stay free."""
         return self.min_free_bytes is not None or self.min_free_fraction is not None
 
     def kept_free(self, disk_total_bytes: int) -> int:
@@ -181,6 +182,15 @@ class Budget:
         if self.limits.max_bytes is not None:
             free = min(free, self.limits.max_bytes - self._used_bytes - self.reserved_bytes)
         return max(free, 0)
+
+    def limit_bytes(self, disk: Disk) -> int | None:
+        """Return how many bytes the cache may take as the disk is now; None = there is no limit."""
+        bounds = []
+        if self.limits.max_bytes is not None:
+            bounds.append(self.limits.max_bytes)
+        if self.limits.keeps_free:
+            bounds.append(self.used_bytes + self.written_bytes + max(self._spendable(disk), 0))
+        return min(bounds, default=None)
 
     def never_fits(self, needed_bytes: int, disk: Disk) -> bool:
         """Tell whether the version is too large even for an empty cache."""

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -43,6 +43,8 @@ class Known:
 
     marker_time_ns: int
     size_bytes: int
+    # The mtime that the asset's folder had then; None where that is not known to have settled.
+    folder_time_ns: int | None = None
 
 
 _NOTHING_KNOWN: Mapping[str, Known] = MappingProxyType({})
@@ -71,6 +73,9 @@ class Folder:
     path: str
     versions: Sequence[VersionPaths] = ()
     folders: Sequence[str] = ()
+    # The mtime of the folder before it was read, and which of the versions are folders.
+    mtime_ns: int = 0
+    trees: Collection[str] = ()
 
 
 def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
@@ -87,6 +92,7 @@ def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
     with os_errors(path or "."):
         try:
             with assets_dir.folder(path or ".") as fd:
+                mtime_ns = assets_dir.fs.fstat(fd).st_mtime_ns
                 entries = [
                     (entry.name, entry.is_dir(follow_symlinks=False))
                     for entry in assets_dir.fs.list_names(fd)
@@ -106,7 +112,34 @@ def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
             folders.append(f"{path}/{entry}" if path else entry)
         elif version is not None and name is not None:
             versions.append(kind(name, version))
-    return Folder(path, versions, folders)
+    trees = {entry for entry, is_folder in entries if is_folder}
+    return Folder(path, versions, folders, mtime_ns, trees)
+
+
+def recall(folder: Folder, known: Mapping[str, Known]) -> list[Found]:
+    """Return those versions that were known when the folder had the mtime that it has now.
+
+    Nothing was added to it, removed or replaced since. Whether somebody removed the marker of a
+    version that is a folder, or cut a file where it stands, only a look would tell.
+    """
+    found = []
+    for paths in folder.versions:
+        one = known.get(paths.data)
+        if one is not None and one.folder_time_ns == folder.mtime_ns:
+            marked = not isinstance(paths, PartialPaths)
+            found.append(Found(paths, one.size_bytes, True, marked, one.marker_time_ns))
+    return found
+
+
+def unchanged_folders(assets_dir: AssetsDir, times: Mapping[str, int]) -> dict[str, int]:
+    """Return the mtimes of those folders that have the one that is given still."""
+    unchanged = {}
+    for path, mtime_ns in times.items():
+        with suppress(AssetError), os_errors(path or "."):
+            facts = assets_dir.stat(path) if path else None
+            if facts is not None and facts.st_mtime_ns == mtime_ns:
+                unchanged[path] = mtime_ns
+    return unchanged
 
 
 def look_at(
@@ -114,10 +147,12 @@ def look_at(
     path: str,
     versions: Sequence[VersionPaths],
     known: Mapping[str, Known] = _NOTHING_KNOWN,
+    trees: Collection[str] = (),
 ) -> list[Found]:
     """Return what stands of these versions of one folder; what cannot be read is left out.
 
     The receipt of a folder that is `known`, by its key, is read only where its mtime has changed.
+    Those whose names are in `trees` were folders a moment ago, which saves a look.
     """
     with (
         suppress(AssetError),
@@ -125,7 +160,7 @@ def look_at(
         suppress(FileNotFoundError),
         assets_dir.folder(path) as fd,
     ):
-        return list(_look(assets_dir, fd, versions, known))
+        return list(_look(assets_dir, fd, versions, known, trees))
     return []
 
 
@@ -134,10 +169,14 @@ def _look(
     folder_fd: int,
     versions: Sequence[VersionPaths],
     known: Mapping[str, Known],
+    trees: Collection[str],
 ) -> Iterator[Found]:
     for paths in versions:
         # A link or the like: who asks for it by name is told so.
         with suppress(AssetError, OSError):
+            if paths.leaf in trees and paths.data not in known:
+                yield _directory(assets_dir, folder_fd, paths)
+                continue
             facts = assets_dir.fs.lstat(folder_fd, paths.leaf)
             if stat.S_ISREG(facts.st_mode):
                 yield _file(assets_dir, folder_fd, paths, facts.st_size)

@@ -16,7 +16,8 @@ from assetd_server.errors import AssetError
 _ORDER = "order"
 _ASIDE = "order.new"
 _MAX_ORDER_BYTES = 256 * 2**20
-_LINE = re.compile(r"(\d{1,12}) (-|-?\d{1,20}) (-|\d{1,20}) (.+)", re.ASCII)
+_TIME = r"(-|-?\d{1,20})"
+_LINE = re.compile(rf"(\d{{1,12}}) {_TIME} (-|\d{{1,20}}) {_TIME} (.+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,14 @@ class Remembered:
     """One version: its path below ASSETS_DIR, its age, its marker's mtime when last seen.
 
     `size_bytes` is what our receipt in that marker says; None where it is none of ours.
+    `folder_time_ns` is the mtime of the asset's folder, where all that is in it was known by then.
     """
 
     key: str
     age_seconds: float
     marker_time_ns: int | None
     size_bytes: int | None
+    folder_time_ns: int | None = None
 
 
 def write_order(assets_dir: AssetsDir, order: Iterable[Remembered]) -> None:
@@ -39,7 +42,8 @@ def write_order(assets_dir: AssetsDir, order: Iterable[Remembered]) -> None:
         ReadOnlyError, DiskFullError, IoError: it is not saved.
     """
     lines = [
-        f"{one.age_seconds:.0f} {_number(one.marker_time_ns)} {_number(one.size_bytes)} {one.key}\n"
+        f"{one.age_seconds:.0f} {_number(one.marker_time_ns)} {_number(one.size_bytes)}"
+        f" {_number(one.folder_time_ns)} {one.key}\n"
         for one in order
     ]
     with os_errors(OWN_FOLDER), assets_dir.ensured_folder(OWN_FOLDER) as fd:
@@ -66,8 +70,14 @@ def _parse(line: str) -> Remembered | None:
     match = _LINE.fullmatch(line)
     if match is None:
         return None
-    age, marker, size, key = match.groups()
-    return Remembered(key, float(age), _parsed_number(marker), _parsed_number(size))
+    age, marker, size, folder, key = match.groups()
+    return Remembered(
+        key,
+        float(age),
+        _parsed_number(marker),
+        _parsed_number(size),
+        _parsed_number(folder),
+    )
 
 
 def _parsed_number(text: str) -> int | None:
