@@ -36,7 +36,8 @@ const (
 	EvictResponse_Entry_OUTCOME_UNSPECIFIED EvictResponse_Entry_Outcome = 0
 	// It is gone from the cache.
 	EvictResponse_Entry_OUTCOME_EVICTED EvictResponse_Entry_Outcome = 1
-	// It stays: somebody holds a lease on it.
+	// It stays: somebody holds a lease on it; or the file system of ASSETS_DIR keeps no
+	// leases (a warning of the status says so), so that nobody can know.
 	EvictResponse_Entry_OUTCOME_LEASED EvictResponse_Entry_Outcome = 2
 	// It stays: it is pinned.
 	EvictResponse_Entry_OUTCOME_PINNED EvictResponse_Entry_Outcome = 3

@@ -304,7 +304,9 @@ class EvictResponse(_message.Message):
             OUTCOME_EVICTED: EvictResponse.Entry._Outcome.ValueType  # 1
             """It is gone from the cache."""
             OUTCOME_LEASED: EvictResponse.Entry._Outcome.ValueType  # 2
-            """It stays: somebody holds a lease on it."""
+            """It stays: somebody holds a lease on it; or the file system of ASSETS_DIR keeps no
+            leases (a warning of the status says so), so that nobody can know.
+            """
             OUTCOME_PINNED: EvictResponse.Entry._Outcome.ValueType  # 3
             """It stays: it is pinned."""
 
@@ -316,7 +318,9 @@ class EvictResponse(_message.Message):
         OUTCOME_EVICTED: EvictResponse.Entry.Outcome.ValueType  # 1
         """It is gone from the cache."""
         OUTCOME_LEASED: EvictResponse.Entry.Outcome.ValueType  # 2
-        """It stays: somebody holds a lease on it."""
+        """It stays: somebody holds a lease on it; or the file system of ASSETS_DIR keeps no
+        leases (a warning of the status says so), so that nobody can know.
+        """
         OUTCOME_PINNED: EvictResponse.Entry.Outcome.ValueType  # 3
         """It stays: it is pinned."""
 
