@@ -252,8 +252,9 @@ class Room:
         leased = await self._ledger.all_leased()
         return CacheFullError(
             "{name}:{version} needs {needed_bytes} bytes; {free_bytes} are free, and"
-            " {evictable_bytes} could be evicted: the rest is in use ({holders}), pinned, younger"
-            " than ASSETD_CACHE_MIN_AGE, or not in the store; end holds, or raise the limit",
+            " {evictable_bytes} could be evicted: the rest is held, pinned, younger than"
+            " ASSETD_CACHE_MIN_AGE, or not in the store (held: {holders}); end holds, unpin, or"
+            " raise ASSETD_CACHE_MAX_BYTES",
             name=need.paths.name,
             version=need.paths.version,
             needed_bytes=need.size_bytes,
@@ -267,7 +268,7 @@ class Room:
         held = [f"{hold.asset_version} by {hold.caller or '?'}" for hold in self._holds]
         others = [paths for key in leased if (paths := self._ledger.paths(key))]
         held += sorted(f"{o.spec} by another process" for o in others if not self._holds.count(o))
-        return ", ".join(held) or "by nobody's hold"
+        return ", ".join(held) or "nothing"
 
 
 def _enough(waiting: deque[Entry], missing_bytes: int) -> list[Entry]:
