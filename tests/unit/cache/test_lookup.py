@@ -9,12 +9,12 @@ import pytest
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.lookup import ABSENT, Lookup
 from assetd_server.cache.receipt import Marker
-from assetd_server.errors import IoError, UnsafePathError
+from assetd_server.errors import IoError, ReadOnlyError, UnsafePathError
 from assetd_server.manifest import Part
 from assetd_server.model import AssetKind, AssetName, PartPath
 from assetd_server.versioning import Version
 
-from tests.support.file_systems import FaultyFileSystem
+from tests.support.file_systems import Call, FaultyFileSystem
 from tests.support.versions import (
     PATHS,
     Content,
@@ -264,6 +264,23 @@ def test_names_are_found_while_an_operator_deletes(
     # The first folder to be opened is the root; then it vanishes.
     fs.before("open", lambda: shutil.rmtree(root / "goes"), number=2)
     assert list(lookup.names()) == ["stays"]
+
+
+def test_a_folder_that_we_may_not_read_hides_nothing_else(
+    lookup: Lookup, root: Path, fs: FaultyFileSystem
+) -> None:
+    """`lost+found` at the top of a disk is root's; ASSETS_DIR itself has to be readable."""
+    put(root, FILE, PATHS)
+    (root / "lost+found").mkdir()
+
+    def refuse() -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    fs.at(Call("open", ("lost+found",)), refuse)
+    assert list(lookup.names()) == [PATHS.name]
+    fs.fail(1, errno.EACCES, "open")
+    with pytest.raises(ReadOnlyError):
+        list(lookup.names())
 
 
 def test_a_folder_that_is_no_utf8_is_no_name(lookup: Lookup, root: Path) -> None:

@@ -222,6 +222,11 @@ def names_in(assets_dir: AssetsDir, root: str = "", folder: str = "") -> Iterato
     except (FileNotFoundError, NotADirectoryError):
         # An operator may delete by hand at any time.
         return
+    except PermissionError:
+        # `lost+found`, or another folder that is none of ours; but ASSETS_DIR has to be readable.
+        if folder:
+            return
+        raise
     if folder and any(_version(name) for name, _ in entries):
         with suppress(InvalidNameError):
             yield AssetName(folder)
