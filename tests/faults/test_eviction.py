@@ -11,7 +11,7 @@ import pytest
 from assetd import AssetExceedsCacheError, CacheFullError, Client
 
 from tests.support.command_line import run
-from tests.support.daemon import Daemon, Daemons
+from tests.support.daemon import EAGER, Daemon, Daemons
 from tests.support.holding import holding
 from tests.support.trees import write_tree
 
@@ -104,7 +104,8 @@ def test_pins_and_the_order_of_use_outlive_the_daemon(daemon: Daemon, client: Cl
     client.pin("x/a:0.0")
     daemon.stop()
     daemon.start()
-    with daemon.client() as successors:
+    # gRPC shares the line to the address, and has to learn that its other end is another daemon.
+    with daemon.client(EAGER) as successors:
         fetch(successors, "c")
         assert present(daemon) == ["a", "c"]
         successors.unpin("x/a:0.0")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from assetd.cli.run import quiet_grpc
 from assetd.v1 import asset_pb2
 
 from tests.clients.python.scripted import (
@@ -188,3 +189,16 @@ def test_the_program_can_be_ended_by_a_pipe(
     for stream in (process.stdin, process.stderr):
         assert stream is not None
         stream.close()
+
+
+@pytest.mark.parametrize("chosen", [None, "DEBUG"])
+def test_grpc_is_quiet_unless_somebody_wants_to_hear_it(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None
+) -> None:
+    """What it would say while the program takes over is not the program's; nor is the variable."""
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    if chosen:
+        monkeypatch.setenv("GRPC_VERBOSITY", chosen)
+    with quiet_grpc():
+        assert os.environ["GRPC_VERBOSITY"] == (chosen or "NONE")
+    assert os.environ.get("GRPC_VERBOSITY") == chosen

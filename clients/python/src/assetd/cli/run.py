@@ -5,6 +5,8 @@ import re
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +25,7 @@ Examples:
   assetd run nlp/ranker:1 -- sh -c 'ls "{path}"'
 """
 
+VERBOSITY = "GRPC_VERBOSITY"
 PLACEHOLDER = re.compile(r"\{(path|\d{1,3})\}")
 
 
@@ -59,12 +62,30 @@ def run(context: click.Context, specs: tuple[str, ...], progress: str, quiet: bo
     require_program(command[0])
     session = context.ensure_object(Session)
     display = display_for(progress, quiet=quiet)
-    with session.client() as client:
+    with quiet_grpc(), session.client() as client:
         with FetchReport(display) as report:
             assets = [fetch(client, spec, report) for spec in specs]
         # Still held, so that nothing can go between that and the leases.
         leases = [lease(client, asset) for asset in assets]
     become([fill_in(word, assets) for word in command], leases)
+
+
+@contextmanager
+def quiet_grpc() -> Iterator[None]:
+    """Have gRPC say nothing of its own for the block, unless the user wants to hear it.
+
+    The kernel refuses new threads to a process that is about to become another program, and a
+    thread of gRPC's that begins one just then would tell it on the program's standard error.
+    """
+    if VERBOSITY in os.environ:
+        yield
+        return
+    os.environ[VERBOSITY] = "NONE"
+    try:
+        yield
+    finally:
+        # Read once, when gRPC begins; the program does not inherit it.
+        del os.environ[VERBOSITY]
 
 
 def require_program(name: str) -> None:
