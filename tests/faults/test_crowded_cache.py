@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -258,8 +258,10 @@ def test_leases_keep_versions_of_a_daemon_that_is_always_full(
             present = {path.parent.name for path in daemon.assets_dir.glob("x/*/0.0")}
             spec = source.choice(SPECS)
             evicting += spec.partition(":")[0].rpartition("/")[2] not in present
-            client.fetch(spec)
-            fetched += 1
+            # Four leases at once, and one that began a moment ago, may leave too little to go.
+            with suppress(CacheFullError):
+                client.fetch(spec)
+                fetched += 1
         seen = [reader.ask() for reader in readers]
     assert [wrong for _, wrong in seen] == [[]] * 4
     assert min(leases for leases, _ in seen) > 10
