@@ -11,19 +11,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-from assetd_server.cache.receipt import Receipt
-from assetd_server.manifest import Manifest, Part
-from assetd_server.model import AssetKind, PartPath, Verification
+from assetd_server.cache.layout import VersionPaths
+from assetd_server.model import AssetName
+from assetd_server.versioning import Version
 
 from tests.support.daemon import EAGER, Daemon
+from tests.support.versions import put_ours
+from tests.support.waiting import wait_until
 
 ASSETS = 1000
-FILE_BYTES = 10
-FILE = {"": b"x" * FILE_BYTES}
-FOLDER = {"a": b"x" * FILE_BYTES, "b": b"x" * FILE_BYTES}
+FILE = b"x" * 10
+FOLDER = {"a": FILE, "b": FILE}
 LIMIT_SECONDS = 5.0
 
 
@@ -51,40 +51,13 @@ def main() -> None:
 
 def fill(assets_dir: Path, count: int) -> int:
     """Put versions into an ASSETS_DIR as a daemon leaves them; return their bytes."""
-    receipts = {kind: receipt(kind) for kind in AssetKind}
-    total_bytes = 0
     for number in range(count):
         asset = number % ASSETS
-        folder = assets_dir / f"team{asset % 10}/asset{asset}"
-        folder.mkdir(parents=True, exist_ok=True)
-        version = folder / f"0.{number // ASSETS}"
-        if asset % 2:
-            version.write_bytes(FILE[""])
-            marker = folder / f".{version.name}.SUCCESS"
-            marker.write_bytes(receipts[AssetKind.FILE])
-            total_bytes += FILE_BYTES
-        else:
-            version.mkdir()
-            for part, data in FOLDER.items():
-                (version / part).write_bytes(data)
-            (version / ".SUCCESS").write_bytes(receipts[AssetKind.DIRECTORY])
-            total_bytes += len(FOLDER) * FILE_BYTES
-    return total_bytes
-
-
-def receipt(kind: AssetKind) -> bytes:
-    """What the daemon writes into a marker."""
-    parts = FILE if kind is AssetKind.FILE else FOLDER
-    now = datetime.now(UTC)
-    manifest = Manifest(
-        kind=kind,
-        push_time=now,
-        parts=tuple(
-            Part(PartPath(path) if path else PartPath.of_file(), len(data))
-            for path, data in parts.items()
-        ),
-    )
-    return Receipt(manifest, "file:///bench", now, Verification.SIZE).encode()
+        name = AssetName(f"team{asset % 10}/asset{asset}")
+        paths = VersionPaths(name, Version.of(0, number // ASSETS))
+        put_ours(assets_dir, FILE if asset % 2 else FOLDER, paths)
+    files = sum(number % ASSETS % 2 for number in range(count))
+    return files * len(FILE) + (count - files) * sum(map(len, FOLDER.values()))
 
 
 def seconds_of_a_start(daemon: Daemon, total_bytes: int) -> dict[str, float]:
@@ -93,6 +66,8 @@ def seconds_of_a_start(daemon: Daemon, total_bytes: int) -> dict[str, float]:
     Path("/proc/sys/vm/drop_caches").write_text("3")
     began = time.perf_counter()
     process = daemon.launch()
+    # gRPC dials an address that nobody serves less and less often: its patience is not measured.
+    wait_until(daemon.socket.exists, "the socket")
     with daemon.client(EAGER) as client:
         client.fetch("team1/asset1:0.0", verify=False, store_timeout=1.0)
         first_hit = time.perf_counter() - began
