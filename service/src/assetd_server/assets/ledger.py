@@ -6,12 +6,11 @@ Decides nothing: `assets.room` does.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.threads import Threads
-from assetd_server.assets.walking import Walker
+from assetd_server.assets.walking import Walker, cut
 from assetd_server.cache.budget import Budget, Disk, Entry, Limits
 from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased
@@ -19,9 +18,6 @@ from assetd_server.cache.scan import Found, Known, disk_of, look_at, unchanged_f
 from assetd_server.cache.staging import bytes_kept, delete_unused, kept_downloads, path_of
 from assetd_server.cache.use_order import Remembered, read_order, write_order
 from assetd_server.errors import AssetError
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 _BATCH_VERSIONS = 500
 # A walk may take this share of the time: where it takes 1 s, the next begins 20 s later.
@@ -267,7 +263,7 @@ class Ledger:
         if self._next_walk_at is None:
             return
         versions = self.versions()
-        for batch in _cut(self._sample(versions), _BATCH_VERSIONS):
+        for batch in cut(self._sample(versions), _BATCH_VERSIONS):
             await self.leased(batch)
         await self._save()
 
@@ -303,10 +299,6 @@ class Ledger:
         except AssetError:
             return  # it is a help for the next start, and no more
         self._saved = order
-
-
-def _cut(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def _entry(found: Found, used_at: float) -> Entry:

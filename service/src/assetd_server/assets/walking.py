@@ -60,7 +60,7 @@ class Walker:
         settled_before = int(self._clock.now().timestamp() * 10**9) - _SETTLED_NS
         paths = ["", PARTIAL]
         while paths:
-            folders = await self._in_batches(list_all, _cut(paths, _BATCH_FOLDERS))
+            folders = await self._in_batches(list_all, cut(paths, _BATCH_FOLDERS))
             times |= {one.path: one.mtime_ns for one in folders if one.mtime_ns < settled_before}
             found += await self._in_batches(look, _batches(folders))
             paths = [path for folder in folders for path in folder.folders]
@@ -91,7 +91,8 @@ class Walker:
         return found
 
 
-def _cut(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+def cut(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """Yield the items in order, `size` at a time."""
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -100,7 +101,7 @@ def _batches(folders: Iterable[Folder]) -> Iterator[Sequence[Folder]]:
     batch: list[Folder] = []
     count = 0
     for folder in folders:
-        for some in _cut(folder.versions, _BATCH_VERSIONS):
+        for some in cut(folder.versions, _BATCH_VERSIONS):
             batch.append(replace(folder, versions=some))
             count += len(some)
             if count >= _BATCH_VERSIONS:
