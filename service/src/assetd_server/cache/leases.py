@@ -72,10 +72,18 @@ def take_lease(
         return None
 
 
-def _begins(assets_dir: AssetsDir, paths: VersionPaths, fd: int, unmarked: bool) -> bool:
+def try_lock(assets_dir: AssetsDir, fd: int, operation: int) -> bool:
+    """Take a lock on an open version without waiting; False where somebody's lease is in the way.
+
+    A probe of this process (`is_leased`), which takes a lock for a moment, never passes for one.
+    """
     with assets_dir.lease_probe:
-        if not try_flock(assets_dir.fs, fd, fcntl.LOCK_SH):
-            return False
+        return try_flock(assets_dir.fs, fd, operation)
+
+
+def _begins(assets_dir: AssetsDir, paths: VersionPaths, fd: int, unmarked: bool) -> bool:
+    if not try_lock(assets_dir, fd, fcntl.LOCK_SH):
+        return False
     is_folder = stat.S_ISDIR(assets_dir.fs.fstat(fd).st_mode)
     kind = AssetKind.DIRECTORY if is_folder else AssetKind.FILE
     marked = unmarked or assets_dir.stat(paths.marker(kind)) is not None
@@ -115,10 +123,7 @@ def _lock_exclusively(assets_dir: AssetsDir, paths: VersionPaths) -> int | None:
         except FileNotFoundError:
             return None
         try:
-            # No probe of this process may pass for somebody's lease.
-            with assets_dir.lease_probe:
-                locked = try_flock(assets_dir.fs, fd, fcntl.LOCK_EX)
-            if not locked:
+            if not try_lock(assets_dir, fd, fcntl.LOCK_EX):
                 raise AssetInUseError(
                     "{name}:{version} is in use and has to be replaced: end the holds on it (see"
                     " `assetd status`) and fetch it again",

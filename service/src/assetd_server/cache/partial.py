@@ -24,9 +24,8 @@ from assetd_server.cache.layout import (
     PartialPaths,
     VersionPaths,
     os_errors,
-    try_flock,
 )
-from assetd_server.cache.leases import exclusive, same_inode
+from assetd_server.cache.leases import exclusive, same_inode, try_lock
 from assetd_server.cache.lookup import has_size, names_in, versions_in
 from assetd_server.cache.receipt import (
     FORMAT,
@@ -37,13 +36,13 @@ from assetd_server.cache.receipt import (
     encode_document,
     receipt_in,
 )
+from assetd_server.cache.reuse import candidates, find_equal
 from assetd_server.errors import AssetInUseError, ReadOnlyError, UnsafePathError
 from assetd_server.manifest import Manifest, Part
 from assetd_server.model import AssetKind, AssetName, PartPath, Verification
-from assetd_server.versioning import Version, newest_first
+from assetd_server.versioning import Version
 
 _RECEIPTS_KEPT = 64
-_VERSIONS_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ class PartialVersions:
                 if operation == fcntl.LOCK_SH:
                     # Waits for nothing but a rename: who moves the folder away never waits itself.
                     self._fs.flock(fd, operation)
-                elif not self._try_exclusive(fd):
+                elif not try_lock(self._dir, fd, operation):
                     raise AssetInUseError(
                         "parts of {name}:{version} are in use and have to be replaced: end the"
                         " holds on it (see `assetd status`) and fetch it again",
@@ -225,11 +224,6 @@ class PartialVersions:
                 if same_inode(self._dir, fd, paths.data):
                     yield
                     return
-
-    def _try_exclusive(self, fd: int) -> bool:
-        # Whoever looks whether there is a lease takes a lock for a moment, which is none.
-        with self._dir.lease_probe:
-            return try_flock(self._fs, fd, fcntl.LOCK_EX)
 
     def _move(
         self, staged: StagedVersion, paths: PartialPaths, moved: Iterable[PartPath]
@@ -299,29 +293,16 @@ def find_in_parts(
 
     By the receipts of the newest few: whoever copies from there compares what it copied.
     """
-    wanted: dict[tuple[int | None, str], list[PartPath]] = {}
-    for part in parts:
-        if part.sha256_hex is not None:
-            wanted.setdefault((part.size_bytes, part.sha256_hex), []).append(part.path)
-    found: dict[PartPath, str] = {}
-    for place in _places(partial, paths) if wanted else ():
-        receipt = partial.look(place)
-        for part in receipt.manifest.parts if receipt else ():
-            if receipt and part.path in receipt.present:
-                for path in wanted.pop((part.size_bytes, part.sha256_hex or ""), ()):
-                    found[path] = place.part(part.path)
-    return found
+    versions = candidates(paths.version, lambda: partial.versions(paths.name))
+    places = (PartialPaths(paths.name, version) for version in versions)
+    return find_equal(parts, ((place, _listed_parts(partial, place)) for place in places))
 
 
-def _places(partial: PartialVersions, paths: VersionPaths) -> Iterator[PartialPaths]:
-    yield PartialPaths.of(paths)
-    others = [
-        version
-        for version in partial.versions(paths.name)
-        if version.system is paths.version.system and version != paths.version
-    ]
-    for version in newest_first(others)[:_VERSIONS_LOOKED_AT]:
-        yield PartialPaths(paths.name, version)
+def _listed_parts(partial: PartialVersions, paths: PartialPaths) -> list[Part]:
+    receipt = partial.look(paths)
+    if receipt is None:
+        return []
+    return [part for part in receipt.manifest.parts if part.path in receipt.present]
 
 
 def _grown(

@@ -7,7 +7,7 @@ read and compared before it counts. All functions block.
 
 import errno
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from assetd_server.cache.lookup import Lookup
 from assetd_server.errors import AssetError
 from assetd_server.manifest import Part
 from assetd_server.model import PartPath
-from assetd_server.versioning import newest_first
+from assetd_server.versioning import Version, newest_first
 
 # Of an asset with hundreds of versions the newest are likely to share the most.
 _VERSIONS_LOOKED_AT = 8
@@ -45,29 +45,39 @@ def find_in_versions(
 
     By the receipts of the newest few, so that it costs little however many versions there are.
     """
+    # Unmarked ones count as well here: to leave them out, the receipts of all would be read.
+    versions = candidates(paths.version, lambda: lookup.versions(paths.name, unmarked=True))
     # Of a partial version, too, what is whole: the version itself, and the others.
-    whole = VersionPaths(paths.name, paths.version)
+    places = (VersionPaths(paths.name, version) for version in versions)
+    return find_equal(parts, ((place, _receipted_parts(lookup, place)) for place in places))
+
+
+def find_equal(
+    parts: Sequence[Part], standing: Iterable[tuple[VersionPaths, Iterable[Part]]]
+) -> dict[PartPath, str]:
+    """Return where parts equal to these stand, of versions and what they hold, the best first.
+
+    No more of `standing` is asked for once all are found.
+    """
     wanted: dict[tuple[int | None, str], list[PartPath]] = {}
     for part in parts:
         if part.sha256_hex is not None:
             wanted.setdefault((part.size_bytes, part.sha256_hex), []).append(part.path)
     found: dict[PartPath, str] = {}
-    for other in _versions(lookup, whole) if wanted else ():
-        for part in _receipted_parts(lookup, other):
+    for place, held in standing if wanted else ():
+        for part in held:
             for path in wanted.pop((part.size_bytes, part.sha256_hex or ""), ()):
-                found[path] = other.part(part.path)
+                found[path] = place.part(part.path)
         if not wanted:
             break
     return found
 
 
-def _versions(lookup: Lookup, paths: VersionPaths) -> Iterator[VersionPaths]:
-    yield paths
-    # Unmarked ones count as well here: to leave them out, the receipts of all would be read.
-    standing = lookup.versions(paths.name, unmarked=True)
-    others = [v for v in standing if v.system is paths.version.system and v != paths.version]
-    for version in newest_first(others)[:_VERSIONS_LOOKED_AT]:
-        yield VersionPaths(paths.name, version)
+def candidates(version: Version, standing: Callable[[], Iterable[Version]]) -> Iterator[Version]:
+    """Yield the version, then the newest few of the others that stand, of the same system."""
+    yield version
+    others = [other for other in standing() if other.system is version.system and other != version]
+    yield from newest_first(others)[:_VERSIONS_LOOKED_AT]
 
 
 def _receipted_parts(lookup: Lookup, paths: VersionPaths) -> tuple[Part, ...]:
