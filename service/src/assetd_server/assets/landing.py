@@ -6,7 +6,8 @@ Adopt what stands there whole, else download into staging, verify, and publish u
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from assetd_server.assets.clock import Clock
@@ -34,7 +35,7 @@ from assetd_server.errors import (
     UnsafePathError,
 )
 from assetd_server.manifest import Manifest, Part
-from assetd_server.model import AssetKind, AssetVersion, Source, Verification
+from assetd_server.model import AssetVersion, Source, Verification
 from assetd_server.store.catalog import Catalog, part_key
 from assetd_server.telemetry import Span, SpanLink, Telemetry
 
@@ -42,7 +43,7 @@ _LOCK_POLL_SECONDS = 0.05
 _MAX_LOCK_POLL_SECONDS = 1.0
 # The ends of a download of which what has come is sound, and wanted when the version is fetched
 # again: the store did not answer, modelkit was in the way, nobody waited any more.
-INTERRUPTIONS = (
+_INTERRUPTIONS = (
     asyncio.CancelledError,
     StoreUnavailableError,
     StoreAccessDeniedError,
@@ -87,6 +88,34 @@ class Landed:
 
 
 FetchFlight = Flight[FlightState, Landed]
+
+
+@asynccontextmanager
+async def staging(
+    disk: Threads,
+    assets_dir: AssetsDir,
+    paths: VersionPaths,
+    manifest: Manifest,
+    meter: ProgressMeter,
+) -> AsyncIterator[StagedVersion]:
+    """Yield the version in staging, with what earlier flights left there counted as present.
+
+    An interruption leaves what has come to the next flight; every other end discards it.
+    """
+    meter.phase = FetchPhase.DOWNLOADING
+    # Whoever is cancelled meanwhile leaves what was kept.
+    staged = await disk.obtain(
+        StagedVersion.suspend, StagedVersion, assets_dir, paths, manifest.kind, manifest.parts
+    )
+    meter.reuse_bytes(staged.kept_bytes)
+    leave = staged.discard
+    try:
+        yield staged
+    except _INTERRUPTIONS:
+        leave = staged.suspend
+        raise
+    finally:
+        await to_the_end(disk.run(leave))
 
 
 class Landing:
@@ -200,26 +229,9 @@ class Landing:
     async def _download_reserved(
         self, state: FlightState, manifest: Manifest, meter: ProgressMeter
     ) -> Landed:
-        meter.phase = FetchPhase.DOWNLOADING
-        # Whoever is cancelled meanwhile leaves what was kept to the next flight.
-        staged = await self._disk.obtain(
-            StagedVersion.suspend,
-            StagedVersion,
-            self._dir,
-            state.paths,
-            manifest.kind,
-            manifest.parts,
-        )
-        meter.reuse_bytes(staged.kept_bytes)
-        state.begun.set()
-        leave = staged.discard
-        try:
+        async with staging(self._disk, self._dir, state.paths, manifest, meter) as staged:
+            state.begun.set()
             return await self._fill(state, manifest, staged, meter)
-        except INTERRUPTIONS:
-            leave = staged.suspend
-            raise
-        finally:
-            await to_the_end(self._disk.run(leave))
 
     async def _fill(
         self, state: FlightState, manifest: Manifest, staged: StagedVersion, meter: ProgressMeter
@@ -273,7 +285,7 @@ class Landing:
         if not await self._is_whole(paths, manifest):
             return False
         try:
-            if await self._has_strangers(paths, manifest):
+            if await self._disk.run(strangers, self._dir, paths.data, manifest):
                 return False
             stands = await self._disk.run(hash_parts, self._dir, paths.data, manifest.parts)
         except UnsafePathError:
@@ -283,11 +295,6 @@ class Landing:
                 hash_parts, self._dir, staged.data, manifest.parts
             )
         return stands == manifest.parts
-
-    async def _has_strangers(self, paths: VersionPaths, manifest: Manifest) -> bool:
-        if manifest.kind is AssetKind.FILE:
-            return False
-        return bool(await self._disk.run(strangers, self._dir, paths.data, manifest.parts))
 
     async def _modelkit_lock(self, paths: VersionPaths) -> ModelkitLock:
         """Wait for modelkit's lock, which it holds for the whole of its own downloads."""

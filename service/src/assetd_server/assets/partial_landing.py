@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.landing import (
-    INTERRUPTIONS,
     FetchFlight,
     FlightState,
     Landed,
+    staging,
     stored_parts,
     with_hashes,
 )
@@ -247,25 +247,9 @@ class _Growth:
     async def _fetch_reserved(self, missing: tuple[Part, ...]) -> int:
         """Return how large the partial version is then."""
         some = replace(self._manifest, parts=missing)
-        self._meter.phase = FetchPhase.DOWNLOADING
-        staged = await self._disk.obtain(
-            StagedVersion.suspend,
-            StagedVersion,
-            self._landing.dir,
-            self._paths,
-            some.kind,
-            missing,
-        )
-        self._meter.reuse_bytes(staged.kept_bytes)
-        self._begun.set()
-        leave = staged.discard
-        try:
+        async with staging(self._disk, self._landing.dir, self._paths, some, self._meter) as staged:
+            self._begun.set()
             return await self._fill(staged, some)
-        except INTERRUPTIONS:
-            leave = staged.suspend
-            raise
-        finally:
-            await to_the_end(self._disk.run(leave))
 
     async def _fill(self, staged: StagedVersion, some: Manifest) -> int:
         if not self._replaces:

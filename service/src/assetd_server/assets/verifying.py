@@ -37,7 +37,7 @@ from assetd_server.errors import (
     VersionNotFoundError,
 )
 from assetd_server.manifest import Manifest
-from assetd_server.model import AssetKind, PartPath
+from assetd_server.model import PartPath
 from assetd_server.spec import Spec
 from assetd_server.store.catalog import Catalog
 from assetd_server.versioning import VersionSelector
@@ -181,13 +181,13 @@ class Verifier:
         )
 
     async def _strangers(self, paths: VersionPaths, manifest: Manifest) -> list[PartPath]:
-        """Return what stands in the folder and is no part of it: a program may load that too.
+        """Return what stands in the folder and is no part of the version.
 
         Not in a partial version: there a growth that was killed may have left parts.
         """
-        if manifest.kind is AssetKind.FILE or isinstance(paths, PartialPaths):
+        if isinstance(paths, PartialPaths):
             return []
-        return await self._disk.run(strangers, self._dir, paths.data, manifest.parts)
+        return await self._disk.run(strangers, self._dir, paths.data, manifest)
 
     async def _repaired(self, paths: VersionPaths, damaged: Collection[PartPath]) -> bool:
         spec = Spec(paths.name, VersionSelector(exact=paths.version))

@@ -9,8 +9,8 @@ from awscrt import checksums
 from assetd_server.cache.layout import AssetsDir, os_errors
 from assetd_server.cache.linux import FileSystem
 from assetd_server.errors import InvalidPartError, UnsafePathError
-from assetd_server.manifest import Part
-from assetd_server.model import MARKER_NAME, PartPath
+from assetd_server.manifest import Manifest, Part
+from assetd_server.model import MARKER_NAME, AssetKind, PartPath
 
 CHUNK_BYTES = 4 * 2**20
 
@@ -108,15 +108,17 @@ def files_below(assets_dir: AssetsDir, data: str) -> tuple[Part, ...]:
     return tuple(sorted(parts, key=lambda part: part.path.encode()))
 
 
-def strangers(assets_dir: AssetsDir, data: str, parts: tuple[Part, ...]) -> list[PartPath]:
-    """Return the files below `data` that are none of the parts.
+def strangers(assets_dir: AssetsDir, data: str, manifest: Manifest) -> list[PartPath]:
+    """Return the files below `data` that are none of the manifest's: a program may load those too.
 
-    Of one whose name no part may have, the folder in which it lies.
+    Of one whose name no part may have, the folder in which it lies. A file asset has none.
 
     Raises:
         UnsafePathError, IoError: it cannot be read.
     """
-    known = {str(part.path) for part in parts}
+    if manifest.kind is AssetKind.FILE:
+        return []
+    known = {str(part.path) for part in manifest.parts}
     with os_errors(data):
         strange = [path for path in paths_below(assets_dir, data) if path not in known]
     return sorted(set(map(_nearest, strange)), key=str.encode)
