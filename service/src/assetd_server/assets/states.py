@@ -1,4 +1,4 @@
-"""What ASSETS_DIR holds of a version, and of all of them, for those who only look."""
+"""What ASSETS_DIR holds of a version, and which there are, for those who only look."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -106,15 +106,6 @@ class States:
             manifest = receipt.manifest if receipt else self._lookup.unmarked_manifest(paths)
             return manifest.size_bytes or 0
         return 0
-
-    def all(self) -> Sequence[CachedVersion]:
-        """Return every version of which anything is here, in no order."""
-        found = (
-            self.of(VersionPaths(name, version))
-            for name in self.names()
-            for version in self.versions(name)
-        )
-        return [cached for cached in found if cached.state.presence is not Presence.ABSENT]
 
     def names(self, prefix: str = "") -> Sequence[AssetName]:
         """Return the names of all assets of which anything is here, each once."""
