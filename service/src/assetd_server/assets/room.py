@@ -224,10 +224,6 @@ class Room:
         return self._clock.now() + timedelta(seconds=max(limits.min_age_seconds, grace))
 
     def _exceeds(self, need: _Need, disk: Disk) -> AssetExceedsCacheError:
-        limits = self._budget.limits
-        limit = disk.total_bytes - limits.kept_free(disk.total_bytes)
-        if limits.max_bytes is not None:
-            limit = min(limit, limits.max_bytes)
         return AssetExceedsCacheError(
             "{name}:{version} has {needed_bytes} bytes, and the cache never holds more than"
             " {limit_bytes}: raise ASSETD_CACHE_MAX_BYTES or lower ASSETD_CACHE_MIN_FREE, or fetch"
@@ -235,7 +231,7 @@ class Room:
             name=need.paths.name,
             version=need.paths.version,
             needed_bytes=need.size_bytes,
-            limit_bytes=max(limit, 0),
+            limit_bytes=self._budget.largest_bytes(disk),
         )
 
     async def _full(self, need: _Need) -> AssetError:

@@ -192,12 +192,16 @@ class Budget:
             bounds.append(self.used_bytes + self.written_bytes + max(self._spendable(disk), 0))
         return min(bounds, default=None)
 
-    def never_fits(self, needed_bytes: int, disk: Disk) -> bool:
-        """Tell whether the version is too large even for an empty cache."""
+    def largest_bytes(self, disk: Disk) -> int:
+        """Return how large a version may be that fits into an empty cache."""
         largest = disk.total_bytes - self.limits.kept_free(disk.total_bytes)
         if self.limits.max_bytes is not None:
             largest = min(largest, self.limits.max_bytes)
-        return needed_bytes > largest
+        return max(largest, 0)
+
+    def never_fits(self, needed_bytes: int, disk: Disk) -> bool:
+        """Tell whether the version is too large even for an empty cache."""
+        return needed_bytes > self.largest_bytes(disk)
 
     def _spendable(self, disk: Disk) -> int:
         return disk.free_bytes - self.limits.kept_free(disk.total_bytes)
