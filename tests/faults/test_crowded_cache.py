@@ -257,11 +257,11 @@ def test_leases_keep_versions_of_a_daemon_that_is_always_full(
         while fetched < 200:
             present = {path.parent.name for path in daemon.assets_dir.glob("x/*/0.0")}
             spec = source.choice(SPECS)
-            evicting += spec.partition(":")[0].rpartition("/")[2] not in present
             # Four leases at once, and one that began a moment ago, may leave too little to go.
             with suppress(CacheFullError):
                 client.fetch(spec)
                 fetched += 1
+                evicting += spec.partition(":")[0].rpartition("/")[2] not in present
         seen = [reader.ask() for reader in readers]
     assert [wrong for _, wrong in seen] == [[]] * 4
     assert min(leases for leases, _ in seen) > 10
