@@ -91,6 +91,8 @@ def modelkit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Modelkit]:
 def stores(tmp_path_factory: pytest.TempPathFactory, s3_server: S3Server) -> dict[str, SharedStore]:
     """A plain directory, and a bucket of a real S3 server."""
     bucket = tmp_path_factory.mktemp("bucket")
+    # The daemon makes the last folder alone, and any of these tests may be a process's first.
+    (bucket / PREFIX).mkdir(parents=True)
     s3_server.make_bucket(BUCKET)
     local = {"PROVIDER": "local", "BUCKET": str(bucket), "PREFIX": PREFIX}
     s3 = {"PROVIDER": "s3", "BUCKET": BUCKET, "PREFIX": PREFIX}
