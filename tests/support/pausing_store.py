@@ -179,6 +179,9 @@ class PausingStore(ObjectStore):
     async def head(self, key: str) -> ObjectInfo:
         return await self._call("head", key, partial(self.inner.head, key))
 
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        return await self._call("checksum", key, partial(self.inner.checksum, key))
+
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         return await self._call("get", key, partial(self.inner.get, key, max_bytes))
 

@@ -23,7 +23,7 @@ again.
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -55,11 +55,16 @@ class UploadNotFoundError(StoreSignalError):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a store tells of an object without its bytes."""
+    """What a store tells of an object without its bytes.
+
+    `md5_hex`, where a store tells one, is what it says that the bytes hash to. Where it is equal to
+    that of other bytes, they are the same; where it is not, it may be something else.
+    """
 
     key: str
     size_bytes: int
     etag: str
+    md5_hex: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,16 @@ class ObjectStore(ABC):
     @abstractmethod
     async def head(self, key: str) -> ObjectInfo:
         """Return the facts of the object under `key`.
+
+        Raises:
+            KeyNotFoundError: the key is absent.
+        """
+
+    @abstractmethod
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        """Return the facts of an object and its CRC-64/NVME, as the store keeps it.
+
+        That is what the store computed over the bytes that it took; None where it keeps none.
 
         Raises:
             KeyNotFoundError: the key is absent.

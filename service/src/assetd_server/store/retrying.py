@@ -90,6 +90,10 @@ class RetryingStore(ObjectStore):
         """See `ObjectStore.head`."""
         return await self._repeat("head", key, partial(self._inner.head, key))
 
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        """See `ObjectStore.checksum`."""
+        return await self._repeat("checksum", key, partial(self._inner.checksum, key))
+
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         """See `ObjectStore.get`."""
         return await self._repeat("get", key, partial(self._inner.get, key, max_bytes))

@@ -65,6 +65,10 @@ class LocalStore(ObjectStore):
         """Look at the file; see `ObjectStore.head`."""
         return (await self._run(self._files.open, key)).info
 
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        """Look at the file: nothing keeps a checksum of it; see `ObjectStore.checksum`."""
+        return await self.head(key), None
+
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         """Read the file whole; see `ObjectStore.get`."""
         return await self._run(self._files.get, key, max_bytes)

@@ -30,6 +30,15 @@ from assetd_server.store.base import (
     UploadNotFoundError,
 )
 from assetd_server.store.objects.body import BodyFile
+from assetd_server.store.objects.checksums import (
+    CHECKED_UPLOAD,
+    checksum_text,
+    completed_part,
+    is_unknown,
+    md5_of,
+    receipt_of,
+    whole_checksum,
+)
 from assetd_server.store.objects.clients import (
     S3Settings,
     encryption_of,
@@ -100,6 +109,8 @@ class S3ObjectStore(ObjectStore):
         self._bucket = settings.bucket
         self._root = f"{settings.prefix}/" if settings.prefix else ""
         self._encryption = encryption_of(settings)
+        # Whether the store may know of checksums that it keeps.
+        self._checks = True
         self._whole_below_bytes = settings.chunk_bytes
         self._pace = Pace(settings.chunk_bytes)
         where = urlsplit(client.meta.endpoint_url).netloc
@@ -121,6 +132,18 @@ class S3ObjectStore(ObjectStore):
             # An answer to HEAD has no body, so it cannot say what is absent. One to GET can.
             meta = (await self._open(key, {})).meta
         return self._info(key, meta["size"], meta["e_tag"])
+
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        """Ask for the headers with checksums; see `ObjectStore.checksum`."""
+        try:
+            answer = await self._run(
+                self._client.head_object, **self._where(key), ChecksumMode="ENABLED"
+            )
+        except SDK_ERRORS:
+            # An answer to HEAD has no body to say what is wrong.
+            return await self.head(key), None
+        info = self._info(key, answer["ContentLength"], answer.get("ETag"))
+        return info, whole_checksum(answer)
 
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         """Read the object in one request; see `ObjectStore.get`."""
@@ -237,14 +260,22 @@ class S3ObjectStore(ObjectStore):
             await self._ask(key, obstore.delete_async(self._store, self._root + key))
 
     async def start_upload(self, key: str) -> Upload:
-        """Send CreateMultipartUpload; see `ObjectStore.start_upload`."""
-        answer = await self._call(
-            key,
-            self._client.create_multipart_upload,
-            Bucket=self._bucket,
-            Key=self._root + key,
-            **self._encryption,
-        )
+        """Send CreateMultipartUpload; see `ObjectStore.start_upload`.
+
+        The store is asked to keep a checksum of the whole. One that refuses for want of knowing
+        such a thing is not asked again.
+        """
+        create, named = self._client.create_multipart_upload, self._where(key) | self._encryption
+        if self._checks:
+            try:
+                answer = await self._run(create, **named, **CHECKED_UPLOAD)
+            except SDK_ERRORS as error:
+                self._checks = not is_unknown(refusal_of(error))
+                if self._checks:
+                    raise self._failures.error(key, refusal_of(error)) from error
+            else:
+                return Upload(key=key, upload_id=answer["UploadId"])
+        answer = await self._call(key, create, **named)
         return Upload(key=key, upload_id=answer["UploadId"])
 
     async def upload_part(
@@ -254,15 +285,15 @@ class S3ObjectStore(ObjectStore):
         offset: int,  # noqa: ARG002 - the number says it
         data: Buffer,
     ) -> str:
-        """Send UploadPart; see `ObjectStore.upload_part`."""
-        answer = await self._call(
-            upload.key,
-            self._client.upload_part,
-            **self._named(upload),
-            PartNumber=number,
-            Body=BodyFile(data),
+        """Send UploadPart with its checksum; see `ObjectStore.upload_part`."""
+        return await self._call(upload.key, self._send_part, upload, number, data)
+
+    def _send_part(self, upload: Upload, number: int, data: Buffer) -> str:
+        checked = {"ChecksumCRC64NVME": checksum_text(data)} if self._checks else {}
+        answer = self._client.upload_part(
+            **self._named(upload), **checked, PartNumber=number, Body=BodyFile(data)
         )
-        return str(answer["ETag"])
+        return receipt_of(answer["ETag"], answer.get("ChecksumCRC64NVME"))
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Send CompleteMultipartUpload with If-None-Match; see `ObjectStore.create_from_upload`."""
@@ -278,7 +309,7 @@ class S3ObjectStore(ObjectStore):
     async def _complete(
         self, upload: Upload, receipts: Sequence[str], **condition: str
     ) -> ObjectInfo:
-        parts = [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(receipts, start=1)]
+        parts = [completed_part(n, receipt) for n, receipt in enumerate(receipts, start=1)]
         answer = await self._call(
             upload.key,
             self._client.complete_multipart_upload,
@@ -308,16 +339,15 @@ class S3ObjectStore(ObjectStore):
         self._client.close()
 
     def _named(self, upload: Upload) -> dict[str, str]:
-        return {
-            "Bucket": self._bucket,
-            "Key": self._root + upload.key,
-            "UploadId": upload.upload_id,
-        }
+        return {**self._where(upload.key), "UploadId": upload.upload_id}
+
+    def _where(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._root + key}
 
     def _info(self, key: str, size_bytes: int, etag: str | None) -> ObjectInfo:
         if not etag:
             raise self._failures.unavailable(key, "an answer without an ETag")
-        return ObjectInfo(key=key, size_bytes=size_bytes, etag=etag)
+        return ObjectInfo(key=key, size_bytes=size_bytes, etag=etag, md5_hex=md5_of(etag))
 
     async def _open(self, key: str, options: "GetOptions") -> "GetResult":
         return await self._ask(
@@ -329,9 +359,12 @@ class S3ObjectStore(ObjectStore):
             return await answer
 
     async def _call(self, key: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
         with translated(self._failures, key):
-            return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
+            return await self._run(call, *args, **kwargs)
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
 
 
 def _is_key(name: str) -> bool:
