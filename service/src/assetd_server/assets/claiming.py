@@ -254,7 +254,7 @@ class Claiming:
             PushInProgressError: this push_id is at work, or done, at another number; a repeat of
                 the push finds it there.
         """
-        survey = await self._surveys.of(plan.name)
+        survey = await self._surveys.of(plan.name, with_index=False)
         is_done = survey.committed_by(plan.push_id) is not None
         elsewhere = set(survey.claimed_by(plan.push_id)) - {attempt.version}
         if not is_done and not elsewhere and attempt.version not in survey.committed:

@@ -19,7 +19,7 @@ class Survey:
     """One look. `committed` gives each version's push; "" for modelkit's, and what is unreadable.
 
     The claims were read before the manifests: a push that ends deletes its claim only once its
-    manifest stands, so that one of the two shows it.
+    manifest stands, so that one of the two shows it. `listed` is empty where nobody asked for it.
     """
 
     claims: Mapping[Version, HeldClaim]
@@ -66,7 +66,7 @@ class Surveys:
         self._claims = claims
         self._looks = SharedRuns(self._look)
 
-    async def of(self, name: AssetName) -> Survey:
+    async def of(self, name: AssetName, *, with_index: bool = True) -> Survey:
         """Return what stands there now, not what stood there before the question.
 
         Raises:
@@ -74,11 +74,13 @@ class Surveys:
                 believed.
             StoreUnavailableError, StoreAccessDeniedError.
         """
-        return await self._looks.ask(name)
+        return await self._looks.ask((name, with_index))
 
-    async def _look(self, name: AssetName) -> Survey:
+    async def _look(self, question: tuple[AssetName, bool]) -> Survey:
+        name, with_index = question
         claims = await self._claims.of_asset(name)
-        index = await self._catalog.index(name)
+        # That there is none is believed only after a second look, some time later.
+        index = await self._catalog.index(name) if with_index else None
         return Survey(
             claims=claims,
             listed=frozenset(index.versions if index else ()),
