@@ -26,10 +26,10 @@ from assetd.asset import Asset, Resolution, Source, Verification
 SPEC = re.compile(
     r"""
     ((?: (?!\d+\.\d+[/:]|\d{4}-\d\d-\d\dT) [A-Za-z0-9][A-Za-z0-9_.-]* / )*
-         (?!\d+\.\d+[/:]|\d{4}-\d\d-\d\dT) [A-Za-z0-9][A-Za-z0-9_.-]* )
+         (?!\d+\.\d+[/:]|\d{4}-\d\d-\d\dT) [A-Za-z0-9][A-Za-z0-9_.-]* (?<![_.-]) )
     : ( (?:0|[1-9]\d{0,17}) \. (?:0|[1-9]\d{0,17}) | \d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ )
-    (?: \[ /? ( (?!\.[/\]]) [A-Za-z0-9_.\ +=@,-]+ (?: / (?!\.[/\]]) [A-Za-z0-9_.\ +=@,-]+ )* )
-        (?<!\.SUCCESS) \] )?
+    (?: \[ /? ( (?!\.(?:SUCCESS)?[/\]]) [A-Za-z0-9_.\ +=@,-]+
+           (?: / (?!\.(?:SUCCESS)?[/\]]) [A-Za-z0-9_.\ +=@,-]+ )* ) \] )?
     """,
     re.VERBOSE | re.ASCII,
 )
@@ -175,7 +175,7 @@ def _facts(marker: str) -> dict[str, object]:
             "verification": Verification(receipt["verification"]),
             "reused_bytes": int(receipt["size"]),
         }
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         unknown = Verification.UNSPECIFIED
         return {
             "digest": "",
