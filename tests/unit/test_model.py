@@ -176,6 +176,10 @@ def test_below_means_a_whole_segment() -> None:
         (["a", "a/b"], False),
         (["a/b/c", "a"], False),
         (["a/b/c", "a/b"], False),
+        # Between a file and what would lie inside of it others may be sorted.
+        (["a", "a b", "a-b", "a!", "a/b"], False),
+        (["a", "a!", "a!/b"], False),
+        (["a/b", "a!", "a!b/c", "a b/c"], True),
     ],
 )
 def test_parts_can_stand_beside_each_other(paths: list[str], fine: bool) -> None:
