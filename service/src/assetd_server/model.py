@@ -7,6 +7,7 @@ is modelkit's grammar less everything that could leave a folder; what a push acc
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -83,6 +84,30 @@ class AssetName(str):
                 raise _invalid_name(self, f"{segment} ends in a reserved ending")
             if _VERSION_LIKE.fullmatch(segment):
                 raise _invalid_name(self, f"{segment} reads as a version")
+
+
+class NamePrefix(str):
+    """How names of assets begin; it ends anywhere, and "" is how all of them begin."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Return `text` as a prefix.
+
+        Raises:
+            InvalidFieldError: no name can begin so.
+        """
+        # Also a whole name, to which not one letter may be added.
+        for ending in ("a", ""):
+            with suppress(InvalidNameError):
+                AssetName(text + ending)
+                return super().__new__(cls, text)
+        raise InvalidFieldError(
+            "no name of an asset begins with {name_prefix!r}: it begins with a letter or digit, and"
+            " has neither '..' nor '//'",
+            field="name_prefix",
+            name_prefix=text,
+        )
 
 
 class PartPath(str):

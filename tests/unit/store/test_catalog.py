@@ -18,7 +18,7 @@ from assetd_server.errors import (
     VersionNotFoundError,
 )
 from assetd_server.manifest import MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, encode_manifest
-from assetd_server.model import AssetKind, AssetName, PartPath
+from assetd_server.model import AssetKind, AssetName, NamePrefix, PartPath
 from assetd_server.store.catalog import (
     Catalog,
     claim_key,
@@ -383,6 +383,9 @@ async def test_names_does_not_descend_into_versions(shop: Shop) -> None:
         ("z", ["z/y/x"], ["", "z/", "z/y/"]),
         ("z/y/x", ["z/y/x"], ["z/y/"]),
         ("nothing/here", [], ["nothing/"]),
+        # How the key of an index goes on is no part of a name.
+        ("some/asset.", [], ["some/"]),
+        ("some/asset.versions", [], ["some/"]),
     ],
 )
 async def test_a_prefix_narrows_the_walk(
@@ -390,7 +393,7 @@ async def test_a_prefix_narrows_the_walk(
 ) -> None:
     """Only folders that may hold such names are listed."""
     await fill(shop)
-    assert await shop.catalog.names(prefix) == names
+    assert await shop.catalog.names(NamePrefix(prefix)) == names
     assert sorted(key for call, key in shop.store.calls if call == "list") == folders
 
 

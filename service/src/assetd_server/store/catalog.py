@@ -27,7 +27,7 @@ from assetd_server.manifest import (
     decode_index,
     decode_manifest,
 )
-from assetd_server.model import MAX_KEY_BYTES, AssetKind, AssetName, PartPath
+from assetd_server.model import MAX_KEY_BYTES, AssetKind, AssetName, NamePrefix, PartPath
 from assetd_server.store.base import (
     KeyNotFoundError,
     ObjectInfo,
@@ -39,6 +39,7 @@ from assetd_server.versioning import Version, VersionSelector
 _INDEX_ENDING = ".versions"
 _META_ENDING = ".meta"
 _CLAIMS = ".assetd/claims"
+_ALL_NAMES = NamePrefix("")
 _LONGEST_VERSION = Version.parse("2026-11-23T00-00-00Z")
 
 # modelkit's window between delete and write is one request long.
@@ -274,7 +275,7 @@ class Catalog:
             found[version] = self._push_ids[memo]
         return found
 
-    async def names(self, prefix: str = "") -> list[AssetName]:
+    async def names(self, prefix: NamePrefix = _ALL_NAMES) -> list[AssetName]:
         """Return the names of all assets that have an index, in bytewise order.
 
         Walks folder by folder and does not descend into versions, so the listing grows with the
@@ -288,9 +289,10 @@ class Catalog:
         below: list[str] = []
         async for page in self.store.list(folder, delimiter=True):
             for info in page.objects:
-                if info.key.endswith(_INDEX_ENDING) and info.key.startswith(prefix):
+                name = info.key.removesuffix(_INDEX_ENDING)
+                if name != info.key and name.startswith(prefix):
                     with suppress(InvalidNameError):
-                        yield AssetName(info.key.removesuffix(_INDEX_ENDING))
+                        yield AssetName(name)
             below += [p for p in page.prefixes if _may_hold_assets(p, folder, prefix)]
         for deeper in below:
             async for name in self._walk(deeper, prefix):
