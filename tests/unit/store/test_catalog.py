@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from assetd_server.errors import (
@@ -171,6 +173,29 @@ async def test_documents_have_an_end(shop: Shop) -> None:
     with pytest.raises(BadManifestError) as other:
         await shop.catalog.find_manifest(NAME, VERSION)
     assert other.value.metadata["limit_bytes"] == str(MAX_MANIFEST_BYTES)
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """Threads that count what they are given."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.count = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self.count += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("part_count", "hops"), [(3, 0), (300, 1)])
+async def test_a_long_document_keeps_nobody_waiting(shop: Shop, part_count: int, hops: int) -> None:
+    """It is decoded beside the loop; a short one is not worth the hop."""
+    threads = CountingExecutor()
+    asyncio.get_running_loop().set_default_executor(threads)
+    parts = {f"{number:04}": b"" for number in range(part_count)}
+    await shop.has("some/asset/0.1.meta", encode_manifest(manifest_of(parts)))
+    assert await shop.catalog.find_manifest(NAME, VERSION) == manifest_of(parts)
+    assert threads.count == hops
 
 
 # Only a 404 is absence
