@@ -54,13 +54,13 @@ class AssetName(str):
                 "use letters, digits, '_', '-', '.' and '/', and begin and end with a letter or"
                 " digit",
             )
+        if len(text) > MAX_KEY_BYTES:
+            raise _invalid_name(text, f"a name has at most {MAX_KEY_BYTES} bytes")
         for segment in text.split("/"):
             if segment in ("", ".", "..") or ".." in segment:
                 raise _invalid_name(text, "'//', '/./' and '..' are not allowed")
             if len(segment) > MAX_SEGMENT_BYTES:
                 raise _invalid_name(text, f"a segment has at most {MAX_SEGMENT_BYTES} bytes")
-        if len(text) > MAX_KEY_BYTES:
-            raise _invalid_name(text, f"a name has at most {MAX_KEY_BYTES} bytes")
         return super().__new__(cls, text)
 
     @property
