@@ -274,6 +274,16 @@ def test_a_spec_that_is_odd_is_left_to_the_daemon(assets_dir: Path, spec: str) -
     assert FastPath(str(assets_dir), Holds()).hit(spec, hold=False) is None
 
 
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("spec", ["nlp/odd:0.1[b/c]", "nlp/ranker:1.2[linked/c]"])
+def test_a_link_on_the_way_to_a_part_is_no_hit(assets_dir: Path, spec: str, hold: bool) -> None:
+    """Neither the version nor a folder inside of it: the daemon would refuse to follow them."""
+    (assets_dir / "nlp/odd").mkdir()
+    (assets_dir / "nlp/odd/0.1").symlink_to(assets_dir / "nlp/ranker/1.2")
+    (assets_dir / "nlp/ranker/1.2/linked").symlink_to("b")
+    assert FastPath(str(assets_dir), Holds()).hit(spec, hold=hold) is None
+
+
 @pytest.mark.parametrize("name", ["nlp/odd_", "nlp/odd.", "nlp/odd-"])
 def test_a_name_that_the_daemon_refuses_is_no_hit(assets_dir: Path, name: str) -> None:
     """Also where somebody has put it there: a spec means the same with a call and without."""
