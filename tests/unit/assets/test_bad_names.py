@@ -158,7 +158,10 @@ async def test_a_bad_name_asks_the_store_for_nothing(
 
 @pytest.mark.parametrize("name", RESERVED, ids=ascii)
 async def test_a_reserved_name_is_not_pushed(bench: Bench, daemon: Daemon, name: str) -> None:
-    """What reads as a version, an index, a lock or a marker is refused before a store call."""
+    """What reads as a version, an index, a lock or a marker is never pushed.
+
+    It is refused before a store call is made.
+    """
     for spec in (name, f"{name}:0.1"):
         await require_refused(bench, daemon, push, spec, InvalidNameError)
 
