@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from assetd_server.errors import (
@@ -18,7 +20,7 @@ from assetd_server.errors import (
     VersionNotFoundError,
 )
 from assetd_server.manifest import MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, encode_manifest
-from assetd_server.model import AssetKind, AssetName, PartPath
+from assetd_server.model import AssetKind, AssetName, NamePrefix, PartPath
 from assetd_server.store.catalog import (
     Catalog,
     claim_key,
@@ -171,6 +173,29 @@ async def test_documents_have_an_end(shop: Shop) -> None:
     with pytest.raises(BadManifestError) as other:
         await shop.catalog.find_manifest(NAME, VERSION)
     assert other.value.metadata["limit_bytes"] == str(MAX_MANIFEST_BYTES)
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """Threads that count what they are given."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.count = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self.count += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("part_count", "hops"), [(3, 0), (300, 1)])
+async def test_a_long_document_keeps_nobody_waiting(shop: Shop, part_count: int, hops: int) -> None:
+    """It is decoded beside the loop; a short one is not worth the hop."""
+    threads = CountingExecutor()
+    asyncio.get_running_loop().set_default_executor(threads)
+    parts = {f"{number:04}": b"" for number in range(part_count)}
+    await shop.has("some/asset/0.1.meta", encode_manifest(manifest_of(parts)))
+    assert await shop.catalog.find_manifest(NAME, VERSION) == manifest_of(parts)
+    assert threads.count == hops
 
 
 # Only a 404 is absence
@@ -383,6 +408,9 @@ async def test_names_does_not_descend_into_versions(shop: Shop) -> None:
         ("z", ["z/y/x"], ["", "z/", "z/y/"]),
         ("z/y/x", ["z/y/x"], ["z/y/"]),
         ("nothing/here", [], ["nothing/"]),
+        # How the key of an index goes on is no part of a name.
+        ("some/asset.", [], ["some/"]),
+        ("some/asset.versions", [], ["some/"]),
     ],
 )
 async def test_a_prefix_narrows_the_walk(
@@ -390,7 +418,7 @@ async def test_a_prefix_narrows_the_walk(
 ) -> None:
     """Only folders that may hold such names are listed."""
     await fill(shop)
-    assert await shop.catalog.names(prefix) == names
+    assert await shop.catalog.names(NamePrefix(prefix)) == names
     assert sorted(key for call, key in shop.store.calls if call == "list") == folders
 
 

@@ -6,10 +6,12 @@ in `store.commits`. Only a real 404 means absent, and of an index only after a s
 modelkit deletes it before it writes it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from assetd_server.errors import (
     AssetNotFoundError,
@@ -27,7 +29,7 @@ from assetd_server.manifest import (
     decode_index,
     decode_manifest,
 )
-from assetd_server.model import MAX_KEY_BYTES, AssetKind, AssetName, PartPath
+from assetd_server.model import MAX_KEY_BYTES, AssetKind, AssetName, NamePrefix, PartPath
 from assetd_server.store.base import (
     KeyNotFoundError,
     ObjectInfo,
@@ -36,11 +38,16 @@ from assetd_server.store.base import (
 )
 from assetd_server.versioning import Version, VersionSelector
 
+_T = TypeVar("_T")
+
 _INDEX_ENDING = ".versions"
 _META_ENDING = ".meta"
 _CLAIMS = ".assetd/claims"
+_ALL_NAMES = NamePrefix("")
 _LONGEST_VERSION = Version.parse("2026-11-23T00-00-00Z")
 
+# A millisecond or two: as long as a hop into a thread and back may take on a busy machine.
+_DECODED_AT_ONCE_BYTES = 16 * 2**10
 # modelkit's window between delete and write is one request long.
 _SECOND_LOOK_SECONDS = 0.2
 
@@ -135,7 +142,7 @@ class Catalog:
                 key=key,
                 limit_bytes=MAX_INDEX_BYTES,
             ) from None
-        return Index(decode_index(found[1], key), found[0].etag) if found else None
+        return Index(await _decoded(decode_index, found[1], key), found[0].etag) if found else None
 
     async def _document(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes] | None:
         """Return a document as it stands; None where it is absent."""
@@ -161,7 +168,7 @@ class Catalog:
                 key=key,
                 limit_bytes=MAX_MANIFEST_BYTES,
             ) from None
-        return decode_manifest(found[1], key) if found else None
+        return await _decoded(decode_manifest, found[1], key) if found else None
 
     async def manifest(self, name: AssetName, version: Version) -> Manifest:
         """Return the version's manifest, with the size of every part.
@@ -274,7 +281,7 @@ class Catalog:
             found[version] = self._push_ids[memo]
         return found
 
-    async def names(self, prefix: str = "") -> list[AssetName]:
+    async def names(self, prefix: NamePrefix = _ALL_NAMES) -> list[AssetName]:
         """Return the names of all assets that have an index, in bytewise order.
 
         Walks folder by folder and does not descend into versions, so the listing grows with the
@@ -288,13 +295,21 @@ class Catalog:
         below: list[str] = []
         async for page in self.store.list(folder, delimiter=True):
             for info in page.objects:
-                if info.key.endswith(_INDEX_ENDING) and info.key.startswith(prefix):
+                name = info.key.removesuffix(_INDEX_ENDING)
+                if name != info.key and name.startswith(prefix):
                     with suppress(InvalidNameError):
-                        yield AssetName(info.key.removesuffix(_INDEX_ENDING))
+                        yield AssetName(name)
             below += [p for p in page.prefixes if _may_hold_assets(p, folder, prefix)]
         for deeper in below:
             async for name in self._walk(deeper, prefix):
                 yield name
+
+
+async def _decoded(decode: Callable[[bytes, str], _T], raw: bytes, key: str) -> _T:
+    """Decode a document; a long one, which takes up to seconds, where it keeps nobody waiting."""
+    if len(raw) <= _DECODED_AT_ONCE_BYTES:
+        return decode(raw, key)
+    return await asyncio.to_thread(decode, raw, key)
 
 
 def _may_hold_assets(deeper: str, folder: str, prefix: str) -> bool:
