@@ -210,7 +210,6 @@ async def test_a_refusal_is_never_absence(shop: Shop, error: AssetError) -> None
         lambda: shop.catalog.find_manifest(NAME, VERSION),
         lambda: shop.catalog.manifest(NAME, VERSION),
         lambda: shop.catalog.committed(NAME),
-        lambda: shop.catalog.push_ids(NAME),
         shop.catalog.names,
         lambda: shop.catalog.parts_in_store(NAME, VERSION, AssetKind.FILE),
         lambda: shop.catalog.parts_in_store(NAME, VERSION, AssetKind.DIRECTORY),
@@ -318,41 +317,6 @@ async def test_committed_versions_are_those_with_a_manifest(shop: Shop) -> None:
     ):
         await shop.has(key)
     assert {str(version) for version in await shop.catalog.committed(NAME)} == {"0.0", "0.10"}
-
-
-async def test_push_ids_are_read_once_for_each_write(shop: Shop) -> None:
-    """A manifest is read again only when it was written again; a damaged one was nobody's push."""
-    first = manifest_of(b"data")
-    await shop.has("some/asset/0.0.meta", b"{")
-    await shop.has_modelkits(b"data", "0.1")
-    await shop.has("some/asset/0.2.meta", encode_manifest(first))
-    found = await shop.catalog.push_ids(NAME)
-    assert {str(version): push_id for version, push_id in found.items()} == {
-        "0.0": "",
-        "0.1": "",
-        "0.2": "",
-    }
-    reads = shop.store.count("get", ".meta")
-    assert reads == 3
-    assert await shop.catalog.push_ids(NAME) == found
-    assert shop.store.count("get", ".meta") == reads
-    ours = json.loads(encode_manifest(first))
-    ours["assetd"]["push_id"] = "mine"
-    await shop.has("some/asset/0.0.meta", json.dumps(ours).encode())
-    again = await shop.catalog.push_ids(NAME)
-    assert again[Version.parse("0.0")] == "mine"
-    assert shop.store.count("get", ".meta") == reads + 1
-
-
-async def test_a_manifest_that_goes_meanwhile_was_nobodys(shop: Shop) -> None:
-    """What is deleted between listing and look is no push of anybody."""
-    await shop.has("some/asset/0.0.meta")
-    gate = shop.store.pause("get", "0.0.meta")
-    asking = asyncio.create_task(shop.catalog.push_ids(NAME))
-    await gate.reached()
-    await shop.memory.delete("some/asset/0.0.meta")
-    gate.open()
-    assert await asking == {Version.parse("0.0"): ""}
 
 
 # Names

@@ -254,14 +254,16 @@ class Claiming:
             PushInProgressError: this push_id is at work, or done, at another number; a repeat of
                 the push finds it there.
         """
-        survey = await self._surveys.of(plan.name, with_index=False)
+        survey = await self._surveys.of(plan.name)
         is_done = survey.committed_by(plan.push_id) is not None
         elsewhere = set(survey.claimed_by(plan.push_id)) - {attempt.version}
-        if not is_done and not elsewhere and attempt.version not in survey.committed:
+        is_there = await self._commits.is_committed(plan.name, attempt.version)
+        if not is_done and not elsewhere and not is_there:
             return True
         await self._claimed.give_up(attempt)
         if is_done or elsewhere:
             raise _contended(plan)
+        self._surveys.doubt(plan.name)
         return False
 
     async def _made_before(self, plan: PushPlan, version: Version) -> ExistingVersion:

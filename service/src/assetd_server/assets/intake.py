@@ -27,6 +27,7 @@ from assetd_server.errors import PushInProgressError
 from assetd_server.manifest import Part
 from assetd_server.model import PartPath
 from assetd_server.store.catalog import part_key
+from assetd_server.store.known_versions import KnownVersions
 
 
 class Intake(ABC):
@@ -132,9 +133,10 @@ class SpooledIntake(Intake):
 class StreamedIntake(Intake):
     """Bytes of known digest, for a version that is claimed: on into the store as they come."""
 
-    def __init__(self, received: Received, place: Place) -> None:
+    def __init__(self, received: Received, place: Place, versions: KnownVersions) -> None:
         self._received = received
         self._place = place
+        self._versions = versions
         self._arriving = ArrivingParts(place, received.count)
         self._stock: Stock | None = None
         self._stored: dict[str, Stored] = {}
@@ -143,7 +145,9 @@ class StreamedIntake(Intake):
         """Want what the store has not: neither a left-over nor an equal part elsewhere."""
         if self._stock is None:
             kind = self._received.plan.kind
-            self._stock = await look_at_stock(self._place.catalog, self._place.claimed, kind)
+            self._stock = await look_at_stock(
+                self._place.catalog, self._versions, self._place.claimed, kind
+            )
         find = partial(self._find, self._stock)
         filled = [part for part in files if part.size_bytes]
         had = await for_each(filled, find, self._received.count)

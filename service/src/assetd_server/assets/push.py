@@ -54,6 +54,7 @@ from assetd_server.errors import (
 from assetd_server.manifest import Part
 from assetd_server.model import AssetVersion, Digest
 from assetd_server.store.catalog import Catalog
+from assetd_server.store.known_versions import KnownVersions
 from assetd_server.versioning import Version, VersioningSystem
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class Pusher:
     def __init__(
         self,
         catalog: Catalog,
+        versions: KnownVersions,
         claiming: Claiming,
         claimed: ClaimedVersions,
         assets_dir: AssetsDir,
@@ -94,6 +96,7 @@ class Pusher:
         default_system: VersioningSystem,
     ) -> None:
         self._catalog = catalog
+        self._versions = versions
         self._claiming = claiming
         self._claimed = claimed
         self._dir = assets_dir
@@ -185,7 +188,7 @@ class Pusher:
             claimed = push.received.claimed = await self._claiming.claim(plan)
             version, is_final = claimed.version, True
             if isinstance(claimed, ClaimedVersion):
-                push.intake = StreamedIntake(push.received, self._place(claimed))
+                push.intake = StreamedIntake(push.received, self._place(claimed), self._versions)
         return PushAccepted(plan.push_id, str(version), is_final)
 
     async def _spooled(self, push: _Push) -> Intake:

@@ -20,6 +20,7 @@ from assetd_server.cache.push_journal import PushJournal
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claims
 from assetd_server.store.commits import Commits
+from assetd_server.store.known_versions import KnownVersions
 from assetd_server.versioning import VersioningSystem
 
 
@@ -37,10 +38,13 @@ class Pushes:
         claims = Claims(catalog.store)
         records = PushRecords(PushJournal(assets_dir), disk)
         self._commits = Commits(catalog, clock.sleep)
-        self._surveys = Surveys(catalog, claims)
+        versions = KnownVersions(catalog)
+        self._surveys = Surveys(catalog, claims, versions, clock)
         claimed = ClaimedVersions(claims, self._commits, records)
         claiming = Claiming(catalog, claims, self._commits, claimed, self._surveys, records, clock)
-        self._pusher = Pusher(catalog, claiming, claimed, assets_dir, disk, clock, default_system)
+        self._pusher = Pusher(
+            catalog, versions, claiming, claimed, assets_dir, disk, clock, default_system
+        )
         self._settling = PushSettling(records, claimed, catalog)
 
     async def push(self, steps: AsyncIterator[PushStep]) -> AsyncGenerator[PushEvent, None]:

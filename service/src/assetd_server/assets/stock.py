@@ -5,15 +5,16 @@ the asset. Both are only candidates: whoever uses one proves it equal by its byt
 """
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from assetd_server.assets.claimed import ClaimedVersion
-from assetd_server.errors import AssetError
+from assetd_server.errors import BadIndexError, MixedVersioningError
 from assetd_server.manifest import Part
 from assetd_server.model import AssetKind
 from assetd_server.store.base import ObjectInfo
 from assetd_server.store.catalog import Catalog, part_key
+from assetd_server.store.known_versions import KnownVersions
 from assetd_server.versioning import Version
 
 # An update mostly resembles what came before it; to look further costs a request a version.
@@ -46,7 +47,9 @@ class Stock:
         return found if found and found.part.size_bytes == part.size_bytes else None
 
 
-async def look_at_stock(catalog: Catalog, claimed: ClaimedVersion, kind: AssetKind) -> Stock:
+async def look_at_stock(
+    catalog: Catalog, versions: KnownVersions, claimed: ClaimedVersion, kind: AssetKind
+) -> Stock:
     """Return what the store has for the version.
 
     Raises:
@@ -55,23 +58,22 @@ async def look_at_stock(catalog: Catalog, claimed: ClaimedVersion, kind: AssetKi
     left_over: Mapping[str, ObjectInfo] = {}
     if not claimed.is_new:
         left_over = await catalog.parts_in_store(claimed.name, claimed.version, kind)
-    known = claimed.committed or set(await catalog.committed(claimed.name))
     elsewhere: dict[str, StoredPart] = {}
-    for version in heapq.nlargest(_VERSIONS_LOOKED_AT, known):
-        for part in await _parts_of(catalog, claimed, version):
+    for version in heapq.nlargest(_VERSIONS_LOOKED_AT, await _known(catalog, claimed)):
+        manifest = await versions.manifest(claimed.name, version)
+        for part in manifest.parts if manifest else ():
             if part.sha256_hex and part.crc64nvme is not None and part.size_bytes:
                 key = part_key(claimed.name, version, part.path)
                 elsewhere.setdefault(part.sha256_hex, StoredPart(key, part))
     return Stock(left_over, elsewhere)
 
 
-async def _parts_of(
-    catalog: Catalog, claimed: ClaimedVersion, version: Version
-) -> tuple[Part, ...]:
-    if version == claimed.version:
-        return ()
+async def _known(catalog: Catalog, claimed: ClaimedVersion) -> Set[Version]:
+    """Return the versions there are; a push of an exact one has not looked yet."""
+    if claimed.committed:
+        return claimed.committed
     try:
-        manifest = await catalog.find_manifest(claimed.name, version)
-    except AssetError:
-        return ()  # nothing of a damaged version is used again
-    return manifest.parts if manifest else ()
+        index = await catalog.glance(claimed.name)
+    except (BadIndexError, MixedVersioningError):
+        index = None  # whoever has to list the version will tell
+    return set(index.versions if index else ()) - {claimed.version}

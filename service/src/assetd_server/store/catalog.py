@@ -98,7 +98,6 @@ class Catalog:
         self.last_ok_time: datetime | None = None
         self._sleep = sleep
         self._now = now
-        self._push_ids: dict[tuple[str, str], str] = {}
 
     async def versions(self, name: AssetName) -> list[Version]:
         """Return the versions that the index lists, newest first.
@@ -124,15 +123,16 @@ class Catalog:
             BadIndexError, MixedVersioningError: it cannot be believed, also on a second look.
         """
         try:
-            found = await self._index(name)
+            found = await self.glance(name)
         except BadIndexError:
             found = None
         if found is None:
             await self._sleep(_SECOND_LOOK_SECONDS)
-            found = await self._index(name)
+            found = await self.glance(name)
         return found
 
-    async def _index(self, name: AssetName) -> Index | None:
+    async def glance(self, name: AssetName) -> Index | None:
+        """Return the index as it looks at this moment, for who may be wrong; see `index`."""
         key = index_key(name)
         try:
             found = await self._document(key, MAX_INDEX_BYTES)
@@ -159,6 +159,13 @@ class Catalog:
         Raises:
             BadManifestError: it cannot be believed.
         """
+        found = await self.read_manifest(name, version)
+        return found[1] if found else None
+
+    async def read_manifest(
+        self, name: AssetName, version: Version
+    ) -> tuple[ObjectInfo, Manifest] | None:
+        """Return the version's manifest, and which write of it that is; see `find_manifest`."""
         key = meta_key(name, version)
         try:
             found = await self._document(key, MAX_MANIFEST_BYTES)
@@ -168,7 +175,7 @@ class Catalog:
                 key=key,
                 limit_bytes=MAX_MANIFEST_BYTES,
             ) from None
-        return await _decoded(decode_manifest, found[1], key) if found else None
+        return (found[0], await _decoded(decode_manifest, found[1], key)) if found else None
 
     async def manifest(self, name: AssetName, version: Version) -> Manifest:
         """Return the version's manifest, with the size of every part.
@@ -262,24 +269,6 @@ class Catalog:
                 length=length,
                 limit_bytes=MAX_KEY_BYTES,
             )
-
-    async def push_ids(self, name: AssetName) -> dict[Version, str]:
-        """Return, for each committed version, the push that made it; "" for modelkit's.
-
-        A manifest is read once for each write of it. One that cannot be believed was nobody's push:
-        it must not keep others from pushing.
-        """
-        found = {}
-        for version, info in (await self.committed(name)).items():
-            memo = (info.key, info.etag)
-            if memo not in self._push_ids:
-                try:
-                    manifest = await self.find_manifest(name, version)
-                except BadManifestError:
-                    manifest = None
-                self._push_ids[memo] = manifest.push_id if manifest else ""
-            found[version] = self._push_ids[memo]
-        return found
 
     async def names(self, prefix: NamePrefix = _ALL_NAMES) -> list[AssetName]:
         """Return the names of all assets that have an index, in bytewise order.
