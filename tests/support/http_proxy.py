@@ -36,7 +36,8 @@ class Fate(Enum):
 class Request:
     """A request as it came; `target` is decoded, for people and judges to read.
 
-    `gate` and `is_dropped` are the proxy's: tests call `let_go` and `drop`.
+    `gate` and `is_dropped` are the proxy's: tests call `let_go` and `drop`. `ended` is set once it
+    is answered, lost or dropped.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Request:
     body: bytes
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     is_dropped: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def changes(self) -> bool:
@@ -144,6 +146,14 @@ class JudgingProxy:
     ) -> bool:
         request = await _read_request(reader, writer)
         self.request_count += 1
+        try:
+            return await self._pass_on(request, writer, upstream)
+        finally:
+            request.ended.set()
+
+    async def _pass_on(
+        self, request: Request, writer: asyncio.StreamWriter, upstream: "_Upstream"
+    ) -> bool:
         fate = self.judge(request)
         if fate is Fate.HOLD:
             await request.gate.wait()
