@@ -32,13 +32,13 @@ def test_a_kill_at_any_step(bench: PushBench, shape: str, effect: Effect) -> Non
     A repeat of the push gets its version, other content gets it only if the push had not committed
     it, and a bump gets the next number.
     """
-    for cases in bench.batches(SHAPES[shape], [*Order]):
-        found = bench.die(cases, effect)
-        assert not found, "\n".join(found)
+    batches = bench.batches(SHAPES[shape], [*Order])
+    found = [finding for cases in batches for finding in bench.die(cases, effect)]
+    assert not found, "\n".join(found)
 
 
 def test_a_kill_while_a_large_part_is_stored(bench: PushBench) -> None:
     """What was uploaded in pieces is put together, or dropped."""
-    for cases in bench.batches(SHAPES[WITH_LARGE_PARTS], [Order.REPEAT]):
-        found = bench.die(cases, Effect.ANSWER_LOST)
-        assert not found, "\n".join(found)
+    batches = bench.batches(SHAPES[WITH_LARGE_PARTS], [Order.REPEAT])
+    found = [finding for cases in batches for finding in bench.die(cases, Effect.ANSWER_LOST)]
+    assert not found, "\n".join(found)

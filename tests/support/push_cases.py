@@ -44,6 +44,11 @@ class Case:
         """What is pushed."""
         return f"{self.name}{self.shape.selector}"
 
+    @property
+    def may_have_begun_an_upload(self) -> bool:
+        """Whether what was held may have begun one: nobody knows of it if its sender was dead."""
+        return any(request.target.endswith("?uploads") for request in self.held)
+
     def look(self, bucket: Bucket) -> SeenAsset:
         """Return what the bucket holds of the asset now."""
         return look(bucket, self.name)

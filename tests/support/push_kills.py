@@ -31,8 +31,9 @@ from tests.support.waiting import wait_until
 from tests.support.wire_pushes import Outcome, push
 
 STORE: Final = f"s3://{BUCKET}/{PREFIX}"
-# A daemon lists in sixteen threads, and pushes that are stopped there keep theirs.
-_STOPPED_AT_ONCE: Final = 32
+# A daemon lists in sixteen threads, and pushes that are stopped there keep theirs: at most ten of so
+# many.
+_STOPPED_AT_ONCE: Final = 48
 # Those of a large part are held whole, by the daemon and by the proxy.
 _LARGE_AT_ONCE: Final = 8
 _CALLERS: Final = 8
@@ -80,7 +81,7 @@ class PushBench:
 
     def step_count(self, shape: Shape) -> int:
         """Return how many steps an undisturbed push takes."""
-        case = self._case(shape, 0)
+        [case] = self._cases(shape, [(0, Order.REPEAT)])
         with self.stepped.channel() as channel:
             assert push(channel, case.spec, shape.content).is_ok
         return len(self.steps.taken[case.name])
@@ -88,16 +89,16 @@ class PushBench:
     def batches(self, shape: Shape, orders: Sequence[Order]) -> Iterator[list[Case]]:
         """Yield pushes to be stopped, one for each step and order: as many as one life takes."""
         steps = range(1, self.step_count(shape) + 1)
-        cases = [self._case(shape, step, order) for step in steps for order in orders]
+        cases = self._cases(shape, [(step, order) for step in steps for order in orders])
         size = _LARGE_AT_ONCE if shape.is_large else _STOPPED_AT_ONCE
         for start in range(0, len(cases), size):
             yield cases[start : start + size]
 
-    def _case(self, shape: Shape, step: int, order: Order = Order.REPEAT) -> Case:
-        case = Case(next(self._names), shape, step, order)
+    def _cases(self, shape: Shape, stops: Sequence[tuple[int, Order]]) -> list[Case]:
+        cases = [Case(next(self._names), shape, step, order) for step, order in stops]
         if shape.over is not None:
-            leave_over(self._open_store, case.name, shape.over)
-        return case
+            leave_over(self._open_store, {case.name: shape.over for case in cases})
+        return cases
 
     # A daemon that dies
 
@@ -254,13 +255,12 @@ class PushBench:
 
     def _findings(self, cases: list[Case], *, may_leave_litter: bool) -> list[str]:
         self._each(cases, lambda case: case.judge(self.bucket, may_leave_litter=may_leave_litter))
+        uploads = self.bucket.uploads()
+        for case in cases:
+            if not (may_leave_litter and case.may_have_begun_an_upload):
+                for key in [key for key in uploads if f"/{case.name}/" in key]:
+                    case.find(f"an upload of {key} is left")
         found = [finding for case in cases for finding in case.findings]
-        begun_late = {str(request) for case in cases for request in case.held}
-        found += [
-            f"an upload of {key} is left"
-            for key in self.bucket.uploads()
-            if may_leave_litter is False or f"POST /{BUCKET}/{key}?uploads" not in begun_late
-        ]
         return found + [f"{path} is left" for path in files_of_pushes(self.stepped)]
 
 

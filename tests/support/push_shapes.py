@@ -1,7 +1,7 @@
 """What is pushed where faults meet pushes: each shape takes the protocol through other steps."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -57,7 +57,6 @@ SHAPES: Final = {
     shape.name: shape
     for shape in (
         Shape("file", _FILE, _FILE[::-1], EXACT),
-        Shape("tree", _TREE, _TREE | {"a": b"z" * 3000}, EXACT),
         Shape("bump", _TREE, _TREE | {"a": b"z" * 3000}),
         Shape("over left-overs", _FILE, _FILE[::-1], EXACT, over=b"left over " * 190),
         Shape("large", _LARGE, {"large": b"another", "small": b"s"}, EXACT, is_large=True),
@@ -68,7 +67,7 @@ SHAPES: Final = {
 def s3_opener(server: S3Server) -> OpenStore:
     """Return how the tests' bucket is opened, directly."""
     settings = S3Settings(BUCKET, PREFIX, server.endpoint_url, server.region)
-    return lambda: open_s3_store(settings, server.session())
+    return lambda: open_s3_store(settings, session=server.session())
 
 
 def folder_opener(root: Path) -> OpenStore:
@@ -76,12 +75,13 @@ def folder_opener(root: Path) -> OpenStore:
     return lambda: LocalStore(root)
 
 
-def leave_over(open_store: OpenStore, name: str, content: bytes) -> None:
-    """Leave what a push of a file leaves that was given up, and whose daemon is gone."""
+def leave_over(open_store: OpenStore, left: Mapping[str, bytes]) -> None:
+    """Leave, by asset, what a push of a file leaves that was given up, and whose daemon is gone."""
 
     async def leave(store: ObjectStore) -> None:
-        await Claims(store).create(AssetName(name), Version.parse(EXACT), _gone_claim(content))
-        await store.put(f"{name}/{EXACT}", content)
+        for name, content in left.items():
+            await Claims(store).create(AssetName(name), Version.parse(EXACT), _gone_claim(content))
+            await store.put(f"{name}/{EXACT}", content)
 
     _with_store(open_store, leave)
 
