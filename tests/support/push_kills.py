@@ -31,8 +31,7 @@ from tests.support.waiting import wait_until
 from tests.support.wire_pushes import Outcome, push
 
 STORE: Final = f"s3://{BUCKET}/{PREFIX}"
-# A daemon lists in sixteen threads, and pushes that are stopped there keep theirs: at most ten of so
-# many.
+# A daemon lists in sixteen threads, and pushes that are stopped there keep theirs: ten of so many.
 _STOPPED_AT_ONCE: Final = 48
 # Those of a large part are held whole, by the daemon and by the proxy.
 _LARGE_AT_ONCE: Final = 8

@@ -57,14 +57,26 @@ def new_push_id() -> str:
     return str(uuid.uuid4())
 
 
-def push(channel: grpc.Channel, spec: str, content: Content, *, push_id: str = "") -> Outcome:
-    """Push a content, hashed beforehand, in turns with the daemon; return how it ended."""
+def push(
+    channel: grpc.Channel,
+    spec: str,
+    content: Content,
+    *,
+    push_id: str = "",
+    cut_after: int | None = None,
+) -> Outcome:
+    """Push a content, hashed beforehand, in turns with the daemon; return how it ended.
+
+    With `cut_after` the caller is gone when so many answers have come, whatever they said.
+    """
     turns: SimpleQueue[Iterable[PushRequest] | None] = SimpleQueue()
     turns.put([PushRequest(header=_header(spec, content, push_id or new_push_id()))])
     call = AssetServiceStub(channel).Push(_requests(turns), timeout=_TIMEOUT_SECONDS)
     completed = None
     try:
-        for response in call:
+        for number, response in enumerate(call):
+            if number == cut_after:
+                call.cancel()
             if response.HasField("accepted"):
                 turns.put([PushRequest(files=_files(content))])
             elif response.HasField("wanted"):
@@ -75,6 +87,8 @@ def push(channel: grpc.Channel, spec: str, content: Content, *, push_id: str = "
         return _failed(call)
     finally:
         turns.put(None)
+    if cut_after is not None:
+        return Outcome(code=grpc.StatusCode.CANCELLED.name)
     assert completed is not None, "the stream ended well, and without an answer"
     return Outcome(completed.asset_version.version, completed.already_existed)
 
