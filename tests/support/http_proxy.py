@@ -32,6 +32,20 @@ class Fate(Enum):
     HOLD_ANSWER = "it arrives, and its answer waits"
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """An answer of the proxy's own: the request never arrives."""
+
+    status: int
+    code: str
+
+    def encode(self) -> bytes:
+        """Return the answer as S3 words it."""
+        body = f"<Error><Code>{self.code}</Code><Message>no</Message></Error>"
+        length = f"Content-Length: {len(body)}"
+        return f"HTTP/1.1 {self.status} Refused\r\n{length}\r\n\r\n{body}".encode()
+
+
 @dataclass
 class Request:
     """A request as it came; `target` is decoded, for people and judges to read.
@@ -64,7 +78,7 @@ class _Answer:
     keeps_alive: bool
 
 
-Judge = Callable[[Request], Fate]
+Judge = Callable[[Request], Fate | Refusal]
 
 
 class JudgingProxy:
@@ -155,6 +169,10 @@ class JudgingProxy:
         self, request: Request, writer: asyncio.StreamWriter, upstream: "_Upstream"
     ) -> bool:
         fate = self.judge(request)
+        if isinstance(fate, Refusal):
+            writer.write(fate.encode())
+            await writer.drain()
+            return True
         if fate is Fate.HOLD:
             await request.gate.wait()
         if fate is Fate.LOSE or request.is_dropped:

@@ -36,6 +36,8 @@ class Case:
     order: Order = Order.REPEAT
     push_id: str = field(default_factory=new_push_id)
     held: list[Request] = field(default_factory=list)
+    # What began one got no answer, or had no sender any more: nobody can know of it.
+    may_leave_an_upload: bool = False
     acknowledged: dict[str, Content] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
 
@@ -43,11 +45,6 @@ class Case:
     def spec(self) -> str:
         """What is pushed."""
         return f"{self.name}{self.shape.selector}"
-
-    @property
-    def may_have_begun_an_upload(self) -> bool:
-        """Whether what was held may have begun one: nobody knows of it if its sender was dead."""
-        return any(request.target.endswith("?uploads") for request in self.held)
 
     def look(self, bucket: Bucket) -> SeenAsset:
         """Return what the bucket holds of the asset now."""

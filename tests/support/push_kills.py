@@ -19,11 +19,11 @@ import grpc
 
 from tests.support.buckets import S3Bucket
 from tests.support.daemon import Daemon, Daemons, running_daemons
-from tests.support.http_proxy import JudgingProxy
+from tests.support.http_proxy import Fate, JudgingProxy, Refusal, Request
 from tests.support.ports import LOOPBACK
 from tests.support.proxied_store import BUCKET, PREFIX
 from tests.support.push_cases import EXISTS, IN_PROGRESS, SUCCESS, Case, Order, next_version
-from tests.support.push_shapes import Shape, leave_over, release_claims, s3_opener
+from tests.support.push_shapes import FIRST, Shape, leave_over, release_claims, s3_opener
 from tests.support.stepping import Steps
 from tests.support.versions import Content
 from tests.support.versitygw import S3Server, versitygw
@@ -59,6 +59,7 @@ class PushBench:
 
     def __init__(self, server: S3Server, proxy: JudgingProxy, daemons: Daemons) -> None:
         self.bucket = S3Bucket(server)
+        self.proxy = proxy
         self.steps = Steps(proxy)
         self._direct = server.environment
         through = self._direct | {"S3_ENDPOINT": f"http://{LOOPBACK}:{proxy.port}"}
@@ -108,7 +109,9 @@ class PushBench:
             self.stepped.kill()
         for case in cases:
             case.held = self.steps.pass_on(case.name)
-            if effect is not Effect.LATE:
+            if effect is Effect.LATE:
+                case.may_leave_an_upload = any(map(begins_an_upload, case.held))
+            else:
                 self.steps.drop(case.held)
         self.stepped.start()
         wait_for_clean_up(self.stepped)
@@ -218,7 +221,24 @@ class PushBench:
         keys = [key for key in self.bucket.keys(f"{case.name}/") if _version(key) in seen.metas]
         return {key: self.bucket.get(key) for key in keys}
 
-    # For both
+    # A daemon whose store falters
+
+    def falter(self, cases: list[Case], verdict: Fate | Refusal) -> list[str]:
+        """Do so with the request of each push's step, once, and return what is wrong."""
+        for case in cases:
+            self.steps.judge_at(case.name, case.step, verdict)
+        with self.stepped.channel() as channel:
+            self._each(cases, lambda case: self._push_anyway(case, channel))
+        return self._findings(cases, may_leave_litter=False)
+
+    def _push_anyway(self, case: Case, channel: grpc.Channel) -> None:
+        outcome = push(channel, case.spec, case.shape.content, push_id=case.push_id)
+        case.may_leave_an_upload = begins_an_upload(self.steps.taken[case.name][case.step - 1])
+        case.expect("the push", outcome, case.shape.content, SUCCESS)
+        if outcome.already_existed or outcome.version not in {case.shape.version, FIRST}:
+            case.find(f"it is {outcome}, found there: {outcome.already_existed}")
+
+    # For all
 
     @contextmanager
     def _stopped(self, cases: list[Case], *, is_forwarded: bool) -> Iterator[list[Future[Outcome]]]:
@@ -256,7 +276,7 @@ class PushBench:
         self._each(cases, lambda case: case.judge(self.bucket, may_leave_litter=may_leave_litter))
         uploads = self.bucket.uploads()
         for case in cases:
-            if not (may_leave_litter and case.may_have_begun_an_upload):
+            if not case.may_leave_an_upload:
                 for key in [key for key in uploads if f"/{case.name}/" in key]:
                     case.find(f"an upload of {key} is left")
         found = [finding for case in cases for finding in case.findings]
@@ -271,6 +291,11 @@ def files_of_pushes(daemon: Daemon) -> list[Path]:
 def wait_for_clean_up(daemon: Daemon) -> None:
     """Return once a daemon has done with the pushes of its past lives."""
     wait_until(lambda: not files_of_pushes(daemon), "the end of the pushes of a past life")
+
+
+def begins_an_upload(request: Request | str) -> bool:
+    """Tell whether a request is the beginning of a multipart upload."""
+    return str(request).endswith("?uploads")
 
 
 def _version(key: str) -> str:

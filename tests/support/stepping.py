@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from tests.support.http_proxy import Fate, JudgingProxy, Request
+from tests.support.http_proxy import Fate, JudgingProxy, Refusal, Request
 from tests.support.waiting import LIMIT_SECONDS
 
 # Assets whose names look so are stepped; no name is the beginning of another one.
@@ -31,9 +31,10 @@ class Steps:
         self.taken: dict[str, list[str]] = defaultdict(list)
         self._proxy = proxy
         self._stops: dict[str, _Stop] = {}
+        self._verdicts: dict[tuple[str, int], Fate | Refusal] = {}
         self._counts: Counter[str] = Counter()
-        self._changed = threading.Condition()
-        proxy.judge = self._judge
+        self._changed = threading.Lock()
+        proxy.judge = self.judge
 
     def stop_at(self, name: str, number: int, *, is_forwarded: bool) -> None:
         """Hold request `number` of the asset from now on (1 is the next), and all that follow.
@@ -43,6 +44,12 @@ class Steps:
         with self._changed:
             self._counts[name] = 0
             self._stops[name] = _Stop(number, is_forwarded, [])
+
+    def judge_at(self, name: str, number: int, verdict: Fate | Refusal) -> None:
+        """Do so with request `number` of the asset from now on (1 is the next), and no other."""
+        with self._changed:
+            self._counts[name] = 0
+            self._verdicts[name, number] = verdict
 
     def has_stopped(self, name: str) -> bool:
         """Whether its step was reached."""
@@ -66,16 +73,19 @@ class Steps:
             self._proxy.let_go(request)
             _wait_for_the_end([request])
 
-    def _judge(self, request: Request) -> Fate:
+    def judge(self, request: Request) -> Fate | Refusal:
+        """Say what becomes of a request: the proxy asks."""
         found = NAME.search(request.target)
         if found is None:
             return Fate.PASS
         with self._changed:
             return self._judge_step(found[0], request)
 
-    def _judge_step(self, name: str, request: Request) -> Fate:
+    def _judge_step(self, name: str, request: Request) -> Fate | Refusal:
         self._counts[name] += 1
         self.taken[name].append(str(request))
+        if (name, self._counts[name]) in self._verdicts:
+            return self._verdicts[name, self._counts[name]]
         stop = self._stops.get(name)
         if stop is None or self._counts[name] < stop.number:
             return Fate.PASS
