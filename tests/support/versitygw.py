@@ -63,7 +63,7 @@ class S3Server:
 
 @contextmanager
 def versitygw(folder: Path) -> Iterator[S3Server]:
-    """Runs versitygw on a free port, with its data below `folder`.
+    """Runs versitygw on a free port, with its data below `folder`, new or of an earlier run.
 
     Its ETags are extended attributes of the files: kept beside them (`--sidecar`), they are more
     often those of another write than the bytes that come with them, as on S3 they never are.
@@ -71,7 +71,7 @@ def versitygw(folder: Path) -> Iterator[S3Server]:
     program = shutil.which(PROGRAM, path=TOOLS) or PROGRAM
     server = S3Server(free_port())
     data = folder / "data"
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)
     address = f"{LOOPBACK}:{server.port}"
     command = [program, "--quiet", "--keep-alive", "--port", address, "--health", "/health"]
     with running(
