@@ -107,6 +107,10 @@ soak-kills: setup ## 20,000 kills at random microseconds and calls, judged from 
 soak-leases: setup ## A million evictions against leases from three namespaces, call by call (root)
 	$(BIN)/python -m tests.soak.leases $(SOAKED)
 
+.PHONY: soak-differential
+soak-differential: setup tools modelkit ## 1,000 histories of modelkit and assetd, alone and together
+	$(BIN)/python -m tests.soak.differential $(SOAKED)
+
 # One process goes on until it has seen all: what it finds is shrunk, and kept in .hypothesis.
 .PHONY: soak-machine
 soak-machine: setup ## 10,000 histories of fetches, holds, evictions, edits and restarts, beside a dict
