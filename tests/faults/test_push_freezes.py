@@ -14,17 +14,6 @@ from tests.support.push_shapes import SHAPES
 pytestmark = [pytest.mark.xdist_group("push_freezes"), pytest.mark.needs_program("versitygw")]
 
 
-# Not run: where a part was replaced while it was put together, the daemon's log tells of a defect.
-UNMET = pytest.mark.xfail(
-    reason="a push whose claim was lost takes another's parts for damage", run=False
-)
-WAYS = [
-    Way.BUMPED,
-    pytest.param(Way.RELEASED, marks=UNMET),
-    pytest.param(Way.DECLARED_DEAD, marks=UNMET),
-]
-
-
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PushBench]:
     """A store, and two daemons."""
@@ -32,7 +21,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PushBench]:
         yield bench
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", Way)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_pusher_that_wakes_changes_nothing(bench: PushBench, shape: str, way: Way) -> None:
     """A pusher that was frozen before any step changes nothing that others committed meanwhile.

@@ -125,6 +125,9 @@ class PartUpload:
         try:
             async with self._place.turns:
                 return await self._store.upload_part(upload, number, offset, data)
+        except UploadNotFoundError:
+            # Somebody took this push for dead, and ended what it had begun.
+            raise ClaimLostError from None
         finally:
             self._release(len(data))
 
@@ -155,6 +158,7 @@ class PartUpload:
             info = await self._replace(part)
         proven = await self._prove(part, info)
         if proven is None:
+            await self._place.claims.require_held(self._place.claimed)
             raise DigestMismatchError(
                 "{key} reads back from the store other than it was written (crc64nvme {expected}"
                 " was sent): the version is not committed",

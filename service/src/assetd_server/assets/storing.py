@@ -107,6 +107,7 @@ async def confirm(place: Place, kind: AssetKind, stored: Iterable[Stored]) -> No
     """Look once more at what stands there: each part, as it was proven.
 
     Raises:
+        ClaimLostError: somebody released the claim meanwhile.
         DigestMismatchError: a part is gone, or another.
     """
     found = await place.catalog.parts_in_store(place.claimed.name, place.claimed.version, kind)
@@ -118,6 +119,7 @@ async def confirm(place: Place, kind: AssetKind, stored: Iterable[Stored]) -> No
         ):
             continue
         if await find_equal(place, one.part) is None:
+            await place.claims.require_held(place.claimed)
             raise DigestMismatchError(
                 "{key} was stored, and by now is gone or another (crc64nvme {expected} was sent):"
                 " the version is not committed",
