@@ -13,7 +13,7 @@ from assetd_server.errors import AssetError
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.local import LocalStore
 
-from tests.support.assets_bench import Bench, Daemon
+from tests.support.assets_bench import Bench, Daemon, PassingClock
 from tests.support.buckets import FolderBucket
 from tests.support.dying_store import DyingStore
 from tests.support.pausing_store import PausingStore
@@ -23,7 +23,17 @@ from tests.support.versions import Content
 from tests.support.wire_pushes import Outcome
 
 NAME = "some/asset"
+_LONG_SECONDS = 2.0
 NO_JOURNAL = pytest.mark.xfail(reason="a restart neither finishes nor releases its own claims yet")
+
+
+class BriefClock(PassingClock):
+    """Brief waits pass at once; what is done every few seconds is not done."""
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds >= _LONG_SECONDS:
+            await asyncio.Event().wait()
+        await super().sleep(seconds)
 
 
 async def pushed(
@@ -86,7 +96,7 @@ async def life_and_death(folder: Path, case: Case, *, takes_effect: bool) -> Non
 
 async def started(bench: Bench, store: ObjectStore, root: Path) -> Daemon:
     """Start another daemon, and wait until it has done with what the dead one was pushing."""
-    daemon = bench.daemon(store=store, root=root)
+    daemon = bench.daemon(store=store, root=root, clock=BriefClock())
     await daemon.assets.load()
     await daemon.assets.start()
     async with asyncio.timeout(60):
