@@ -53,6 +53,10 @@ class UploadNotFoundError(StoreSignalError):
     """The multipart upload was completed or aborted by somebody."""
 
 
+class CannotCopyError(StoreSignalError):
+    """The store cannot copy from there by itself: read the bytes, and upload them."""
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
     """What a store tells of an object without its bytes."""
@@ -64,10 +68,15 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class Listing:
-    """One page of a listing: objects, and the prefixes (ending in `/`) of what lies deeper."""
+    """One page of a listing: objects, and the prefixes (ending in `/`) of what lies deeper.
+
+    `strays` are objects of other people's making whose names are no keys, such as `a//b` or `a/`:
+    no method takes them, and whoever must not overlook them finds them here.
+    """
 
     objects: Sequence[ObjectInfo]
     prefixes: Sequence[str] = ()
+    strays: Sequence[ObjectInfo] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,18 @@ class Upload:
 
     key: str
     upload_id: str
+
+
+@dataclass(frozen=True)
+class CopySource:
+    """The very write of an object that a store is to copy from; `url` is that of its own store.
+
+    All S3 stores of one daemon share an endpoint, so that a bucket means the same to each of them.
+    """
+
+    url: str
+    key: str
+    etag: str
 
 
 class ObjectReader(Protocol):
@@ -174,6 +195,23 @@ class ObjectStore(ABC):
         All parts but the last are of one size, 5 MiB to 5 GiB. In any order, at once, repeatable.
 
         Raises:
+            UploadNotFoundError: the upload was completed or aborted.
+        """
+
+    @abstractmethod
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        """Fill part `number` with the range that `source` has at `offset`; return its receipt.
+
+        The bytes do not travel through the caller. The range, which is not empty, lies within the
+        source, and comes to lie at the same `offset` of the object. Otherwise as `upload_part`.
+        Whoever does not trust the store to compare the ETag reads back what it has copied.
+
+        Raises:
+            CannotCopyError: this store cannot copy from there; `upload_part` goes on to work.
+            KeyNotFoundError: the source is absent.
+            EtagMismatchError: the source is another write by now; the part is undefined then.
             UploadNotFoundError: the upload was completed or aborted.
         """
 

@@ -15,6 +15,8 @@ from typing import ParamSpec, TypeVar
 
 from assetd_server.store.base import (
     Buffer,
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     Listing,
     ObjectInfo,
@@ -125,6 +127,19 @@ class LocalStore(ObjectStore):
     ) -> str:
         """Write into the file at `offset`; see `ObjectStore.upload_part`."""
         return await self._run(self._uploads.write_part, upload, offset, data)
+
+    async def copy_part(
+        self,
+        upload: Upload,
+        number: int,  # noqa: ARG002 - the offset says it
+        offset: int,
+        length: int,
+        source: CopySource,
+    ) -> str:
+        """Copy inside the kernel, from this very store only; see `ObjectStore.copy_part`."""
+        if source.url != self.url:
+            raise CannotCopyError(source.key)
+        return await self._run(self._uploads.copy_part, upload, offset, length, source)
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Link the file; see `ObjectStore.create_from_upload`."""

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ import obstore
 
 from assetd_server.store.base import (
     Buffer,
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -48,6 +51,8 @@ from assetd_server.store.objects.sdk_errors import (
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult, PutMode
+
+_SCHEME = "s3://"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -178,7 +183,7 @@ class S3ObjectStore(ObjectStore):
     async def list(
         self, prefix: str, *, after: str = "", delimiter: bool = False
     ) -> AsyncIterator[Listing]:
-        """Ask page by page; see `ObjectStore.list`. Leaves out what is no key, such as `a//b`."""
+        """Ask page by page; see `ObjectStore.list`. What is no key, such as `a//b`, is a stray."""
         arguments = {"Bucket": self._bucket, "Prefix": self._root + prefix}
         if after:
             arguments["StartAfter"] = self._root + after
@@ -196,14 +201,14 @@ class S3ObjectStore(ObjectStore):
     def _listing(self, page: Mapping[str, Any], after: str) -> Listing:
         skip = len(self._root)
         keys = ((entry["Key"][skip:], entry) for entry in page.get("Contents", ()))
+        found = [
+            self._info(key, entry["Size"], entry["ETag"]) for key, entry in keys if key > after
+        ]
         prefixes = (entry["Prefix"][skip:] for entry in page.get("CommonPrefixes", ()))
         return Listing(
-            objects=[
-                self._info(key, entry["Size"], entry["ETag"])
-                for key, entry in keys
-                if key > after and _is_key(key)
-            ],
+            objects=[info for info in found if _is_key(info.key)],
             prefixes=[name for name in prefixes if name > after and _is_key(name[:-1])],
+            strays=[info for info in found if not _is_key(info.key)],
         )
 
     async def put(self, key: str, data: Buffer) -> ObjectInfo:
@@ -263,6 +268,33 @@ class S3ObjectStore(ObjectStore):
             Body=BodyFile(data),
         )
         return str(answer["ETag"])
+
+    async def copy_part(
+        self,
+        upload: Upload,
+        number: int,
+        offset: int,
+        length: int,
+        source: CopySource,
+    ) -> str:
+        """Send UploadPartCopy with the source's ETag; see `ObjectStore.copy_part`."""
+        bucket, _, prefix = source.url.removeprefix(_SCHEME).partition("/")
+        if not source.url.startswith(_SCHEME):
+            raise CannotCopyError(source.key)
+        call = partial(
+            self._client.upload_part_copy,
+            **self._named(upload),
+            PartNumber=number,
+            CopySource={"Bucket": bucket, "Key": f"{prefix}/{source.key}".lstrip("/")},
+            CopySourceIfMatch=source.etag,
+            CopySourceRange=f"bytes={offset}-{offset + length - 1}",
+        )
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        except SDK_ERRORS as error:
+            refusal = refusal_of(error)
+            raise self._failures.of_copy(upload.key, bucket, source.key, refusal) from error
+        return str(answer["CopyPartResult"]["ETag"])
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Send CompleteMultipartUpload with If-None-Match; see `ObjectStore.create_from_upload`."""
