@@ -107,7 +107,10 @@ async def refusal(sources: Sources, content: StagedPath | SourceUri) -> Exceptio
 
 
 async def test_a_staged_folder_is_found_and_hashed(make: Made) -> None:
-    """What was staged below ASSETS_DIR/.assetd/push is read where it stands, dotfiles included."""
+    """What was staged below ASSETS_DIR/.assetd/push is read where it stands.
+
+    All of its files, those that begin with a dot too.
+    """
     source = await make().open(StagedPath.parse("model"), None)
     assert source.kind is AssetKind.DIRECTORY
     parts = await hashed(source)
@@ -177,7 +180,10 @@ async def test_only_what_is_named_is_opened(make: Made, fs: RecordingFileSystem)
 
 
 async def test_a_file_uri_below_what_is_allowed_is_found(make: Made, incoming: Path) -> None:
-    """A URI below `ASSETD_PUSH_SOURCES` is read by the daemon; whatever its name needs escaped."""
+    """A URI below `ASSETD_PUSH_SOURCES` is read by the daemon; by default none is.
+
+    Whatever of its name had to be escaped.
+    """
     (incoming / "50% ü").mkdir()
     (incoming / "50% ü/a").write_bytes(b"data")
     sources = make(incoming)

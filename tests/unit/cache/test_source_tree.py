@@ -205,7 +205,7 @@ def test_bytes_are_all_that_is_taken(tree: SourceTree, folder: Path) -> None:
 def test_what_is_no_plain_file_is_refused_unopened(
     fs: ReachingFileSystem, folder: Path, kind: str, inside: bool
 ) -> None:
-    """What is no plain file or folder in a source is `UNSUPPORTED_FILE`, and is not opened.
+    """A link, device, FIFO, socket or hard link in a pushed folder is refused, and not opened.
 
     To open the FIFO would hang here, if it were opened as any file is.
     """
