@@ -64,7 +64,10 @@ class PushSource(Protocol):
         """
 
     def copy_source(self, path: PartPath) -> CopySource | None:
-        """Return where a store may find the part by itself; None where its bytes have to travel."""
+        """Return where a store may find the part by itself; None where its bytes have to travel.
+
+        An empty part has no range to copy: create it.
+        """
 
     async def check_unchanged(self) -> None:
         """List again, and compare with what was hashed.
