@@ -113,6 +113,10 @@ soak-machine: setup ## 10,000 histories of fetches, holds, evictions, edits and 
 	CACHE_MACHINE_EXAMPLES=10000 $(BIN)/python -m pytest tests/property/test_cache_machine.py \
 	    --hypothesis-seed=$(SEED) --timeout=$$((60 * $(MINUTES)))
 
+.PHONY: soak-fuzz
+soak-fuzz: setup ## Five million inputs for each reader of what callers, buckets and disks say
+	$(BIN)/python -m tests.soak.fuzz $(SOAKED)
+
 .PHONY: soak-mutations
 soak-mutations: setup system-packages ## Seeded bugs, each of which a harness has to catch (root)
 	$(BIN)/python -m tests.soak.mutations $(SOAKED)

@@ -82,7 +82,7 @@ async def test_a_prefix_is_hashed_and_copied_into_the_store(
         origin, size_bytes = source.copy_source(part.path), part.size_bytes or 0
         assert origin is not None
         for _ in range(2):
-            begun = await s3_store.start_upload(part.path)
+            begun = await s3_store.start_upload(part.path, for_copies=True)
             cut = min(5 * MIB, size_bytes)
             receipts = [await s3_store.copy_part(begun, 1, 0, cut, origin)]
             if size_bytes > cut:
@@ -95,7 +95,7 @@ async def test_a_prefix_is_hashed_and_copied_into_the_store(
         assert hashlib.sha256(data).hexdigest() == part.sha256_hex
     await source.check_unchanged()
     await place.bucket.put(f"{place.prefix}/model/weights", os.urandom(11 * MIB))
-    begun = await s3_store.start_upload("late")
+    begun = await s3_store.start_upload("late", for_copies=True)
     origin = source.copy_source(PartPath("weights"))
     assert origin is not None
     with pytest.raises(EtagMismatchError):

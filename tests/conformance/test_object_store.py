@@ -20,6 +20,7 @@ from assetd_server.store.base import (
     Upload,
     UploadNotFoundError,
 )
+from awscrt import checksums
 
 MIB = 1 << 20
 # The least that S3 takes for a part which is not the last.
@@ -796,7 +797,7 @@ async def test_an_unknown_upload_is_not_found(store: ObjectStore) -> None:
 
 async def copied(store: ObjectStore, source: ObjectInfo, key: str, *cuts: int) -> list[str]:
     """Copies `source` into an upload of `key`, in parts cut there, and creates it."""
-    begun = await store.start_upload(key)
+    begun = await store.start_upload(key, for_copies=True)
     start_of_parts = [0, *cuts]
     receipts = []
     for number, start in enumerate(start_of_parts, start=1):
@@ -820,11 +821,14 @@ async def test_a_part_is_copied_from_another_object(store: ObjectStore, key: str
 async def test_ranges_of_an_object_are_copied_at_once_and_beside_others(
     store: ObjectStore,
 ) -> None:
-    """Each range to its own place; parts that are sent stand beside parts that are copied."""
+    """Each range to its own place; parts that are sent stand beside parts that are copied.
+
+    A checksum that the store keeps of it is right: readers may refuse what contradicts one.
+    """
     data = os.urandom(2 * PART_BYTES + 70_001)
     source = await store.create("source", data)
     origin = CopySource(store.url, "source", source.etag)
-    begun = await store.start_upload("k")
+    begun = await store.start_upload("k", for_copies=True)
     receipts = await asyncio.gather(
         store.copy_part(begun, 1, 0, PART_BYTES, origin),
         store.upload_part(begun, 2, PART_BYTES, data[PART_BYTES : 2 * PART_BYTES]),
@@ -832,6 +836,8 @@ async def test_ranges_of_an_object_are_copied_at_once_and_beside_others(
     )
     await store.create_from_upload(begun, receipts)
     assert await content(store, "k") == data
+    _, checksum = await store.checksum("k")
+    assert checksum in (None, checksums.crc64nvme(data))
 
 
 async def test_an_object_that_was_uploaded_in_parts_is_copied(store: ObjectStore) -> None:
@@ -846,7 +852,7 @@ async def test_a_copy_is_bound_to_one_write(store: ObjectStore) -> None:
     """Of an object that was replaced or deleted meanwhile nothing is taken for the old one."""
     old = await store.put("source", b"old")
     new = await store.put("source", b"new")
-    begun = await store.start_upload("k")
+    begun = await store.start_upload("k", for_copies=True)
     with pytest.raises(EtagMismatchError) as mismatch:
         await store.copy_part(begun, 1, 0, 3, CopySource(store.url, "source", old.etag))
     assert mismatch.value.key == "source"
@@ -861,7 +867,7 @@ async def test_a_copy_is_bound_to_one_write(store: ObjectStore) -> None:
 @pytest.mark.parametrize("url", ["gs://bucket/prefix", "file:///elsewhere", "file:///", "", "x"])
 async def test_what_cannot_be_copied_can_still_be_sent(store: ObjectStore, url: str) -> None:
     """From a store of another kind or place nothing is copied, and the upload goes on."""
-    begun = await store.start_upload("k")
+    begun = await store.start_upload("k", for_copies=True)
     with pytest.raises(CannotCopyError) as caught:
         await store.copy_part(begun, 1, 0, 3, CopySource(url, "a/source", "etag"))
     assert caught.value.key == "a/source"
@@ -873,9 +879,9 @@ async def test_a_copy_into_an_upload_that_is_gone(store: ObjectStore) -> None:
     """As of a part that is sent late; what was created does not change."""
     source = await store.create("source", b"source")
     origin = CopySource(store.url, "source", source.etag)
-    begun, receipts = await upload(store, "k", b"complete")
-    await store.create_from_upload(begun, receipts)
-    aborted = await store.start_upload("k")
+    begun = await store.start_upload("k", for_copies=True)
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"complete")])
+    aborted = await store.start_upload("k", for_copies=True)
     await store.abort_upload(aborted)
     for gone in (begun, aborted):
         with pytest.raises(UploadNotFoundError) as caught:

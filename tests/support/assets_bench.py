@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +119,7 @@ class Daemon:
         async with asyncio.timeout(30):
             await self.until_waiting(0)
         assert list((await self.assets.status()).holds) == []
+        await self.assets.settle_pushes()
         # What was evicted is deleted in the background.
         with suppress(TimeoutError):
             async with asyncio.timeout(10):
@@ -271,6 +272,8 @@ def steps_of(
     push_id: str | None = None,
     bump: Bump | None = None,
     mode: PushMode | None = None,
+    labels: Mapping[str, str] | None = None,
+    validate_only: bool = False,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> list[PushStep]:
     """Return the steps of a push; without a digest the daemon hashes what comes."""
@@ -284,6 +287,8 @@ def steps_of(
             kind=kind_of(content),
             bump=bump,
             mode=mode,
+            labels=labels or {},
+            validate_only=validate_only,
             push_id=push_id,
             digest=digest_of(content) if with_digest else None,
         ),

@@ -178,6 +178,9 @@ class MemoryStore(ObjectStore):
         await self._step("head", key)
         return self._info(key)
 
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        return await self.head(key), None
+
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         await self._step("get", key)
         info = self._info(key)
@@ -239,9 +242,9 @@ class MemoryStore(ObjectStore):
         if failure:
             raise failure
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         failure = await self._step("start_upload", key)
-        upload = Upload(key=key, upload_id=f"upload-{next(self._serial)}")
+        upload = Upload(key, f"upload-{next(self._serial)}", for_copies)
         self._uploads[upload.upload_id] = {}
         if failure:
             raise failure
@@ -261,6 +264,8 @@ class MemoryStore(ObjectStore):
         failure = await self._step("copy_part", upload.key)
         if source.url != self.url:
             raise failure or CannotCopyError(source.key)
+        if not upload.for_copies:
+            raise ValueError("the upload was not begun for copies")
         parts = self._parts(upload)
         if self._info(source.key).etag != source.etag:
             raise failure or EtagMismatchError(source.key)

@@ -9,8 +9,14 @@ import pytest
 from tests.conftest import ROOT
 
 DOCUMENT = ROOT / "docs/faults.md"
-# Those of the catalogue that concern the cache, and the sources of a push.
-NUMBERS = [*range(1, 61), 90, *range(98, 104), 111, 112, 117, 122, 125]
+# Those of the catalogue that concern the cache, what is read from others, and sources of a push.
+NUMBERS = [
+    *range(1, 61),
+    *range(71, 74),
+    90,
+    *range(94, 104),
+    *(111, 112, 115, 117, 122, 125),
+]
 STATES = {"covered", "in part", "later", "out of reach"}
 
 

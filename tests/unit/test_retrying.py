@@ -91,7 +91,7 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "start_upload": lambda store: store.start_upload("k"),
     "upload_part": lambda store: store.upload_part(UPLOAD, 1, 0, b"x"),
     "copy_part": lambda store: store.copy_part(
-        UPLOAD, 1, 0, 4, CopySource(store.url, "k", "etag-1")
+        Upload(UPLOAD.key, UPLOAD.upload_id, True), 1, 0, 4, CopySource(store.url, "k", "etag-1")
     ),
     "create_from_upload": lambda store: store.create_from_upload(
         Upload(key="new", upload_id=UPLOAD.upload_id), ["part-3"]

@@ -31,7 +31,9 @@ from assetd_server.store.base import (
 )
 from assetd_server.store.objects import S3Settings, open_s3_store
 from assetd_server.store.objects.body import BodyFile
+from assetd_server.store.objects.checksums import checksum_text
 from assetd_server.store.retrying import RetryingStore
+from awscrt import checksums
 
 from tests.support.ports import LOOPBACK
 from tests.support.scripted_s3 import (
@@ -604,15 +606,72 @@ async def test_a_success_that_the_key_belies_is_none() -> None:
             await store.create_from_upload(UPLOAD, ['"p1"'])
 
 
+CREATED = xml("InitiateMultipartUploadResult", "<UploadId>u1</UploadId>")
+
+
+@pytest.mark.parametrize("refusal", [(400, "InvalidRequest"), (501, "NotImplemented"), (501, "")])
+async def test_a_store_that_knows_no_checksums(refusal: tuple[int, str]) -> None:
+    """An upload is begun without, and no piece of any upload has one from then on."""
+    async with answered_by(refused(*refusal), CREATED, WRITTEN, CREATED) as (store, server):
+        upload = await store.start_upload("k")
+        assert await store.upload_part(upload, 1, 0, DATA) == '"e2"'
+        await store.start_upload("k")
+        asked = [any("checksum" in name for name in sent.headers) for sent in server.requests]
+        assert asked == [True, False, False, False]
+
+
+async def test_an_upload_for_copies_asks_for_no_checksum() -> None:
+    """Some stores take that of the whole source for that of a range; parts are sent without too."""
+    begun = xml("InitiateMultipartUploadResult", "<UploadId>u1</UploadId>")
+    copied = xml(
+        "CopyPartResult", "<ETag>&quot;p1&quot;</ETag><ChecksumCRC64NVME>AAA=</ChecksumCRC64NVME>"
+    )
+    sent = replace(WRITTEN, headers=WRITTEN.headers | {"x-amz-checksum-crc64nvme": "AAA="})
+    async with answered_by(begun, copied, sent, COMPLETED, found(DATA, etag='"e2"')) as answered:
+        store, server = answered
+        upload = await store.start_upload("k", for_copies=True)
+        receipts = [
+            await store.copy_part(upload, 1, 0, 1, SOURCE),
+            await store.upload_part(upload, 2, 1, b"x"),
+        ]
+        await store.create_from_upload(upload, receipts)
+        assert receipts == ['"p1"', '"e2"']
+        assert not [
+            name for asked in server.requests[:4] for name in asked.headers if "check" in name
+        ]
+        assert b"Checksum" not in server.requests[3].body
+
+
+async def test_the_checksum_that_a_store_keeps() -> None:
+    """The one of the whole object counts; that of a list of pieces is another thing."""
+    whole = {"x-amz-checksum-crc64nvme": checksum_text(DATA), "x-amz-checksum-type": "FULL_OBJECT"}
+    pieces = whole | {"x-amz-checksum-type": "COMPOSITE"}
+    for headers, expected in ((whole, checksums.crc64nvme(DATA)), (pieces, None), ({}, None)):
+        answer = found(DATA)
+        answer = replace(answer, headers=answer.headers | headers, body=b"")
+        async with answered_by(answer) as (store, server):
+            info, checksum = await store.checksum("k")
+            assert (info.size_bytes, checksum) == (len(DATA), expected)
+            assert server.requests[0].headers["x-amz-checksum-mode"] == "ENABLED"
+
+
+async def test_an_etag_that_is_an_md5() -> None:
+    """It is told as one; any other is not."""
+    for etag, expected in (("0" * 32, "0" * 32), ("0" * 32 + "-2", None), ("e1", None)):
+        async with answered_by(found(DATA, etag=f'"{etag}"')) as (store, _):
+            assert (await store.head("k")).md5_hex == expected
+
+
 async def test_a_part_is_sent_as_it_is() -> None:
-    """Any buffer, under its number, with no checksum that the store would have to know."""
+    """Any buffer, under its number, with its checksum in a header."""
     async with answered_by(WRITTEN) as (store, server):
         part = memoryview(bytearray(DATA))
         assert await store.upload_part(UPLOAD, 7, 6 * len(DATA), part) == '"e2"'
         sent = server.requests[0]
         assert (sent.method, sent.body) == ("PUT", DATA)
         assert sent.path == "/bucket/pre/k?uploadId=u1&partNumber=7"
-        assert not any("checksum" in name or name == "x-amz-trailer" for name in sent.headers)
+        assert sent.headers["x-amz-checksum-crc64nvme"] == checksum_text(DATA)
+        assert "x-amz-trailer" not in sent.headers
 
 
 def test_a_part_is_read_like_a_file() -> None:

@@ -573,7 +573,7 @@ def test_the_root_is_an_absolute_path() -> None:
 
 async def copied(store: LocalStore, source: CopySource, length: int) -> bytes:
     """Returns what an object holds that was copied from another in one part."""
-    begun = await store.start_upload("copy")
+    begun = await store.start_upload("copy", for_copies=True)
     receipt = await store.copy_part(begun, 1, 0, length, source)
     await store.create_from_upload(begun, [receipt])
     return (await store.get("copy", 1 << 30))[1]

@@ -14,8 +14,6 @@ from assetd_server.assets.cache_orders import (
     VerifyEvent,
     VerifyOrder,
 )
-from assetd_server.assets.claimed import ClaimedVersions
-from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.evicting import Evictions
 from assetd_server.assets.fetch import Fetcher
@@ -43,7 +41,7 @@ from assetd_server.assets.orders import (
 )
 from assetd_server.assets.partials import Partials
 from assetd_server.assets.present import Present
-from assetd_server.assets.push import Pusher
+from assetd_server.assets.pushes import Pushes
 from assetd_server.assets.resolve import Resolver
 from assetd_server.assets.room import Room
 from assetd_server.assets.settings import AssetsSettings
@@ -64,8 +62,6 @@ from assetd_server.model import Presence
 from assetd_server.spec import Spec
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.catalog import Catalog
-from assetd_server.store.claims import Claims
-from assetd_server.store.commits import Commits
 from assetd_server.telemetry import Telemetry
 
 # What a daemon that is killed forgets of who was used last.
@@ -140,7 +136,7 @@ class Assets:
             clock,
             settings.force_download,
         )
-        self._pusher = self._make_pusher()
+        self._pushes = self._make_pushes()
         self._sweep = StagingSweep(assets_dir, settings.staging_max_age_seconds)
         self._housekeeping = Housekeeping(clock, self._make_chores())
         self._background: asyncio.Task[None] | None = None
@@ -204,21 +200,10 @@ class Assets:
             self._settings,
         )
 
-    def _make_pusher(self) -> Pusher | None:
+    def _make_pushes(self) -> Pushes | None:
         if self._catalog is None:
             return None
-        claims = Claims(self._catalog.store)
-        commits = Commits(self._catalog, self._clock.sleep)
-        claimed = ClaimedVersions(claims, commits)
-        return Pusher(
-            self._catalog,
-            Claiming(self._catalog, claims, commits, claimed, self._clock),
-            claimed,
-            self._dir,
-            self._disk,
-            self._clock,
-            self._settings.versioning,
-        )
+        return Pushes(self._catalog, self._dir, self._disk, self._clock, self._settings.versioning)
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -231,6 +216,7 @@ class Assets:
         return [
             Chore("sweep of staging", interval_seconds, self._sweep_staging),
             Chore("order of use", _TEND_INTERVAL_SECONDS, self._ledger.tend),
+            Chore("ended pushes", _TEND_INTERVAL_SECONDS, self.settle_pushes),
         ]
 
     async def _sweep_staging(self) -> None:
@@ -255,6 +241,15 @@ class Assets:
         """
         await self._ledger.refresh()
         self._background = asyncio.create_task(self._housekeeping.run(), name="housekeeping")
+
+    async def settle_pushes(self) -> None:
+        """Finish or release what pushes have left that ended on their way.
+
+        Raises:
+            UnsafePathError, IoError: what they have noted cannot be read.
+        """
+        if self._pushes is not None:
+            await self._pushes.settle()
 
     async def resolve(self, order: ResolveOrder) -> Resolved:
         """Return the version that a spec means now, and what the cache holds of it.
@@ -300,9 +295,9 @@ class Assets:
             NoStoreError: no store is configured.
         """
         self._refuse_while_draining()
-        if self._pusher is None:
+        if self._pushes is None:
             raise NoStoreError("no store is configured to push to: set ASSETD_STORE")
-        async with aclosing(self._pusher.push(steps)) as events:
+        async with aclosing(self._pushes.push(steps)) as events:
             async for event in events:
                 yield event
 
@@ -381,6 +376,8 @@ class Assets:
             await ended(self._background)
         if self._evictions is not None:
             await self._evictions.close()
+        if self._pushes is not None:
+            await self._pushes.close()
         await self._ledger.tend()
         if self._store is not None:
             await self._store.close()

@@ -4,8 +4,8 @@
 `api.md`; a field that is not here is refused in `rpc.convert`, by name.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -151,6 +151,8 @@ class PushHeader:
     kind: AssetKind
     bump: Bump | None = None
     mode: PushMode | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    validate_only: bool = False
     push_id: str | None = None
     digest: Digest | None = None
     pushed_by: str = ""

@@ -48,9 +48,12 @@ MIN_PROGRESS_INTERVAL_SECONDS = 0.05
 MAX_PROGRESS_INTERVAL_SECONDS = 5.0
 MAX_CALLER_BYTES = 256
 MAX_CHUNK_BYTES = 2**20
+MAX_LABELS: Final = 64
+MAX_LABEL_KEY_BYTES: Final = 128
+MAX_LABEL_VALUE_BYTES: Final = 2048
 MAX_FILES_A_MESSAGE = 1000
 
-_UNBUILT_HEADER_FIELDS: Final = ("labels", "validate_only", "staged_path", "source_uri")
+_UNBUILT_HEADER_FIELDS: Final = ("staged_path", "source_uri")
 
 _FRESHNESS: Mapping[int, Freshness | None] = {
     asset_pb2.FRESHNESS_UNSPECIFIED: None,
@@ -234,9 +237,26 @@ def _push_header(header: asset_service_pb2.PushHeader) -> PushHeader:
         kind=_choice("header.kind", header.kind, _KINDS),
         bump=bump,
         mode=_choice("header.mode", header.mode, _MODES),
+        labels=_labels(header.labels),
+        validate_only=header.validate_only,
         push_id=_push_id(header.push_id),
         digest=_digest("header.digest", header.digest),
     )
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if len(labels) > MAX_LABELS:
+        raise _out_of_range("header.labels", f"{len(labels)} labels", f"{MAX_LABELS} are allowed")
+    for key, value in labels.items():
+        if not key or not key.isprintable():
+            raise InvalidFieldError(
+                "the key {key!r} cannot be a label's: write some printable text",
+                field="header.labels",
+                key=key,
+            )
+        _require_bytes("header.labels", len(key.encode()), MAX_LABEL_KEY_BYTES)
+        _require_bytes("header.labels", len(value.encode()), MAX_LABEL_VALUE_BYTES)
+    return dict(labels)
 
 
 def _push_files(files: asset_service_pb2.PushFiles) -> PushFiles:

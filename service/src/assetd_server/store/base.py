@@ -23,7 +23,7 @@ again.
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -59,11 +59,16 @@ class CannotCopyError(StoreSignalError):
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a store tells of an object without its bytes."""
+    """What a store tells of an object without its bytes.
+
+    `md5_hex`, where a store tells one, is what it says that the bytes hash to. Where it is equal to
+    that of other bytes, they are the same; where it is not, it may be something else.
+    """
 
     key: str
     size_bytes: int
     etag: str
+    md5_hex: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,14 @@ class Listing:
 
 @dataclass(frozen=True)
 class Upload:
-    """A multipart upload under way; `upload_id` is the store's own name for it."""
+    """A multipart upload under way; `upload_id` is the store's own name for it.
+
+    `for_copies` where the store itself fills parts of it.
+    """
 
     key: str
     upload_id: str
+    for_copies: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,16 @@ class ObjectStore(ABC):
     @abstractmethod
     async def head(self, key: str) -> ObjectInfo:
         """Return the facts of the object under `key`.
+
+        Raises:
+            KeyNotFoundError: the key is absent.
+        """
+
+    @abstractmethod
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        """Return the facts of an object and its CRC-64/NVME, as the store keeps it.
+
+        That is what the store computed over the bytes that it took; None where it keeps none.
 
         Raises:
             KeyNotFoundError: the key is absent.
@@ -185,8 +204,11 @@ class ObjectStore(ABC):
         """Remove the object, if there is one. Idempotent."""
 
     @abstractmethod
-    async def start_upload(self, key: str) -> Upload:
-        """Begin an object too large for one call. Nothing is visible until it is completed."""
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
+        """Begin an object too large for one call. Nothing is visible until it is completed.
+
+        `copy_part` needs one that is begun `for_copies`; parts may be sent to it as well.
+        """
 
     @abstractmethod
     async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:

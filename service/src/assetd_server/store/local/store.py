@@ -67,6 +67,10 @@ class LocalStore(ObjectStore):
         """Look at the file; see `ObjectStore.head`."""
         return (await self._run(self._files.open, key)).info
 
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        """Look at the file: nothing keeps a checksum of it; see `ObjectStore.checksum`."""
+        return await self.head(key), None
+
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         """Read the file whole; see `ObjectStore.get`."""
         return await self._run(self._files.get, key, max_bytes)
@@ -114,9 +118,9 @@ class LocalStore(ObjectStore):
         """Unlink the file; see `ObjectStore.delete`."""
         await self._run(self._files.delete, key)
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         """Make an empty file aside; see `ObjectStore.start_upload`."""
-        return await self._run(self._uploads.start, key)
+        return await self._run(self._uploads.start, key, for_copies)
 
     async def upload_part(
         self,

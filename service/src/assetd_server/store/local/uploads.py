@@ -34,10 +34,10 @@ class LocalUploads:
         self._root = root
         self._files = files
 
-    def start(self, key: str) -> Upload:
+    def start(self, key: str, for_copies: bool) -> Upload:
         """Begin an upload; see `ObjectStore.start_upload`."""
         with self._root.failures(key):
-            upload = Upload(key=key, upload_id=uuid.uuid4().hex)
+            upload = Upload(key, uuid.uuid4().hex, for_copies)
             path = self._root.work_path("uploads", upload.upload_id)
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
             return upload
