@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
     Buffer,
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -240,9 +242,9 @@ class MemoryStore(ObjectStore):
         if failure:
             raise failure
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         failure = await self._step("start_upload", key)
-        upload = Upload(key=key, upload_id=f"upload-{next(self._serial)}")
+        upload = Upload(key, f"upload-{next(self._serial)}", for_copies)
         self._uploads[upload.upload_id] = {}
         if failure:
             raise failure
@@ -252,6 +254,24 @@ class MemoryStore(ObjectStore):
         failure = await self._step("upload_part", upload.key)
         receipt = f"part-{next(self._serial)}"
         self._parts(upload)[number] = _Part(receipt, offset, bytes(data))
+        if failure:
+            raise failure
+        return receipt
+
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        failure = await self._step("copy_part", upload.key)
+        if source.url != self.url:
+            raise failure or CannotCopyError(source.key)
+        if not upload.for_copies:
+            raise ValueError("the upload was not begun for copies")
+        parts = self._parts(upload)
+        if self._info(source.key).etag != source.etag:
+            raise failure or EtagMismatchError(source.key)
+        receipt = f"part-{next(self._serial)}"
+        data = self._objects[source.key].data[offset : offset + length]
+        parts[number] = _Part(receipt, offset, data)
         if failure:
             raise failure
         return receipt

@@ -53,6 +53,10 @@ class UploadNotFoundError(StoreSignalError):
     """The multipart upload was completed or aborted by somebody."""
 
 
+class CannotCopyError(StoreSignalError):
+    """The store cannot copy from there by itself: read the bytes, and upload them."""
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
     """What a store tells of an object without its bytes.
@@ -69,18 +73,39 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class Listing:
-    """One page of a listing: objects, and the prefixes (ending in `/`) of what lies deeper."""
+    """One page of a listing: objects, and the prefixes (ending in `/`) of what lies deeper.
+
+    `strays` are objects of other people's making whose names are no keys, such as `a//b` or `a/`:
+    no method takes them, and whoever must not overlook them finds them here.
+    """
 
     objects: Sequence[ObjectInfo]
     prefixes: Sequence[str] = ()
+    strays: Sequence[ObjectInfo] = ()
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A multipart upload under way; `upload_id` is the store's own name for it."""
+    """A multipart upload under way; `upload_id` is the store's own name for it.
+
+    `for_copies` where the store itself fills parts of it.
+    """
 
     key: str
     upload_id: str
+    for_copies: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class CopySource:
+    """The very write of an object that a store is to copy from; `url` is that of its own store.
+
+    All S3 stores of one daemon share an endpoint, so that a bucket means the same to each of them.
+    """
+
+    url: str
+    key: str
+    etag: str
 
 
 class ObjectReader(Protocol):
@@ -179,8 +204,11 @@ class ObjectStore(ABC):
         """Remove the object, if there is one. Idempotent."""
 
     @abstractmethod
-    async def start_upload(self, key: str) -> Upload:
-        """Begin an object too large for one call. Nothing is visible until it is completed."""
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
+        """Begin an object too large for one call. Nothing is visible until it is completed.
+
+        `copy_part` needs one that is begun `for_copies`; parts may be sent to it as well.
+        """
 
     @abstractmethod
     async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
@@ -189,6 +217,23 @@ class ObjectStore(ABC):
         All parts but the last are of one size, 5 MiB to 5 GiB. In any order, at once, repeatable.
 
         Raises:
+            UploadNotFoundError: the upload was completed or aborted.
+        """
+
+    @abstractmethod
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        """Fill part `number` with the range that `source` has at `offset`; return its receipt.
+
+        The bytes do not travel through the caller. The range, which is not empty, lies within the
+        source, and comes to lie at the same `offset` of the object. Otherwise as `upload_part`.
+        Whoever does not trust the store to compare the ETag reads back what it has copied.
+
+        Raises:
+            CannotCopyError: this store cannot copy from there; `upload_part` goes on to work.
+            KeyNotFoundError: the source is absent.
+            EtagMismatchError: the source is another write by now; the part is undefined then.
             UploadNotFoundError: the upload was completed or aborted.
         """
 

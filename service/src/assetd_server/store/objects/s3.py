@@ -18,6 +18,7 @@ import obstore
 
 from assetd_server.store.base import (
     Buffer,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -45,6 +46,7 @@ from assetd_server.store.objects.clients import (
     make_client,
     make_store,
 )
+from assetd_server.store.objects.copies import bucket_of, copied_range
 from assetd_server.store.objects.failures import Refusal, S3Failures
 from assetd_server.store.objects.pace import Pace
 from assetd_server.store.objects.reader import S3Reader
@@ -201,7 +203,7 @@ class S3ObjectStore(ObjectStore):
     async def list(
         self, prefix: str, *, after: str = "", delimiter: bool = False
     ) -> AsyncIterator[Listing]:
-        """Ask page by page; see `ObjectStore.list`. Leaves out what is no key, such as `a//b`."""
+        """Ask page by page; see `ObjectStore.list`. What is no key, such as `a//b`, is a stray."""
         arguments = {"Bucket": self._bucket, "Prefix": self._root + prefix}
         if after:
             arguments["StartAfter"] = self._root + after
@@ -219,14 +221,14 @@ class S3ObjectStore(ObjectStore):
     def _listing(self, page: Mapping[str, Any], after: str) -> Listing:
         skip = len(self._root)
         keys = ((entry["Key"][skip:], entry) for entry in page.get("Contents", ()))
+        found = [
+            self._info(key, entry["Size"], entry["ETag"]) for key, entry in keys if key > after
+        ]
         prefixes = (entry["Prefix"][skip:] for entry in page.get("CommonPrefixes", ()))
         return Listing(
-            objects=[
-                self._info(key, entry["Size"], entry["ETag"])
-                for key, entry in keys
-                if key > after and _is_key(key)
-            ],
+            objects=[info for info in found if _is_key(info.key)],
             prefixes=[name for name in prefixes if name > after and _is_key(name[:-1])],
+            strays=[info for info in found if not _is_key(info.key)],
         )
 
     async def put(self, key: str, data: Buffer) -> ObjectInfo:
@@ -259,14 +261,16 @@ class S3ObjectStore(ObjectStore):
         with suppress(KeyNotFoundError):
             await self._ask(key, obstore.delete_async(self._store, self._root + key))
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         """Send CreateMultipartUpload; see `ObjectStore.start_upload`.
 
         The store is asked to keep a checksum of the whole. One that refuses for want of knowing
-        such a thing is not asked again.
+        such a thing is not asked again. Nor is one that copies: what versitygw 1.8 says a range
+        hashes to is what the whole source does, and readers would refuse the object. Without being
+        asked stores compute a checksum that is right, if any.
         """
         create, named = self._client.create_multipart_upload, self._where(key) | self._encryption
-        if self._checks:
+        if self._checks and not for_copies:
             try:
                 answer = await self._run(create, **named, **CHECKED_UPLOAD)
             except SDK_ERRORS as error:
@@ -276,7 +280,7 @@ class S3ObjectStore(ObjectStore):
             else:
                 return Upload(key=key, upload_id=answer["UploadId"])
         answer = await self._call(key, create, **named)
-        return Upload(key=key, upload_id=answer["UploadId"])
+        return Upload(key, answer["UploadId"], for_copies)
 
     async def upload_part(
         self,
@@ -289,11 +293,24 @@ class S3ObjectStore(ObjectStore):
         return await self._call(upload.key, self._send_part, upload, number, data)
 
     def _send_part(self, upload: Upload, number: int, data: Buffer) -> str:
-        checked = {"ChecksumCRC64NVME": checksum_text(data)} if self._checks else {}
+        is_checked = self._checks and not upload.for_copies
+        checked = {"ChecksumCRC64NVME": checksum_text(data)} if is_checked else {}
         answer = self._client.upload_part(
             **self._named(upload), **checked, PartNumber=number, Body=BodyFile(data)
         )
-        return receipt_of(answer["ETag"], answer.get("ChecksumCRC64NVME"))
+        return receipt_of(answer["ETag"], answer.get("ChecksumCRC64NVME") if is_checked else None)
+
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        """Send UploadPartCopy with the source's ETag; see `ObjectStore.copy_part`."""
+        wanted = self._named(upload) | copied_range(source, offset, length)
+        try:
+            answer = await self._run(self._client.upload_part_copy, **wanted, PartNumber=number)
+        except SDK_ERRORS as error:
+            refusal, bucket = refusal_of(error), bucket_of(source)
+            raise self._failures.of_copy(upload.key, bucket, source.key, refusal) from error
+        return str(answer["CopyPartResult"]["ETag"])
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Send CompleteMultipartUpload with If-None-Match; see `ObjectStore.create_from_upload`."""
