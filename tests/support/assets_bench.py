@@ -31,6 +31,8 @@ from assetd_server.assets.orders import (
     PushStep,
 )
 from assetd_server.assets.settings import AssetsSettings
+from assetd_server.assets.source_uris import SourceUri
+from assetd_server.assets.sources import Sources
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.recover import recover
 from assetd_server.manifest import Part, encode_index
@@ -77,6 +79,7 @@ class Daemon:
     clock: ManualClock
     assets_dir: AssetsDir
     assets: Assets
+    sources: Sources
 
     def standing_marker(self, spec: str) -> bytes | None:
         """Return the marker's bytes of a file asset's version; None where there is none."""
@@ -153,6 +156,7 @@ class Bench:
         clock: ManualClock | None = None,
         fs: FaultyFileSystem | None = None,
         root: Path | None = None,
+        allowed: Sequence[SourceUri] = (),
     ) -> Daemon:
         """Start another daemon, by default with an empty ASSETS_DIR."""
         root = root or self.folder / f"assets{len(self.daemons)}"
@@ -161,11 +165,14 @@ class Bench:
         assets_dir = AssetsDir(str(root), fs)
         recover(assets_dir, with_store=with_store)
         used = (store or self.store) if with_store else None
-        daemon = Daemon(
-            root, fs, clock, assets_dir, Assets(used, assets_dir, settings, Telemetry(), clock)
-        )
+        sources = Sources(assets_dir, allowed, self._no_bucket)
+        assets = Assets(used, assets_dir, settings, Telemetry(), clock, sources)
+        daemon = Daemon(root, fs, clock, assets_dir, assets, sources)
         self.daemons.append(daemon)
         return daemon
+
+    def _no_bucket(self, bucket: str) -> ObjectStore:
+        raise AssertionError(bucket)
 
     async def successor(self, daemon: Daemon, **how: Any) -> Daemon:
         """End a daemon well, and start another one over its ASSETS_DIR, as `daemon` does."""
@@ -179,6 +186,7 @@ class Bench:
         self.daemons.remove(daemon)
         daemon.assets.drain()
         await daemon.assets.close()
+        await daemon.sources.close()
         daemon.assets_dir.close()
 
     async def require_nothing_left(self) -> None:

@@ -203,7 +203,14 @@ class Assets:
     def _make_pushes(self) -> Pushes | None:
         if self._catalog is None:
             return None
-        return Pushes(self._catalog, self._dir, self._disk, self._clock, self._settings.versioning)
+        return Pushes(
+            self._catalog,
+            self._dir,
+            self._disk,
+            self._clock,
+            self._sources,
+            self._settings.versioning,
+        )
 
     @property
     def warnings(self) -> Sequence[str]:

@@ -13,6 +13,7 @@ from assetd_server.assets.orders import PushEvent, PushStep
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.push_records import PushRecords
 from assetd_server.assets.push_settling import PushSettling
+from assetd_server.assets.sources import Sources
 from assetd_server.assets.surveys import Surveys
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.layout import AssetsDir
@@ -33,6 +34,7 @@ class Pushes:
         assets_dir: AssetsDir,
         disk: Threads,
         clock: Clock,
+        sources: Sources | None,
         default_system: VersioningSystem,
     ) -> None:
         claims = Claims(catalog.store)
@@ -43,7 +45,15 @@ class Pushes:
         claimed = ClaimedVersions(claims, self._commits, records)
         claiming = Claiming(catalog, claims, self._commits, claimed, self._surveys, records, clock)
         self._pusher = Pusher(
-            catalog, versions, claiming, claimed, assets_dir, disk, clock, default_system
+            catalog,
+            versions,
+            claiming,
+            claimed,
+            assets_dir,
+            disk,
+            clock,
+            sources,
+            default_system,
         )
         self._settling = PushSettling(records, claimed, catalog)
 
