@@ -30,6 +30,7 @@ from assetd_server.errors import (
     InvalidPushStreamError,
     InvalidSpecError,
     InvalidVersionError,
+    SourceNotAllowedError,
 )
 from assetd_server.manifest import Part
 from assetd_server.model import AssetKind, Digest, Freshness, PartPath
