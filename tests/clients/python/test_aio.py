@@ -405,7 +405,7 @@ async def test_push_returns_the_version(client: assetd.aio.Client, tmp_path: Pat
         on_event=lambda e: events.append(e.WhichOneof("event")),
     )
     assert version == "1.3"
-    assert phases == [PushPhase.HASHING, PushPhase.SENDING]
+    assert phases == [PushPhase.HASHING, PushPhase.SENDING, PushPhase.STORING]
     assert events == ["accepted", "wanted", "completed"]
     with pytest.raises(ValueError, match="both"):
         await client.push(tmp_path, "a", new=True, update=True)

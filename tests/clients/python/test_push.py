@@ -382,7 +382,7 @@ def test_progress_covers_hashing_and_all_that_the_daemon_does(
     ]
 
 
-def test_what_the_store_has_counts_as_sent(
+def test_what_the_store_has_counts_as_done(
     daemon: ScriptedDaemon, client: Client, weights: Path
 ) -> None:
     """A push that finds most of it there does not end with a bar near its beginning."""
@@ -390,7 +390,10 @@ def test_what_the_store_has_counts_as_sent(
     daemon.wants = lambda _: [PushWanted.Part(path="", offset=2 * MEBIBYTE)]
     seen: list[PushProgress] = []
     client.push(weights, "nlp/weights", on_progress=seen.append)
-    assert seen[-1] == PushProgress(PushPhase.SENDING, 2 * MEBIBYTE, total_bytes)
+    assert seen[-2:] == [
+        PushProgress(PushPhase.SENDING, 2 * MEBIBYTE, total_bytes),
+        PushProgress(PushPhase.STORING, 2 * MEBIBYTE, total_bytes),
+    ]
 
 
 def test_labels_and_a_push_id_travel(daemon: ScriptedDaemon, client: Client, weights: Path) -> None:

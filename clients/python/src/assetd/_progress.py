@@ -70,6 +70,7 @@ class PushMeter:
         if lacking_bytes is not None and self._total_bytes is not None:
             self._kept_bytes = self._total_bytes - lacking_bytes
             self._note(PushPhase.SENDING, self._kept_bytes)
+            self._note(PushPhase.STORING, self._kept_bytes)
 
     def observe(self, response: PushResponse) -> None:
         """Note what the daemon said, and pass it on."""
