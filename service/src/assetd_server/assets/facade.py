@@ -46,6 +46,7 @@ from assetd_server.assets.present import Present
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.resolve import Resolver
 from assetd_server.assets.room import Room
+from assetd_server.assets.safety import StoreSafety
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.shielding import ended
 from assetd_server.assets.states import States
@@ -137,7 +138,8 @@ class Assets:
             clock,
             settings.force_download,
         )
-        self._pusher = self._make_pusher()
+        self._safety = self._make_safety()
+        self._pusher = self._make_pusher(self._safety)
         self._sweep = StagingSweep(assets_dir, settings.staging_max_age_seconds)
         self._housekeeping = Housekeeping(clock, self._make_chores())
         self._background: asyncio.Task[None] | None = None
@@ -201,8 +203,13 @@ class Assets:
             self._settings,
         )
 
-    def _make_pusher(self) -> Pusher | None:
-        if self._catalog is None:
+    def _make_safety(self) -> StoreSafety | None:
+        if self._store is None:
+            return None
+        return StoreSafety(self._store, single_pusher=self._settings.single_pusher)
+
+    def _make_pusher(self, safety: StoreSafety | None) -> Pusher | None:
+        if self._catalog is None or safety is None:
             return None
         claims = Claims(self._catalog.store)
         commits = Commits(self._catalog, self._clock.sleep)
@@ -211,6 +218,7 @@ class Assets:
             self._catalog,
             Claiming(self._catalog, claims, commits, claimed, self._clock),
             claimed,
+            safety,
             self._dir,
             self._disk,
             self._clock,
@@ -379,6 +387,8 @@ class Assets:
         if self._evictions is not None:
             await self._evictions.close()
         await self._ledger.tend()
+        if self._safety is not None:
+            await self._safety.close()
         if self._store is not None:
             await self._store.close()
         await asyncio.to_thread(self._quick.close)

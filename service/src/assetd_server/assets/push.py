@@ -34,6 +34,7 @@ from assetd_server.assets.orders import (
     PushStep,
     PushWanted,
 )
+from assetd_server.assets.safety import StoreSafety
 from assetd_server.assets.shielding import ended, to_the_end
 from assetd_server.assets.storing import PartStorage, ReadPart
 from assetd_server.assets.threads import Threads
@@ -94,6 +95,7 @@ class Pusher:
         catalog: Catalog,
         claiming: Claiming,
         claimed: ClaimedVersions,
+        safety: StoreSafety,
         assets_dir: AssetsDir,
         disk: Threads,
         clock: Clock,
@@ -102,6 +104,7 @@ class Pusher:
         self._catalog = catalog
         self._claiming = claiming
         self._claimed = claimed
+        self._safety = safety
         self._dir = assets_dir
         self._disk = disk
         self._clock = clock
@@ -115,7 +118,7 @@ class Pusher:
             commit.
             PushMismatchError: sizes, digests or offsets contradict what was announced.
             PushNotCommittedError: the steps end without a commit.
-            and what `Claiming.claim` and `PartStorage.store_all` raise.
+            and what `StoreSafety.require`, `Claiming.claim` and `PartStorage.store_all` raise.
         """
         began = self._clock.monotonic()
         header = await anext(steps, None)
@@ -139,6 +142,7 @@ class Pusher:
                 field="header.bump",
                 spec=spec,
             )
+        await self._safety.require()
         push_id = header.push_id or str(uuid.uuid4())
         plan = PushPlan(
             name=spec.name,
