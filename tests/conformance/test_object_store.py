@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -780,6 +781,36 @@ async def test_an_upload_completed_and_aborted_at_once(store: ObjectStore) -> No
         else:
             assert isinstance(completed, UploadNotFoundError)
             assert await is_absent(store, key)
+
+
+async def unfinished(store: ObjectStore, prefix: str = "") -> set[Upload]:
+    """Returns the uploads that the store tells of, each once."""
+    told = [found.upload async for found in store.uploads(prefix)]
+    assert len(told) == len(set(told))
+    return set(told)
+
+
+async def test_an_upload_is_told_of_until_it_ends(store: ObjectStore) -> None:
+    """By its key, its id and the time at which it began; completed or aborted it is no more."""
+    keys = ["a/0.0", "a/0.0", "a/0.1/with space", "a/0.1/unicode/übermaß+%2F", "a.b", ".assetd/c"]
+    begun = [await upload(store, key, b"%d" % place) for place, key in enumerate(keys)]
+    assert await unfinished(store) == {one for one, _ in begun}
+    now = datetime.now(UTC)
+    async for found in store.uploads(""):
+        assert abs(now - found.start_time) < timedelta(minutes=10)
+    await store.create_from_upload(*begun[0])
+    await store.abort_upload(begun[1][0])
+    await store.put_from_upload(*begun[2])
+    assert await unfinished(store) == {one for one, _ in begun[3:]}
+    assert await unfinished(store, "a/0.1/") == {begun[3][0]}
+    assert await unfinished(store, "none/") == set()
+
+
+async def test_many_uploads_come_in_pages(store: ObjectStore) -> None:
+    """More than S3 tells at once, several of them for one key: none is lost or told twice."""
+    keys = [f"many/{number // 2:04d}" for number in range(1003)]
+    begun = await asyncio.gather(*(store.start_upload(key) for key in keys))
+    assert await unfinished(store, "many/") == set(begun)
 
 
 async def test_an_unknown_upload_is_not_found(store: ObjectStore) -> None:

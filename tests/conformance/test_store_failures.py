@@ -27,6 +27,11 @@ async def _list(store: ObjectStore) -> None:
         pass
 
 
+async def _uploads(store: ObjectStore) -> None:
+    async for _ in store.uploads("a/"):
+        pass
+
+
 CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "head": lambda store: store.head("a/k"),
     "get": lambda store: store.get("a/k", 100),
@@ -43,6 +48,7 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     ),
     "create_from_upload": lambda store: store.create_from_upload(UPLOAD, ["0+1"]),
     "put_from_upload": lambda store: store.put_from_upload(UPLOAD, ["0+1"]),
+    "uploads": _uploads,
     "abort_upload": lambda store: store.abort_upload(UPLOAD),
 }
 

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,13 @@ class Bench:
         fs: FaultyFileSystem | None = None,
         root: Path | None = None,
         allowed: Sequence[SourceUri] = (),
+        probes: bool = False,
     ) -> Daemon:
-        """Start another daemon, by default with an empty ASSETS_DIR."""
+        """Start another daemon, by default with an empty ASSETS_DIR.
+
+        It takes the store for safe, so that what a test counts are the calls of what it does.
+        """
+        settings = replace(settings, single_pusher=not probes)
         root = root or self.folder / f"assets{len(self.daemons)}"
         root.mkdir(exist_ok=True)
         fs, clock = fs or FaultyFileSystem(), clock or PassingClock()

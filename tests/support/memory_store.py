@@ -10,6 +10,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
@@ -24,6 +25,7 @@ from assetd_server.store.base import (
     ObjectReader,
     ObjectStore,
     ObjectTooLargeError,
+    UnfinishedUpload,
     Upload,
     UploadNotFoundError,
 )
@@ -103,6 +105,7 @@ class MemoryStore(ObjectStore):
         self._faults: list[_Fault] = []
         self._objects: dict[str, _Object] = {}
         self._uploads: dict[str, dict[int, _Part]] = {}
+        self._unfinished: dict[str, UnfinishedUpload] = {}
         self._serial = itertools.count(1)
 
     # For tests
@@ -246,6 +249,7 @@ class MemoryStore(ObjectStore):
         failure = await self._step("start_upload", key)
         upload = Upload(key, f"upload-{next(self._serial)}", for_copies)
         self._uploads[upload.upload_id] = {}
+        self._unfinished[upload.upload_id] = UnfinishedUpload(upload, datetime.now(UTC))
         if failure:
             raise failure
         return upload
@@ -295,6 +299,12 @@ class MemoryStore(ObjectStore):
         self._uploads.pop(upload.upload_id, None)
         if failure:
             raise failure
+
+    async def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        await self._step("uploads", prefix)
+        for unfinished in [self._unfinished[upload_id] for upload_id in self._uploads]:
+            if unfinished.upload.key.startswith(prefix):
+                yield unfinished
 
     async def close(self) -> None:
         self.is_closed = True

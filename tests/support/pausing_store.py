@@ -20,6 +20,7 @@ from assetd_server.store.base import (
     ObjectInfo,
     ObjectReader,
     ObjectStore,
+    UnfinishedUpload,
     Upload,
 )
 
@@ -238,6 +239,13 @@ class PausingStore(ObjectStore):
 
     async def abort_upload(self, upload: Upload) -> None:
         await self._call("abort_upload", upload.key, partial(self.inner.abort_upload, upload))
+
+    async def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        rule = await self._begin("uploads", prefix)
+        if rule is not None and rule.error is not None:
+            raise rule.error
+        async for upload in self.inner.uploads(prefix):
+            yield upload
 
     async def close(self) -> None:
         await self.inner.close()

@@ -73,6 +73,7 @@ def test_the_least_that_will_do(read: Load, assets_dir: Path) -> None:
         connection_count=32,
         transfer_memory_bytes=192 * 2**20,
         staging_max_age_seconds=24 * 3600,
+        single_pusher=False,
         max_calls=4096,
         reflection=True,
         log_level="info",
@@ -116,6 +117,7 @@ def test_everything_can_be_chosen(read: Load, assets_dir: Path, tmp_path: Path) 
         ASSETD_CONNECTIONS="64",
         ASSETD_TRANSFER_MEMORY="1GB",
         ASSETD_STAGING_MAX_AGE="90m",
+        ASSETD_PUSH_SINGLE_PUSHER="true",
         ASSETD_MAX_CALLS="100",
         ASSETD_REFLECTION="true",
         ASSETD_LOG_LEVEL="debug",
@@ -145,14 +147,18 @@ def test_everything_can_be_chosen(read: Load, assets_dir: Path, tmp_path: Path) 
         connection_count=64,
         transfer_memory_bytes=10**9,
         staging_max_age_seconds=5400,
+        single_pusher=True,
         max_calls=100,
         reflection=True,
         log_level="debug",
         traces=True,
         warnings=config.warnings,
     )
-    [warning] = config.warnings
-    assert warning.startswith("MODELKIT_STORAGE_FORCE_DOWNLOAD='False': every fetch downloads anew")
+    [downloads, pushes] = config.warnings
+    assert downloads.startswith(
+        "MODELKIT_STORAGE_FORCE_DOWNLOAD='False': every fetch downloads anew"
+    )
+    assert pushes.startswith("ASSETD_PUSH_SINGLE_PUSHER='true': the store is not tried")
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

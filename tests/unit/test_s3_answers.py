@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import botocore.session
 import pytest
@@ -17,6 +18,7 @@ from assetd_server.errors import (
     DiskFullError,
     StoreAccessDeniedError,
     StoreUnavailableError,
+    UnsafeStoreError,
 )
 from assetd_server.store.base import (
     CannotCopyError,
@@ -219,6 +221,7 @@ MEANINGS = [
     (403, "", StoreAccessDeniedError),
     (400, "ExpiredToken", StoreAccessDeniedError),
     (400, "InvalidToken", StoreAccessDeniedError),
+    (501, "NotImplemented", UnsafeStoreError),
     (507, "", DiskFullError),
     (507, "XMinioStorageFull", DiskFullError),
     (403, "QuotaExceeded", DiskFullError),
@@ -686,6 +689,39 @@ def test_a_part_is_read_like_a_file() -> None:
     file.seek(0)
     assert io.BufferedReader(file).read() == DATA
     assert file.seekable()
+
+
+def uploads_of(*uploads: tuple[str, str], is_truncated: bool) -> Answer:
+    """Returns a page of uploads, each a key and an id."""
+    entries = "".join(
+        f"<Upload><Key>pre/{key}</Key><UploadId>{upload_id}</UploadId>"
+        "<Initiated>2026-11-25T00:00:00.000Z</Initiated></Upload>"
+        for key, upload_id in uploads
+    )
+    truncated = f"<IsTruncated>{str(is_truncated).lower()}</IsTruncated>"
+    return xml("ListMultipartUploadsResult", entries + truncated)
+
+
+async def test_a_page_of_uploads_ends_with_a_whole_key() -> None:
+    """What may go on with the next page comes with it; only a key that fills a page is cut."""
+    pages = [
+        uploads_of(("a", "1"), ("b", "1"), is_truncated=True),
+        uploads_of(("b", "1"), ("b", "2"), is_truncated=True),
+        uploads_of(("b", "3"), is_truncated=False),
+    ]
+    async with answered_by(*pages) as (store, server):
+        told = [found.upload async for found in store.uploads("")]
+        assert told == [Upload("a", "1"), *(Upload("b", number) for number in "123")]
+        queries = [parse_qs(urlsplit(asked.path).query) for asked in server.requests]
+        assert [query.get("key-marker") for query in queries] == [None, ["pre/a"], ["pre/b"]]
+        assert [query.get("upload-id-marker") for query in queries] == [None, None, ["2"]]
+
+
+async def test_a_page_of_uploads_that_leads_nowhere_is_a_failure() -> None:
+    """It would be asked for for ever."""
+    async with answered_by(uploads_of(is_truncated=True)) as (store, _):
+        with pytest.raises(StoreUnavailableError, match="not S3"):
+            await anext(aiter(store.uploads("")))
 
 
 async def test_what_is_written_is_encrypted_with_the_operators_key() -> None:

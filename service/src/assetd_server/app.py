@@ -200,6 +200,7 @@ def _assets_settings(config: Config, recovered: Recovered) -> AssetsSettings:
         connection_count=config.connection_count,
         transfer_memory_bytes=config.transfer_memory_bytes,
         range_bytes=config.range_bytes,
+        single_pusher=config.single_pusher,
         staging_max_age_seconds=config.staging_max_age_seconds,
         limits=limits,
         writable=recovered.writable,

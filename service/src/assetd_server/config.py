@@ -81,6 +81,7 @@ class Config:
     connection_count: int
     transfer_memory_bytes: int
     staging_max_age_seconds: float
+    single_pusher: bool
     max_calls: int
     reflection: bool
     log_level: str
@@ -172,6 +173,7 @@ def _read(reader: _Reader, user_id: int) -> Config:
         connection_count=reader.value(variables.CONNECTIONS),
         transfer_memory_bytes=reader.value(variables.TRANSFER_MEMORY),
         staging_max_age_seconds=reader.value(variables.STAGING_MAX_AGE),
+        single_pusher=_read_single_pusher(reader),
         max_calls=reader.value(variables.MAX_CALLS),
         reflection=_read_reflection(reader, listen),
         log_level=reader.value(variables.LOG_LEVEL),
@@ -353,6 +355,16 @@ def _read_force_download(reader: _Reader) -> bool:
             " where any text means yes"
         )
     return wanted
+
+
+def _read_single_pusher(reader: _Reader) -> bool:
+    declared = reader.value(variables.PUSH_SINGLE_PUSHER)
+    if declared:
+        reader.warnings.append(
+            f"{reader.shown(variables.PUSH_SINGLE_PUSHER)}: the store is not tried before a push,"
+            " and a second daemon that pushes there may lose versions"
+        )
+    return declared
 
 
 def _read_traces(reader: _Reader) -> bool:

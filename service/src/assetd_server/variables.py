@@ -293,6 +293,14 @@ MAX_CALLS: Final = Variable(
     "How many calls run at once, holds among them; more are refused with TOO_MANY_REQUESTS.",
     parsing.parse_count,
 )
+PUSH_SINGLE_PUSHER: Final = Variable(
+    "ASSETD_PUSH_SINGLE_PUSHER",
+    "false",
+    "With true, the store is not tried before the first push, and pushes to a store without atomic"
+    " conditional writes are not refused: the operator answers for it that no other daemon pushes"
+    " there.",
+    parsing.parse_switch,
+)
 REFLECTION: Final = Variable(
     "ASSETD_REFLECTION",
     "",
@@ -354,6 +362,7 @@ ALL: Final[tuple[Variable[Any], ...]] = (
     RANGE_BYTES,
     TRANSFER_MEMORY,
     STAGING_MAX_AGE,
+    PUSH_SINGLE_PUSHER,
     MAX_CALLS,
     REFLECTION,
     LOG_LEVEL,

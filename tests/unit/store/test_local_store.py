@@ -303,6 +303,31 @@ async def test_what_is_shown_survives_an_abort(store: LocalStore, root: Path, sh
     assert files_below(root) == ["a/k"]
 
 
+async def test_what_is_shown_is_told_as_an_upload_until_it_is_ended(
+    store: LocalStore, shown: Any
+) -> None:
+    """Whoever tidies up finds it, and takes nothing but its name away."""
+    assert [found.upload async for found in store.uploads("a/")] == [shown[0]]
+    await store.abort_upload(shown[0])
+    assert [found async for found in store.uploads("")] == []
+
+
+async def test_an_upload_leaves_nothing_beside_it(store: LocalStore, root: Path) -> None:
+    """However it ends."""
+    for end in (store.create_from_upload, store.put_from_upload):
+        begun = await store.start_upload("k")
+        await end(begun, [await store.upload_part(begun, 1, 0, b"x")])
+    await store.abort_upload(await store.start_upload("k"))
+    assert list((root / WORK_FOLDER / "uploads").iterdir()) == []
+
+
+async def test_a_writer_that_died_before_its_upload_began(store: LocalStore, root: Path) -> None:
+    """Has left a key for an upload that is not there, and that is told to nobody."""
+    await store.abort_upload(await store.start_upload("k"))
+    (root / WORK_FOLDER / "uploads" / f"{'0' * 32}.key").symlink_to("k")
+    assert [found async for found in store.uploads("")] == []
+
+
 async def test_parts_that_leave_a_gap_are_refused(store: LocalStore) -> None:
     """A hole in a sparse file would read as zeros."""
     begun = await store.start_upload("k")

@@ -204,12 +204,7 @@ class Assets:
         if self._catalog is None:
             return None
         return Pushes(
-            self._catalog,
-            self._dir,
-            self._disk,
-            self._clock,
-            self._sources,
-            self._settings.versioning,
+            self._catalog, self._dir, self._disk, self._clock, self._sources, self._settings
         )
 
     @property

@@ -42,6 +42,7 @@ from assetd_server.assets.orders import (
 )
 from assetd_server.assets.part_upload import Place
 from assetd_server.assets.receiving import Received
+from assetd_server.assets.safety import StoreSafety
 from assetd_server.assets.shielding import ended, to_the_end
 from assetd_server.assets.source_uris import SourceUri, StagedPath, not_allowed
 from assetd_server.assets.sources import Sources
@@ -93,6 +94,7 @@ class Pusher:
         versions: KnownVersions,
         claiming: Claiming,
         claimed: ClaimedVersions,
+        safety: StoreSafety,
         assets_dir: AssetsDir,
         disk: Threads,
         clock: Clock,
@@ -103,6 +105,7 @@ class Pusher:
         self._versions = versions
         self._claiming = claiming
         self._claimed = claimed
+        self._safety = safety
         self._dir = assets_dir
         self._disk = disk
         self._clock = clock
@@ -119,7 +122,7 @@ class Pusher:
             commit.
             PushMismatchError: sizes, digests or offsets contradict what was announced.
             PushNotCommittedError: the steps end without a commit.
-            and what `Claiming.claim` and `Intake.store` raise.
+            and what `StoreSafety.require`, `Claiming.claim` and `Intake.store` raise.
         """
         began = self._clock.monotonic()
         header = await anext(steps, None)
@@ -127,6 +130,8 @@ class Pusher:
             raise InvalidPushStreamError("a push begins with its header", field="header")
         received = Received(header, self._plan(header))
         push = _Push(received, NothingWanted(received), began)
+        if not header.validate_only:
+            await self._safety.require()
         try:
             async with aclosing(self._run(push, steps)) as events:
                 async for event in events:

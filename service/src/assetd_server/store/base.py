@@ -13,8 +13,9 @@ an earlier one back: who must tell two equal writes apart puts something new int
 
 **Failures**, the same from every method: `StoreUnavailableError` where the store did not answer or
 answered that it cannot now; `StoreAccessDeniedError` where it refused our credentials;
-`DiskFullError` where it has no room. Only a store's own word that a key is absent is
-`KeyNotFoundError`: a refusal or a failure never means absent.
+`DiskFullError` where it has no room; `UnsafeStoreError` where it says that it does not know such a
+call, or such a condition. Only a store's own word that a key is absent is `KeyNotFoundError`: a
+refusal or a failure never means absent.
 
 **Lost answers.** A call that changes something and fails with `StoreUnavailableError`, or whose
 task is cancelled, may have taken effect, or may take effect later. Callers settle that by reading
@@ -24,6 +25,7 @@ again.
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -106,6 +108,14 @@ class CopySource:
     url: str
     key: str
     etag: str
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """An upload that was neither completed nor aborted, and when the store says that it began."""
+
+    upload: Upload
+    start_time: datetime
 
 
 class ObjectReader(Protocol):
@@ -259,6 +269,13 @@ class ObjectStore(ABC):
     @abstractmethod
     async def abort_upload(self, upload: Upload) -> None:
         """Drop an upload. Idempotent; after it the upload can no longer be completed."""
+
+    @abstractmethod
+    def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        """Yield the uploads under way whose keys begin with `prefix`, each once, in any order.
+
+        `prefix` is empty or ends in `/`. What begins or ends meanwhile may be among them or not.
+        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -22,6 +22,7 @@ from assetd_server.store.base import (
     ObjectInfo,
     ObjectReader,
     ObjectStore,
+    UnfinishedUpload,
     Upload,
 )
 
@@ -171,6 +172,15 @@ class RetryingStore(ObjectStore):
     async def abort_upload(self, upload: Upload) -> None:
         """See `ObjectStore.abort_upload`."""
         await self._repeat("abort_upload", upload.key, partial(self._inner.abort_upload, upload))
+
+    async def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        """See `ObjectStore.uploads`. All are gathered first, as none can be told twice."""
+
+        async def gather() -> list[UnfinishedUpload]:
+            return [upload async for upload in self._inner.uploads(prefix)]
+
+        for upload in await self._repeat("uploads", prefix, gather):
+            yield upload
 
     async def close(self) -> None:
         """Close the inner store."""

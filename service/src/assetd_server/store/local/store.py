@@ -22,6 +22,7 @@ from assetd_server.store.base import (
     ObjectInfo,
     ObjectReader,
     ObjectStore,
+    UnfinishedUpload,
     Upload,
 )
 from assetd_server.store.local.files import LocalFiles, OpenObject
@@ -156,6 +157,11 @@ class LocalStore(ObjectStore):
     async def abort_upload(self, upload: Upload) -> None:
         """Unlink the file; see `ObjectStore.abort_upload`."""
         await self._run(self._uploads.abort, upload)
+
+    async def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        """Look into the folder of uploads; see `ObjectStore.uploads`."""
+        for upload in await self._run(self._uploads.unfinished, prefix):
+            yield upload
 
     async def close(self) -> None:
         """End the store's own threads, after what they are doing; see `ObjectStore.close`."""

@@ -13,6 +13,7 @@ from assetd_server.errors import (
     DiskFullError,
     StoreAccessDeniedError,
     StoreUnavailableError,
+    UnsafeStoreError,
 )
 from assetd_server.store.base import (
     CannotCopyError,
@@ -133,6 +134,8 @@ class S3Failures:
             return KeyExistsError(key)
         if status == HTTPStatus.PRECONDITION_FAILED:
             return EtagMismatchError(key)
+        if code == "NotImplemented":
+            return self._lacking(key, refusal)
         if status == HTTPStatus.NOT_FOUND:
             return self._not_found(key, code)
         return self.unavailable(key, str(refusal))
@@ -182,6 +185,16 @@ class S3Failures:
     def _full(self, key: str, refusal: Refusal) -> DiskFullError:
         return DiskFullError(
             "the store {store} at {where} has no room for {key!r}: {cause}; make room there",
+            store=self._url,
+            where=self._where,
+            key=key,
+            cause=refusal,
+        )
+
+    def _lacking(self, key: str, refusal: Refusal) -> UnsafeStoreError:
+        return UnsafeStoreError(
+            "the store {store} at {where} does not know a condition or a call that pushes need:"
+            " {cause}, for {key!r}; use another store, or a newer release of it",
             store=self._url,
             where=self._where,
             key=key,
