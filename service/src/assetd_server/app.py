@@ -32,7 +32,6 @@ from assetd_server.listen import Address, ListenError
 from assetd_server.rpc.server import Server, ServerSettings
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.local import LocalStore
-from assetd_server.store.objects import S3Settings, open_s3_store
 from assetd_server.store.retrying import RetryingStore
 from assetd_server.telemetry import Telemetry
 
@@ -164,6 +163,9 @@ def _open_store(location: StoreLocation | None) -> ObjectStore | None:
                 path.mkdir()
             return RetryingStore(LocalStore(path))
         case S3Location(bucket, prefix, endpoint_url, region, kms_key_id):
+            # A third of all that a start imports, and only those who use it need it.
+            from assetd_server.store.objects import S3Settings, open_s3_store
+
             settings = S3Settings(bucket, prefix, endpoint_url, region, kms_key_id)
             return RetryingStore(open_s3_store(settings))
 
