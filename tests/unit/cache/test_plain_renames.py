@@ -109,11 +109,9 @@ def test_an_empty_folder_is_in_nobodys_way(assets_dir: AssetsDir, root: Path) ->
 def test_what_only_an_exchange_could_replace_is_refused(
     assets_dir: AssetsDir, root: Path, fs: PlainFileSystem, old: Content, new: Content, code: int
 ) -> None:
-    """Where a file system cannot exchange two entries, what stands is never replaced by a
-    directory.
+    """Where a file system cannot exchange two entries, no directory takes or leaves a place.
 
-    Nor a directory by anything: `UNSAFE_PATH`, and what to do. Once it was moved away by hand the
-    next fetch succeeds.
+    It is `UNSAFE_PATH`, with what to do; once it was moved away by hand the next fetch succeeds.
     """
     fs.code = code
     put(root, old, marker=b"")
