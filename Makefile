@@ -107,11 +107,23 @@ soak-kills: setup ## 20,000 kills at random microseconds and calls, judged from 
 soak-leases: setup ## A million evictions against leases from three namespaces, call by call (root)
 	$(BIN)/python -m tests.soak.leases $(SOAKED)
 
+.PHONY: soak-push-races
+soak-push-races: setup tools ## 10,000 races of pushers for one version, on S3 and on a directory
+	$(BIN)/python -m tests.soak.push_races $(SOAKED)
+
+.PHONY: soak-pushes
+soak-pushes: setup tools ## 64 pushers push 200 versions each to one asset, while answers are cut
+	$(BIN)/python -m tests.soak.pushes $(SOAKED)
+
 # One process goes on until it has seen all: what it finds is shrunk, and kept in .hypothesis.
 .PHONY: soak-machine
 soak-machine: setup ## 10,000 histories of fetches, holds, evictions, edits and restarts, beside a dict
 	CACHE_MACHINE_EXAMPLES=10000 $(BIN)/python -m pytest tests/property/test_cache_machine.py \
 	    --hypothesis-seed=$(SEED) --timeout=$$((60 * $(MINUTES)))
+
+.PHONY: soak-fuzz
+soak-fuzz: setup ## Five million inputs for each reader of what callers, buckets and disks say
+	$(BIN)/python -m tests.soak.fuzz $(SOAKED)
 
 .PHONY: soak-mutations
 soak-mutations: setup system-packages ## Seeded bugs, each of which a harness has to catch (root)

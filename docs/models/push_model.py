@@ -22,7 +22,8 @@ FLAGS  '' a first draft of layout.md | create: parts are only created; an unequa
   unequal left-overs are replaced by If-Match | roll: restart finishes a push whose parts or .meta are there | pid: a bump
   heeds only its own push_id and looks for it again after claiming | fence: layout.md.  Claims go open -> committing ->
   deleted or open -> released -> open by compare-and-swap; parts are created; an unequal left-over is replaced by an upload whose
-  id the claim lists (then .meta is looked for again); who takes a released claim over aborts what it lists.  -X: without X.
+  id the claim lists (then .meta is looked for again); who takes a released claim over aborts what it lists.  -X: without X. |
+  fence index: as the code does it: a bump reads the claims, then the index, and the .metas that it lists, instead of a LIST.
 BOUNDS 1-3 versions, 2 parts, contents aa bb ab, budgets as given; states that violate 1, 3 or 4 are not expanded.
 """
 import sys, time
@@ -41,6 +42,7 @@ class Model:
         self.name, self.V, self.flags, self.release = name, V, set(flags.split()), release
         self.fence, self.pid = 'fence' in self.flags, bool({'pid', 'fence'} & self.flags) and '-ownpid' not in self.flags
         self.IX, self.UP, self.oper, self.solo_seen = 4 * V, 4 * V + 1, len(who), {}
+        self.metas = ('listed', self.IX) if 'index' in self.flags else ('scan', 0)
         self.who = list(who) + [(None, 'operator', 0), None]    # last: the solo pusher of check 5
         store = [None] * (4 * V + 1) + [frozenset()]
         for key, val in seed:
@@ -54,6 +56,8 @@ class Model:
             return S, S[key]
         if kind == 'scan':
             return S, tuple(S[M(v)] for v in range(self.V))
+        if kind == 'listed':                                    # a .meta never changes: when it is read does not matter
+            return S, tuple(S[M(v)] if (S[key] or 0) >> v & 1 else None for v in range(self.V))
         if kind == 'new' and S[key] is not None or kind == 'cas' and S[key] != a[0]:
             return S, False
         val = a[-1] if a else None
@@ -126,7 +130,10 @@ class Model:
                 if hit or nxt >= self.V:
                     return self.met(me, to(v=hit[0]), ms[hit[0]]) if hit else self.settle(me, to(out='fail'))
                 return to(pc='claim' if self.pid else 'pclaims', v=nxt, k=0)
-            return ('scan', 0), then
+            return self.metas, then
+        if pc == 'pmetas2' and 'index' in F:                   # the same by the index, and the .meta of the version itself
+            return self.metas, lambda ms: (self.leave(me, p, 'fail') if any(m and m.pid == pid for m in ms[:v] + ms[v + 1:])
+                                           else to(pc='look2', k=0))
         if pc == 'pmetas2':                                    # a .meta of it elsewhere: yield, the repeat finds it
             return ('scan', 0), lambda ms: (self.leave(me, p, 'fail') if any(m and m.pid == pid for m in ms[:v] + ms[v + 1:])
                                             else self.met(me, p, ms[v]) if ms[v] else to(pc='part'))
@@ -341,8 +348,8 @@ CONFIGS = {
 }
 if __name__ == '__main__':
     args = [x for x in sys.argv[1:] if x != '-v']
-    for flags in ['', 'create', 'create pid', 'create pid roll', 'cond pid roll', 'fence create', 'fence'] + [
-            'fence -' + x for x in 'look2 new reg again abort commit swap tomb ownpid pid2'.split()]:
+    for flags in ['', 'create', 'create pid', 'create pid roll', 'cond pid roll', 'fence create', 'fence', 'fence index'] + [
+            f + x for f in ('fence -', 'fence index -') for x in 'look2 new reg again abort commit swap tomb ownpid pid2'.split()]:
         for n, (who, kw) in CONFIGS.items():
             name = (flags or 'text').replace(' ', '+') + '/' + n
             if not args or any(name.startswith(x) for x in args):

@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,8 @@ from assetd_server.assets.orders import (
     PushStep,
 )
 from assetd_server.assets.settings import AssetsSettings
+from assetd_server.assets.source_uris import SourceUri
+from assetd_server.assets.sources import Sources
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.recover import recover
 from assetd_server.manifest import Part, encode_index
@@ -77,6 +79,7 @@ class Daemon:
     clock: ManualClock
     assets_dir: AssetsDir
     assets: Assets
+    sources: Sources
 
     def standing_marker(self, spec: str) -> bytes | None:
         """Return the marker's bytes of a file asset's version; None where there is none."""
@@ -119,6 +122,7 @@ class Daemon:
         async with asyncio.timeout(30):
             await self.until_waiting(0)
         assert list((await self.assets.status()).holds) == []
+        await self.assets.settle_pushes()
         # What was evicted is deleted in the background.
         with suppress(TimeoutError):
             async with asyncio.timeout(10):
@@ -152,6 +156,7 @@ class Bench:
         clock: ManualClock | None = None,
         fs: FaultyFileSystem | None = None,
         root: Path | None = None,
+        allowed: Sequence[SourceUri] = (),
         probes: bool = False,
     ) -> Daemon:
         """Start another daemon, by default with an empty ASSETS_DIR.
@@ -165,11 +170,14 @@ class Bench:
         assets_dir = AssetsDir(str(root), fs)
         recover(assets_dir, with_store=with_store)
         used = (store or self.store) if with_store else None
-        daemon = Daemon(
-            root, fs, clock, assets_dir, Assets(used, assets_dir, settings, Telemetry(), clock)
-        )
+        sources = Sources(assets_dir, allowed, self._no_bucket)
+        assets = Assets(used, assets_dir, settings, Telemetry(), clock, sources)
+        daemon = Daemon(root, fs, clock, assets_dir, assets, sources)
         self.daemons.append(daemon)
         return daemon
+
+    def _no_bucket(self, bucket: str) -> ObjectStore:
+        raise AssertionError(bucket)
 
     async def successor(self, daemon: Daemon, **how: Any) -> Daemon:
         """End a daemon well, and start another one over its ASSETS_DIR, as `daemon` does."""
@@ -183,6 +191,7 @@ class Bench:
         self.daemons.remove(daemon)
         daemon.assets.drain()
         await daemon.assets.close()
+        await daemon.sources.close()
         daemon.assets_dir.close()
 
     async def require_nothing_left(self) -> None:
@@ -276,6 +285,8 @@ def steps_of(
     push_id: str | None = None,
     bump: Bump | None = None,
     mode: PushMode | None = None,
+    labels: Mapping[str, str] | None = None,
+    validate_only: bool = False,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> list[PushStep]:
     """Return the steps of a push; without a digest the daemon hashes what comes."""
@@ -289,6 +300,8 @@ def steps_of(
             kind=kind_of(content),
             bump=bump,
             mode=mode,
+            labels=labels or {},
+            validate_only=validate_only,
             push_id=push_id,
             digest=digest_of(content) if with_digest else None,
         ),

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
     Buffer,
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -179,6 +181,9 @@ class MemoryStore(ObjectStore):
         await self._step("head", key)
         return self._info(key)
 
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        return await self.head(key), None
+
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         await self._step("get", key)
         info = self._info(key)
@@ -240,9 +245,9 @@ class MemoryStore(ObjectStore):
         if failure:
             raise failure
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         failure = await self._step("start_upload", key)
-        upload = Upload(key=key, upload_id=f"upload-{next(self._serial)}")
+        upload = Upload(key, f"upload-{next(self._serial)}", for_copies)
         self._uploads[upload.upload_id] = {}
         self._unfinished[upload.upload_id] = UnfinishedUpload(upload, datetime.now(UTC))
         if failure:
@@ -253,6 +258,24 @@ class MemoryStore(ObjectStore):
         failure = await self._step("upload_part", upload.key)
         receipt = f"part-{next(self._serial)}"
         self._parts(upload)[number] = _Part(receipt, offset, bytes(data))
+        if failure:
+            raise failure
+        return receipt
+
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        failure = await self._step("copy_part", upload.key)
+        if source.url != self.url:
+            raise failure or CannotCopyError(source.key)
+        if not upload.for_copies:
+            raise ValueError("the upload was not begun for copies")
+        parts = self._parts(upload)
+        if self._info(source.key).etag != source.etag:
+            raise failure or EtagMismatchError(source.key)
+        receipt = f"part-{next(self._serial)}"
+        data = self._objects[source.key].data[offset : offset + length]
+        parts[number] = _Part(receipt, offset, data)
         if failure:
             raise failure
         return receipt

@@ -15,6 +15,7 @@ from typing import TypeVar
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
     Buffer,
+    CopySource,
     Listing,
     ObjectInfo,
     ObjectReader,
@@ -180,6 +181,9 @@ class PausingStore(ObjectStore):
     async def head(self, key: str) -> ObjectInfo:
         return await self._call("head", key, partial(self.inner.head, key))
 
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        return await self._call("checksum", key, partial(self.inner.checksum, key))
+
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         return await self._call("get", key, partial(self.inner.get, key, max_bytes))
 
@@ -211,12 +215,19 @@ class PausingStore(ObjectStore):
     async def delete(self, key: str) -> None:
         await self._call("delete", key, partial(self.inner.delete, key))
 
-    async def start_upload(self, key: str) -> Upload:
-        return await self._call("start_upload", key, partial(self.inner.start_upload, key))
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
+        call = partial(self.inner.start_upload, key, for_copies=for_copies)
+        return await self._call("start_upload", key, call)
 
     async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
         call = partial(self.inner.upload_part, upload, number, offset, data)
         return await self._call("upload_part", upload.key, call)
+
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        call = partial(self.inner.copy_part, upload, number, offset, length, source)
+        return await self._call("copy_part", upload.key, call)
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         call = partial(self.inner.create_from_upload, upload, receipts)

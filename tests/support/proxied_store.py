@@ -12,6 +12,7 @@ from tests.support.tcp_proxy import CountingProxy
 from tests.support.versitygw import S3Server, versitygw
 
 BUCKET: Final = "models"
+PREFIX: Final = "assets"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class ProxiedStore:
     @property
     def url(self) -> str:
         """What ASSETD_STORE takes."""
-        return f"s3://{BUCKET}/assets"
+        return f"s3://{BUCKET}/{PREFIX}"
 
     @property
     def direct(self) -> dict[str, str]:

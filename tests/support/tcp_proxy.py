@@ -94,7 +94,7 @@ class CountingProxy:
 
     async def _reset_all(self) -> None:
         for writer in self._open:
-            _reset(writer)
+            reset(writer)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         passage = asyncio.current_task()
@@ -103,12 +103,12 @@ class CountingProxy:
         passage.add_done_callback(self._passages.discard)
         self.connection_count += 1
         if self.refuses:
-            _reset(writer)
+            reset(writer)
             return
         try:
             upstream = await asyncio.open_connection(LOOPBACK, self._upstream_port)
         except OSError:
-            _reset(writer)
+            reset(writer)
             return
         self._open |= {writer, upstream[1]}
         try:
@@ -154,7 +154,7 @@ class CountingProxy:
         await asyncio.sleep(send_at - now)
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     """Closes a connection with a reset, as a crash or a firewall would."""
     if writer.transport.is_closing():
         return

@@ -116,8 +116,9 @@ def modelkit_serves(root: Path, paths: VersionPaths = PATHS) -> Content | None:
 
 
 def left_overs(root: Path) -> list[str]:
-    """What lies in staging, trash and the spool, and should not."""
+    """What lies in staging, trash, and the spool and journal of pushes, and should not."""
     own = root / ".assetd"
-    names = ("staging", "trash", "push")
-    below = [path for name in names for path in (own / name).glob("*")]
+    names = ("staging", "trash", "push", "push/.spool", "push/.journal")
+    places = [own / name for name in names]
+    below = [path for place in places for path in place.glob("*") if path not in places]
     return sorted(str(path.relative_to(own)) for path in below)

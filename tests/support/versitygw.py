@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 from botocore.config import Config
@@ -49,21 +50,25 @@ class S3Server:
         session.set_credentials(self.access_key, secret_key or self.secret_key)
         return session
 
-    def make_bucket(self, name: str) -> None:
-        """Creates a bucket."""
-        client = self.session().create_client(
+    def client(self) -> Any:
+        """Returns botocore's client, for what a store of ours does not do."""
+        return self.session().create_client(
             "s3",
             region_name=self.region,
             endpoint_url=self.endpoint_url,
             config=Config(s3={"addressing_style": "path"}),
         )
-        client.create_bucket(Bucket=name)  # type: ignore[attr-defined]
+
+    def make_bucket(self, name: str) -> None:
+        """Creates a bucket."""
+        client = self.client()
+        client.create_bucket(Bucket=name)
         client.close()
 
 
 @contextmanager
 def versitygw(folder: Path) -> Iterator[S3Server]:
-    """Runs versitygw on a free port, with its data below `folder`.
+    """Runs versitygw on a free port, with its data below `folder`, new or of an earlier run.
 
     Its ETags are extended attributes of the files: kept beside them (`--sidecar`), they are more
     often those of another write than the bytes that come with them, as on S3 they never are.
@@ -71,7 +76,7 @@ def versitygw(folder: Path) -> Iterator[S3Server]:
     program = shutil.which(PROGRAM, path=TOOLS) or PROGRAM
     server = S3Server(free_port())
     data = folder / "data"
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)
     address = f"{LOOPBACK}:{server.port}"
     command = [program, "--quiet", "--keep-alive", "--port", address, "--health", "/health"]
     with running(

@@ -10,6 +10,7 @@ from assetd_server.model import (
     AssetName,
     AssetVersion,
     Digest,
+    NamePrefix,
     PartPath,
     directory_digest,
     require_distinct_parts,
@@ -109,6 +110,26 @@ def test_names_that_would_collide_are_not_pushed(text: str) -> None:
         name.require_pushable()
 
 
+@pytest.mark.parametrize("text", ["", "a", "some/", "some/a", "a.", "a/.", "A-", LONG, f"a/{LONG}"])
+def test_how_names_begin(text: str) -> None:
+    """A prefix ends anywhere in a name that a fetch accepts."""
+    assert NamePrefix(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("/", "/etc/", "../", "..", "a/../", "a//", "a..", ".", ".assetd/", "-", "a\0/", "a\n"),
+        *("\ud800", "a b", "a:", "a[", "\u00e9", LONG + "a", "a/" * 600),
+    ],
+)
+def test_what_no_name_begins_with_is_no_prefix(text: str) -> None:
+    """A listing that walked what it names would leave the store's folder."""
+    with pytest.raises(InvalidFieldError) as failure:
+        NamePrefix(text)
+    assert failure.value.metadata["field"] == "name_prefix"
+
+
 @pytest.mark.parametrize(
     "text",
     ["a", "sub/b", ".gitattributes", "a b", "é", "日本語", "a..b", "...", "-x", "[1]", "a:b", LONG],
@@ -176,6 +197,10 @@ def test_below_means_a_whole_segment() -> None:
         (["a", "a/b"], False),
         (["a/b/c", "a"], False),
         (["a/b/c", "a/b"], False),
+        # Between a file and what would lie inside of it others may be sorted.
+        (["a", "a b", "a-b", "a!", "a/b"], False),
+        (["a", "a!", "a!/b"], False),
+        (["a/b", "a!", "a!b/c", "a b/c"], True),
     ],
 )
 def test_parts_can_stand_beside_each_other(paths: list[str], fine: bool) -> None:

@@ -73,6 +73,13 @@ CHANGES: dict[str, Change] = {
     "labels are pairs": lambda d: d.update(labels=[["a", "b"]]),
     "a time is none": lambda d: d.update(time="now"),
     "a time is null": lambda d: d.update(push_time=None),
+    # Found by the fuzz: each was a receipt that could not be told, written or compared.
+    "a time has no UTC": lambda d: d.update(time="0001-01-01T00:00:00+14:00"),
+    "a push time has no UTC": lambda d: d.update(push_time="9999-12-31T23:59:59-14:00"),
+    "who pushed is a number": lambda d: d.update(pushed_by=7),
+    "half a surrogate pair pushed": lambda d: d.update(pushed_by="\ud800"),
+    "the source is half a surrogate pair": lambda d: d.update(source="\udfff"),
+    "a part of a directory has no name": lambda d: d["files"].update({"": {"size": 0}}),
     "unknown verification": lambda d: d.update(verification="maybe"),
 }
 
@@ -84,6 +91,19 @@ def test_a_damaged_receipt_is_no_receipt(change: Change) -> None:
     assert decode_marker(json.dumps(document).encode())[0] is Marker.RECEIPT
     change(document)
     assert decode_marker(json.dumps(document).encode()) == (Marker.FOREIGN, None)
+
+
+def test_a_key_that_stands_twice_is_no_receipt() -> None:
+    """Two readers would take it for two receipts."""
+    twice = OF_TREE.encode().replace(b'"format":1,', b'"format":1,"format":1,')
+    assert decode_marker(twice) == (Marker.FOREIGN, None)
+
+
+def test_a_time_without_a_zone_is_utc() -> None:
+    """Whatever the zone of the machine is."""
+    document = json.loads(OF_TREE.encode())
+    naive = {key: document[key].removesuffix("+00:00") for key in ("time", "push_time")}
+    assert decode_marker(json.dumps(document | naive).encode()) == (Marker.RECEIPT, OF_TREE)
 
 
 def test_a_file_without_parts_vouches_for_nothing() -> None:

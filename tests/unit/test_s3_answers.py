@@ -21,6 +21,8 @@ from assetd_server.errors import (
     UnsafeStoreError,
 )
 from assetd_server.store.base import (
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -31,7 +33,9 @@ from assetd_server.store.base import (
 )
 from assetd_server.store.objects import S3Settings, open_s3_store
 from assetd_server.store.objects.body import BodyFile
+from assetd_server.store.objects.checksums import checksum_text
 from assetd_server.store.retrying import RetryingStore
+from awscrt import checksums
 
 from tests.support.ports import LOOPBACK
 from tests.support.scripted_s3 import (
@@ -298,6 +302,84 @@ async def test_a_key_that_imitates_an_answer_is_no_answer() -> None:
             await store.get(key, 100)
 
 
+# Copies
+
+SOURCE = CopySource("s3://other/below", "a b", '"e1"')
+COPIED = xml("CopyPartResult", "<ETag>&quot;p1&quot;</ETag>")
+# What servers say that do not copy, or not from that bucket.
+NO_COPIES = [
+    (400, "InvalidRequest"),
+    (400, "InvalidArgument"),
+    (404, "NoSuchBucket"),
+    (404, ""),
+    (405, "MethodNotAllowed"),
+    (501, "NotImplemented"),
+]
+
+
+async def test_a_copy_names_bucket_key_range_and_write() -> None:
+    """The source may be in any bucket of the same endpoint."""
+    async with answered_by(COPIED) as (store, server):
+        assert await store.copy_part(UPLOAD, 2, 100, 50, SOURCE) == '"p1"'
+    sent = server.requests[0].headers
+    assert sent["x-amz-copy-source"] == "other/below/a%20b"
+    assert sent["x-amz-copy-source-range"] == "bytes=100-149"
+    assert sent["x-amz-copy-source-if-match"] == '"e1"'
+
+
+async def test_a_copy_from_a_whole_bucket() -> None:
+    """Whose store has no prefix."""
+    async with answered_by(COPIED) as (store, server):
+        await store.copy_part(UPLOAD, 1, 0, 1, CopySource("s3://other", "k", '"e1"'))
+    assert server.requests[0].headers["x-amz-copy-source"] == "other/k"
+
+
+@pytest.mark.parametrize(("status", "code"), NO_COPIES)
+async def test_a_server_that_does_not_copy_is_told_apart(status: int, code: str) -> None:
+    """Reading and sending goes on to work; and it is asked once, as it would say so again."""
+    async with answered_by(refused(status, code)) as (store, _):
+        with pytest.raises(CannotCopyError) as caught:
+            await repeating(store).copy_part(UPLOAD, 1, 0, 1, SOURCE)
+        assert caught.value.key == "a b"
+
+
+async def test_a_copy_that_failed_for_now_is_repeated() -> None:
+    """Also where the failure comes in the body, under a status that promised success."""
+    failures = [
+        refused(503, "SlowDown"),
+        refused(409, "OperationAborted"),
+        xml("Error", "<Code>InternalError</Code>"),
+        Answer(ending=Ending.RESET),
+    ]
+    async with answered_by(*failures, COPIED) as (store, _):
+        assert await repeating(store).copy_part(UPLOAD, 1, 0, 1, SOURCE) == '"p1"'
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error", "key"),
+    [
+        (412, "PreconditionFailed", EtagMismatchError, "a b"),
+        (404, "NoSuchKey", KeyNotFoundError, "a b"),
+        (404, "NoSuchUpload", UploadNotFoundError, "k"),
+    ],
+)
+async def test_a_copy_tells_source_and_upload_apart(
+    status: int, code: str, error: type[Exception], key: str
+) -> None:
+    """The signal names the key that it is about."""
+    async with answered_by(refused(status, code)) as (store, _):
+        with pytest.raises(error) as caught:
+            await store.copy_part(UPLOAD, 1, 0, 1, SOURCE)
+        assert getattr(caught.value, "key", None) == key
+
+
+async def test_a_copy_that_is_not_allowed_is_an_operators_fault_to_mend() -> None:
+    """The bytes would be refused as well."""
+    async with answered_by(refused(403, "AccessDenied")) as (store, _):
+        with pytest.raises(StoreAccessDeniedError, match="a b"):
+            await store.copy_part(UPLOAD, 1, 0, 1, SOURCE)
+
+
 # Bodies
 
 
@@ -476,14 +558,16 @@ async def test_a_listing_goes_on_page_by_page() -> None:
         assert "continuation-token=t2" in server.requests[2].path
 
 
-async def test_what_is_no_key_is_left_out() -> None:
+async def test_what_is_no_key_is_a_stray() -> None:
     """Folder markers of consoles, and names that would lead elsewhere."""
+    strays = ("a/", "a//b", "../c", "./d", "/")
     page = page_of(
-        *("pre/a/", "pre/a//b", "pre/../c", "pre/./d", "pre/e", "pre//"),
-        prefixes=("pre//", "pre/f/", "pre/../"),
+        *(f"pre/{name}" for name in strays), "pre/e", prefixes=("pre//", "pre/f/", "pre/../")
     )
-    async with answered_by(page) as (store, _):
+    async with answered_by(page, page) as (store, _):
         assert await listed(store, delimiter=True) == ["e", "f/"]
+        told = [found async for listing in store.list("") for found in listing.strays]
+        assert [found.key for found in told] == list(strays)
 
 
 @pytest.mark.parametrize(
@@ -525,15 +609,72 @@ async def test_a_success_that_the_key_belies_is_none() -> None:
             await store.create_from_upload(UPLOAD, ['"p1"'])
 
 
+CREATED = xml("InitiateMultipartUploadResult", "<UploadId>u1</UploadId>")
+
+
+@pytest.mark.parametrize("refusal", [(400, "InvalidRequest"), (501, "NotImplemented"), (501, "")])
+async def test_a_store_that_knows_no_checksums(refusal: tuple[int, str]) -> None:
+    """An upload is begun without, and no piece of any upload has one from then on."""
+    async with answered_by(refused(*refusal), CREATED, WRITTEN, CREATED) as (store, server):
+        upload = await store.start_upload("k")
+        assert await store.upload_part(upload, 1, 0, DATA) == '"e2"'
+        await store.start_upload("k")
+        asked = [any("checksum" in name for name in sent.headers) for sent in server.requests]
+        assert asked == [True, False, False, False]
+
+
+async def test_an_upload_for_copies_asks_for_no_checksum() -> None:
+    """Some stores take that of the whole source for that of a range; parts are sent without too."""
+    begun = xml("InitiateMultipartUploadResult", "<UploadId>u1</UploadId>")
+    copied = xml(
+        "CopyPartResult", "<ETag>&quot;p1&quot;</ETag><ChecksumCRC64NVME>AAA=</ChecksumCRC64NVME>"
+    )
+    sent = replace(WRITTEN, headers=WRITTEN.headers | {"x-amz-checksum-crc64nvme": "AAA="})
+    async with answered_by(begun, copied, sent, COMPLETED, found(DATA, etag='"e2"')) as answered:
+        store, server = answered
+        upload = await store.start_upload("k", for_copies=True)
+        receipts = [
+            await store.copy_part(upload, 1, 0, 1, SOURCE),
+            await store.upload_part(upload, 2, 1, b"x"),
+        ]
+        await store.create_from_upload(upload, receipts)
+        assert receipts == ['"p1"', '"e2"']
+        assert not [
+            name for asked in server.requests[:4] for name in asked.headers if "check" in name
+        ]
+        assert b"Checksum" not in server.requests[3].body
+
+
+async def test_the_checksum_that_a_store_keeps() -> None:
+    """The one of the whole object counts; that of a list of pieces is another thing."""
+    whole = {"x-amz-checksum-crc64nvme": checksum_text(DATA), "x-amz-checksum-type": "FULL_OBJECT"}
+    pieces = whole | {"x-amz-checksum-type": "COMPOSITE"}
+    for headers, expected in ((whole, checksums.crc64nvme(DATA)), (pieces, None), ({}, None)):
+        answer = found(DATA)
+        answer = replace(answer, headers=answer.headers | headers, body=b"")
+        async with answered_by(answer) as (store, server):
+            info, checksum = await store.checksum("k")
+            assert (info.size_bytes, checksum) == (len(DATA), expected)
+            assert server.requests[0].headers["x-amz-checksum-mode"] == "ENABLED"
+
+
+async def test_an_etag_that_is_an_md5() -> None:
+    """It is told as one; any other is not."""
+    for etag, expected in (("0" * 32, "0" * 32), ("0" * 32 + "-2", None), ("e1", None)):
+        async with answered_by(found(DATA, etag=f'"{etag}"')) as (store, _):
+            assert (await store.head("k")).md5_hex == expected
+
+
 async def test_a_part_is_sent_as_it_is() -> None:
-    """Any buffer, under its number, with no checksum that the store would have to know."""
+    """Any buffer, under its number, with its checksum in a header."""
     async with answered_by(WRITTEN) as (store, server):
         part = memoryview(bytearray(DATA))
         assert await store.upload_part(UPLOAD, 7, 6 * len(DATA), part) == '"e2"'
         sent = server.requests[0]
         assert (sent.method, sent.body) == ("PUT", DATA)
         assert sent.path == "/bucket/pre/k?uploadId=u1&partNumber=7"
-        assert not any("checksum" in name or name == "x-amz-trailer" for name in sent.headers)
+        assert sent.headers["x-amz-checksum-crc64nvme"] == checksum_text(DATA)
+        assert "x-amz-trailer" not in sent.headers
 
 
 def test_a_part_is_read_like_a_file() -> None:

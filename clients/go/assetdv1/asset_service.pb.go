@@ -1204,7 +1204,8 @@ type PushHeader struct {
 	// A file or a directory. Required, but for `staged_path` and `source_uri`, where unset
 	// means whatever is found there.
 	Kind AssetKind `protobuf:"varint,4,opt,name=kind,proto3,enum=assetd.v1.AssetKind" json:"kind,omitempty"`
-	// Free keys and values, kept with the version for ever.
+	// Free keys and values, kept with the version for ever: at most 64, keys of 1 to 128
+	// printable bytes, values of at most 2,048 bytes.
 	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Check everything that can be checked without creating anything: the same messages, but
 	// no chunks, and nothing is claimed. `completed` then shows what would be created.

@@ -16,6 +16,7 @@ from assetd_server import logs
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.facade import Assets
 from assetd_server.assets.settings import AssetsSettings
+from assetd_server.assets.sources import Sources
 from assetd_server.cache.budget import Limits
 from assetd_server.cache.layout import AssetsDir
 from assetd_server.cache.linux import FileSystem
@@ -24,6 +25,7 @@ from assetd_server.config import (
     Config,
     ConfigError,
     DirectoryLocation,
+    PushSources,
     S3Location,
     StoreLocation,
     load,
@@ -119,7 +121,8 @@ async def running(
         # botocore reads files, and may ask the machine for its role.
         store = await asyncio.to_thread(_open_store, config.store)
         settings = _assets_settings(config, recovered)
-        assets = Assets(store, assets_dir, settings, telemetry, clock)
+        sources = _make_sources(config.push_sources, assets_dir)
+        assets = Assets(store, assets_dir, settings, telemetry, clock, sources)
         server = Server(
             _server_settings(config),
             assets,
@@ -128,6 +131,7 @@ async def running(
             monotonic=clock.monotonic,
         )
         try:
+            await sources.load()
             await assets.load()
             addresses = await server.start()
             await assets.start()
@@ -137,6 +141,7 @@ async def running(
             assets.drain()
             await server.stop(config.drain_grace_seconds)
             await assets.close()
+            await sources.close()
     finally:
         assets_dir.close()
         await asyncio.to_thread(telemetry.shutdown)
@@ -166,6 +171,14 @@ def _open_store(location: StoreLocation | None) -> ObjectStore | None:
         case S3Location(bucket, prefix, endpoint_url, region, kms_key_id):
             settings = S3Settings(bucket, prefix, endpoint_url, region, kms_key_id)
             return RetryingStore(open_s3_store(settings))
+
+
+def _make_sources(sources: PushSources, assets_dir: AssetsDir) -> Sources:
+    def open_bucket(bucket: str) -> ObjectStore:
+        settings = S3Settings(bucket, "", sources.endpoint_url, sources.region)
+        return RetryingStore(open_s3_store(settings))
+
+    return Sources(assets_dir, sources.allowed, open_bucket)
 
 
 def _telemetry(config: Config) -> Telemetry:

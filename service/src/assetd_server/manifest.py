@@ -35,6 +35,9 @@ from assetd_server.versioning import Version, newest_first
 MAX_MANIFEST_BYTES = 64 * 2**20
 MAX_INDEX_BYTES = 16 * 2**20
 FORMAT = 1
+# Four times what a version of 50,000 parts needs, and some 120 MB as values: without this bound a
+# `.meta` of 64 MiB that is all brackets would be gigabytes.
+_MAX_VALUES = 2**20
 # What a signed 64-bit reader of a size can hold.
 _MAX_SIZE_BYTES = 2**63 - 1
 
@@ -181,7 +184,9 @@ def decode_labels(labels: object) -> dict[str, str]:
         ValueError: another shape, or text that is no UTF-8.
     """
     found = _typed(labels, dict, "labels")
-    return {_text(key, "a label"): _text(value, "a label") for key, value in found.items()}
+    return {
+        decode_text(key, "a label"): decode_text(value, "a label") for key, value in found.items()
+    }
 
 
 def _facts(part: Part) -> dict[str, object]:
@@ -236,15 +241,28 @@ class _FaultError(ValueError):
     """Why a document cannot be believed; the caller adds which document."""
 
 
-def _document(raw: bytes) -> dict[str, Any]:
+def decode_json(raw: bytes) -> Any:
+    """Return what JSON from a bucket or a disk spells.
+
+    Takes memory and time for a million values at most, whatever the document's size.
+
+    Raises:
+        ValueError: not JSON, nested too deeply, a key twice in an object, or too many values.
+    """
+    # Each value but the first follows one of these; those inside of texts count too, and are few.
+    if sum(map(raw.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise _FaultError(f"it has more than {_MAX_VALUES} values")
     try:
-        value = json.loads(raw, object_pairs_hook=_distinct_keys)
+        return json.loads(raw, object_pairs_hook=_distinct_keys)
     except RecursionError:
         raise _FaultError("it is nested too deeply") from None
     except ValueError as error:
         # Not only JSONDecodeError: a number of 5,000 digits, bytes that are no UTF-8.
         raise _FaultError(f"it is not JSON ({error})") from None
-    return _typed(value, dict, "the document")
+
+
+def _document(raw: bytes) -> dict[str, Any]:
+    return _typed(decode_json(raw), dict, "the document")
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -260,7 +278,12 @@ def _typed(value: object, kind: type[_T], what: str) -> _T:
     return value
 
 
-def _text(value: object, what: str) -> str:
+def decode_text(value: object, what: str) -> str:
+    """Return a text that any message can carry.
+
+    Raises:
+        ValueError: another type, or no UTF-8.
+    """
     text = _typed(value, str, what)
     try:
         text.encode()
@@ -273,7 +296,7 @@ def _text(value: object, what: str) -> str:
 def _manifest(document: dict[str, Any]) -> Manifest:
     is_directory = _typed(document.get("is_directory"), bool, "is_directory")
     kind = AssetKind.DIRECTORY if is_directory else AssetKind.FILE
-    push_time = _moment(_typed(document.get("push_date"), str, "push_date"))
+    push_time = decode_moment(document.get("push_date"), "push_date")
     paths = _contents(document) if is_directory else (PartPath.of_file(),)
     ours = document.get("assetd")
     if ours is None:
@@ -295,9 +318,9 @@ def _ours(
         kind=kind,
         push_time=push_time,
         parts=parts,
-        push_id=_text(ours.get("push_id", ""), "push_id"),
+        push_id=decode_text(ours.get("push_id", ""), "push_id"),
         labels=decode_labels(ours.get("labels", {})),
-        pushed_by=_text(ours.get("pushed_by", ""), "pushed_by"),
+        pushed_by=decode_text(ours.get("pushed_by", ""), "pushed_by"),
     )
     if ours.get("digest") != manifest.digest:
         raise _FaultError("its digest is not the digest of its files")
@@ -311,10 +334,16 @@ def _contents(document: dict[str, Any]) -> tuple[PartPath, ...]:
     return tuple(sorted(paths, key=str.encode))
 
 
-def _moment(text: str) -> datetime:
+def decode_moment(value: object, what: str) -> datetime:
+    """Return a moment in UTC; a time without a zone is UTC.
+
+    Raises:
+        ValueError: another type, or no ISO date.
+    """
+    text = _typed(value, str, what)
     try:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         # The first hours of year 1 east of Greenwich have no UTC.
-        raise _FaultError(f"push_date {text!r} is no ISO date") from None
+        raise _FaultError(f"{what} {text!r} is no ISO date") from None

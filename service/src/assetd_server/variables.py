@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from assetd_server import logs, parsing
+from assetd_server.assets.source_uris import parse_allowed
 from assetd_server.listen import Address, ListenError, parse_address
 from assetd_server.model import Freshness
 from assetd_server.versioning import VersioningSystem
@@ -171,6 +172,14 @@ REGION: Final = Variable(
     "The region of the bucket, where AWS_DEFAULT_REGION does not name it: the AWS library for"
     " Python reads that one only.",
     _optional(str),
+)
+PUSH_SOURCES: Final = Variable(
+    "ASSETD_PUSH_SOURCES",
+    "",
+    "What a push may name as its source_uri, separated by spaces or commas: directories as"
+    " file:///directory and prefixes of buckets as s3://bucket/prefix, each with all that is below"
+    " it. Whoever may push may read all of that. By default nothing.",
+    parse_allowed,
 )
 LISTEN: Final = Variable(
     "ASSETD_LISTEN",
@@ -337,6 +346,7 @@ ALL: Final[tuple[Variable[Any], ...]] = (
     S3_ENDPOINT,
     KMS_KEY_ID,
     REGION,
+    PUSH_SOURCES,
     LISTEN,
     FRESHNESS,
     VERSIONING,

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import lru_cache
+from operator import attrgetter
 
 from assetd_server.errors import InvalidVersionError, MixedVersioningError
 
@@ -45,16 +47,7 @@ class Version:
         Raises:
             InvalidVersionError: not canonical `major.minor`, and not a date that exists.
         """
-        if match := _MAJOR_MINOR.fullmatch(text):
-            return cls((int(match[1]), int(match[2])), text)
-        if _DATE_SHAPE.fullmatch(text):
-            try:
-                moment = datetime.strptime(text, _DATE_FORMAT).replace(tzinfo=UTC)
-            except ValueError:
-                moment = None
-            if moment is not None:
-                return cls((int(moment.timestamp()),), text)
-        raise invalid_version(text)
+        return _parsed(text)
 
     @classmethod
     def of(cls, major: int, minor: int) -> "Version":
@@ -122,6 +115,21 @@ class VersionSelector:
 NEWEST = VersionSelector()
 
 
+# An index is read again at every push, and some list thousands.
+@lru_cache(maxsize=2**16)
+def _parsed(text: str) -> Version:
+    if match := _MAJOR_MINOR.fullmatch(text):
+        return Version((int(match[1]), int(match[2])), text)
+    if _DATE_SHAPE.fullmatch(text):
+        try:
+            moment = datetime.strptime(text, _DATE_FORMAT).replace(tzinfo=UTC)
+        except ValueError:
+            moment = None
+        if moment is not None:
+            return Version((int(moment.timestamp()),), text)
+    raise invalid_version(text)
+
+
 def invalid_version(text: str) -> InvalidVersionError:
     """Return the error for a version that is none."""
     return InvalidVersionError(
@@ -140,7 +148,7 @@ def newest_first(versions: Iterable[Version]) -> list[Version]:
     """
     distinct = set(versions)
     one_system(distinct)
-    return sorted(distinct, reverse=True)
+    return sorted(distinct, key=attrgetter("key"), reverse=True)
 
 
 def one_system(versions: Collection[Version]) -> VersioningSystem | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import assetd
 import pytest
-from assetd import Client, Resolution, RetryPolicy, Source, Verification
+from assetd import Asset, Client, Resolution, RetryPolicy, Source, Verification
 from assetd._holds import Holds
 from assetd._lease import Lease
 from assetd._local import SPEC, FastPath
@@ -122,14 +122,27 @@ def test_what_a_hit_did_not_need_is_read_when_asked_for(alone: Client) -> None:
         asset.digets  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize("marker", ["moths", "[]", "{}", '{"format":2}'])
+@pytest.mark.parametrize(
+    "marker",
+    [
+        *("moths", "[]", "{}", '{"format":2}', "[" * 100_000),
+        '{"format":1,"digest":"","size":Infinity,"files":{},"verification":"size"}',
+    ],
+    ids=lambda marker: marker[:9],
+)
 def test_what_a_receipt_does_not_say_is_not_known(
     alone: Client, assets_dir: Path, marker: str
 ) -> None:
     """Of a later release, or gone: unset, and never made up."""
     (assets_dir / "nlp/ranker/1.2/.SUCCESS").write_text(marker)
-    asset = alone.fetch("nlp/ranker:1.2")
+    asset, gone = alone.fetch("nlp/ranker:1.2"), alone.fetch("nlp/ranker:1.2")
+    require_unknown(asset)
     (assets_dir / "nlp/ranker/1.2/.SUCCESS").unlink()
+    require_unknown(gone)
+
+
+def require_unknown(asset: Asset) -> None:
+    """What a hit does not need for itself is unset."""
     assert (asset.digest, asset.size_bytes, asset.file_count) == ("", None, None)
     assert (asset.verification, asset.reused_bytes) == (Verification.UNSPECIFIED, 0)
 
@@ -259,6 +272,23 @@ def test_a_spec_that_is_odd_is_left_to_the_daemon(assets_dir: Path, spec: str) -
     put_directory(assets_dir, "outside/nlp/ranker", "1.2")
     assert FastPath(str(assets_dir / "nlp"), Holds()).hit(spec, hold=False) is None
     assert FastPath(str(assets_dir), Holds()).hit(spec, hold=False) is None
+
+
+@pytest.mark.parametrize("hold", [False, True])
+@pytest.mark.parametrize("spec", ["nlp/odd:0.1[b/c]", "nlp/ranker:1.2[linked/c]"])
+def test_a_link_on_the_way_to_a_part_is_no_hit(assets_dir: Path, spec: str, hold: bool) -> None:
+    """Neither the version nor a folder inside of it: the daemon would refuse to follow them."""
+    (assets_dir / "nlp/odd").mkdir()
+    (assets_dir / "nlp/odd/0.1").symlink_to(assets_dir / "nlp/ranker/1.2")
+    (assets_dir / "nlp/ranker/1.2/linked").symlink_to("b")
+    assert FastPath(str(assets_dir), Holds()).hit(spec, hold=hold) is None
+
+
+@pytest.mark.parametrize("name", ["nlp/odd_", "nlp/odd.", "nlp/odd-"])
+def test_a_name_that_the_daemon_refuses_is_no_hit(assets_dir: Path, name: str) -> None:
+    """Also where somebody has put it there: a spec means the same with a call and without."""
+    put_directory(assets_dir, name, "1.2")
+    assert FastPath(str(assets_dir), Holds()).hit(f"{name}:1.2", hold=False) is None
 
 
 def test_a_version_inside_a_version_is_none(assets_dir: Path) -> None:

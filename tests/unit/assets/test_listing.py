@@ -84,6 +84,18 @@ async def test_pages_walk_everything_once(filled: Daemon, scope: Scope, page_siz
     assert specs_of(await list_all(filled, scope=scope, page_size=page_size)) == whole
 
 
+@pytest.mark.parametrize("prefix", ["../", "/", "a/../../b", "a//", ".assetd/", "a\0"])
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_a_prefix_leads_nowhere_else(
+    bench: Bench, filled: Daemon, scope: Scope, prefix: str
+) -> None:
+    """A prefix that no name begins with is refused before anything is listed by it."""
+    with pytest.raises(InvalidFieldError) as failure:
+        await list_all(filled, scope=scope, name_prefix=prefix)
+    assert failure.value.metadata["field"] == "name_prefix"
+    assert bench.store.calls == []
+
+
 @pytest.mark.parametrize("page_size", [1, 2, 100])
 @pytest.mark.parametrize("scope", list(Scope))
 async def test_only_the_latest(filled: Daemon, scope: Scope, page_size: int) -> None:

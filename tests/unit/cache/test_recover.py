@@ -31,7 +31,7 @@ def test_what_a_dead_run_left_is_deleted_after_a_sync(
     stage(assets_dir, {"a": b"1", "sub/b": b"2"}, sealed=False).close()
     (root / ".assetd/trash/old/sub").mkdir(parents=True)
     (root / ".assetd/trash/old/sub/a").touch()
-    (root / ".assetd/push/half").mkdir(parents=True)
+    (root / ".assetd/push/.spool/half").mkdir(parents=True)
     fs.calls.clear()
     assert recover(assets_dir).writable
     assert left_overs(root) == []

@@ -59,7 +59,7 @@ def test_a_part_is_never_a_path_on_the_disk(spool: Spool, root: Path) -> None:
     """The caller's names are not used for files, so that none of them can collide or climb."""
     spool.append(A, b"1")
     spool.append(PartPath("a/below"), b"2")
-    names = [path.name for path in (root / ".assetd/push" / PUSH_ID).iterdir()]
+    names = [path.name for path in (root / ".assetd/push/.spool" / PUSH_ID).iterdir()]
     assert sorted(names) == ["0", "1"]
     spool.discard()
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from assetd_server.errors import (
@@ -18,7 +20,7 @@ from assetd_server.errors import (
     VersionNotFoundError,
 )
 from assetd_server.manifest import MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, encode_manifest
-from assetd_server.model import AssetKind, AssetName, PartPath
+from assetd_server.model import AssetKind, AssetName, NamePrefix, PartPath
 from assetd_server.store.catalog import (
     Catalog,
     claim_key,
@@ -173,6 +175,29 @@ async def test_documents_have_an_end(shop: Shop) -> None:
     assert other.value.metadata["limit_bytes"] == str(MAX_MANIFEST_BYTES)
 
 
+class CountingExecutor(ThreadPoolExecutor):
+    """Threads that count what they are given."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.count = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self.count += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("part_count", "hops"), [(3, 0), (300, 1)])
+async def test_a_long_document_keeps_nobody_waiting(shop: Shop, part_count: int, hops: int) -> None:
+    """It is decoded beside the loop; a short one is not worth the hop."""
+    threads = CountingExecutor()
+    asyncio.get_running_loop().set_default_executor(threads)
+    parts = {f"{number:04}": b"" for number in range(part_count)}
+    await shop.has("some/asset/0.1.meta", encode_manifest(manifest_of(parts)))
+    assert await shop.catalog.find_manifest(NAME, VERSION) == manifest_of(parts)
+    assert threads.count == hops
+
+
 # Only a 404 is absence
 
 
@@ -185,7 +210,6 @@ async def test_a_refusal_is_never_absence(shop: Shop, error: AssetError) -> None
         lambda: shop.catalog.find_manifest(NAME, VERSION),
         lambda: shop.catalog.manifest(NAME, VERSION),
         lambda: shop.catalog.committed(NAME),
-        lambda: shop.catalog.push_ids(NAME),
         shop.catalog.names,
         lambda: shop.catalog.parts_in_store(NAME, VERSION, AssetKind.FILE),
         lambda: shop.catalog.parts_in_store(NAME, VERSION, AssetKind.DIRECTORY),
@@ -295,41 +319,6 @@ async def test_committed_versions_are_those_with_a_manifest(shop: Shop) -> None:
     assert {str(version) for version in await shop.catalog.committed(NAME)} == {"0.0", "0.10"}
 
 
-async def test_push_ids_are_read_once_for_each_write(shop: Shop) -> None:
-    """A manifest is read again only when it was written again; a damaged one was nobody's push."""
-    first = manifest_of(b"data")
-    await shop.has("some/asset/0.0.meta", b"{")
-    await shop.has_modelkits(b"data", "0.1")
-    await shop.has("some/asset/0.2.meta", encode_manifest(first))
-    found = await shop.catalog.push_ids(NAME)
-    assert {str(version): push_id for version, push_id in found.items()} == {
-        "0.0": "",
-        "0.1": "",
-        "0.2": "",
-    }
-    reads = shop.store.count("get", ".meta")
-    assert reads == 3
-    assert await shop.catalog.push_ids(NAME) == found
-    assert shop.store.count("get", ".meta") == reads
-    ours = json.loads(encode_manifest(first))
-    ours["assetd"]["push_id"] = "mine"
-    await shop.has("some/asset/0.0.meta", json.dumps(ours).encode())
-    again = await shop.catalog.push_ids(NAME)
-    assert again[Version.parse("0.0")] == "mine"
-    assert shop.store.count("get", ".meta") == reads + 1
-
-
-async def test_a_manifest_that_goes_meanwhile_was_nobodys(shop: Shop) -> None:
-    """What is deleted between listing and look is no push of anybody."""
-    await shop.has("some/asset/0.0.meta")
-    gate = shop.store.pause("get", "0.0.meta")
-    asking = asyncio.create_task(shop.catalog.push_ids(NAME))
-    await gate.reached()
-    await shop.memory.delete("some/asset/0.0.meta")
-    gate.open()
-    assert await asking == {Version.parse("0.0"): ""}
-
-
 # Names
 
 
@@ -383,6 +372,9 @@ async def test_names_does_not_descend_into_versions(shop: Shop) -> None:
         ("z", ["z/y/x"], ["", "z/", "z/y/"]),
         ("z/y/x", ["z/y/x"], ["z/y/"]),
         ("nothing/here", [], ["nothing/"]),
+        # How the key of an index goes on is no part of a name.
+        ("some/asset.", [], ["some/"]),
+        ("some/asset.versions", [], ["some/"]),
     ],
 )
 async def test_a_prefix_narrows_the_walk(
@@ -390,7 +382,7 @@ async def test_a_prefix_narrows_the_walk(
 ) -> None:
     """Only folders that may hold such names are listed."""
     await fill(shop)
-    assert await shop.catalog.names(prefix) == names
+    assert await shop.catalog.names(NamePrefix(prefix)) == names
     assert sorted(key for call, key in shop.store.calls if call == "list") == folders
 
 

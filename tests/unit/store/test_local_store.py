@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 from assetd_server.errors import DiskFullError, StoreAccessDeniedError, StoreUnavailableError
-from assetd_server.store.base import KeyExistsError, KeyNotFoundError, UploadNotFoundError
+from assetd_server.store.base import (
+    CopySource,
+    EtagMismatchError,
+    KeyExistsError,
+    KeyNotFoundError,
+    UploadNotFoundError,
+)
 from assetd_server.store.local import LocalStore
 from assetd_server.store.local.files import LocalFiles
 from assetd_server.store.local.root import LEFT_BEHIND_SECONDS, WORK_FOLDER, LocalRoot
@@ -585,3 +591,70 @@ def test_the_root_is_an_absolute_path() -> None:
     """A relative one would be another after the first chdir."""
     with pytest.raises(ValueError, match="relative"):
         LocalRoot(Path("relative"))
+
+
+# Copies inside the store
+
+
+async def copied(store: LocalStore, source: CopySource, length: int) -> bytes:
+    """Returns what an object holds that was copied from another in one part."""
+    begun = await store.start_upload("copy", for_copies=True)
+    receipt = await store.copy_part(begun, 1, 0, length, source)
+    await store.create_from_upload(begun, [receipt])
+    return (await store.get("copy", 1 << 30))[1]
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+async def test_a_kernel_that_does_not_copy_costs_time_only(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Between file systems, or on an old kernel, the bytes are read and written."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    data = os.urandom((1 << 20) + 7)
+    info = await store.create("source", data)
+    assert await copied(store, CopySource(store.url, "source", info.etag), len(data)) == data
+
+
+async def test_a_disk_that_fails_while_it_copies_is_told(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is given its meaning, as everywhere; nothing is read instead."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "copy_file_range", fail)
+    info = await store.create("source", b"source")
+    with pytest.raises(DiskFullError):
+        await copied(store, CopySource(store.url, "source", info.etag), 6)
+
+
+@pytest.mark.parametrize("change", [b"longer than before", b"", b"same l"])
+async def test_an_object_that_is_written_in_place_is_not_copied(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch, change: bytes
+) -> None:
+    """As modelkit does it; a copy has to be of one write."""
+    info = await store.create("source", b"source")
+    copy = os.copy_file_range
+
+    def change_and_copy(*arguments: int) -> int:
+        (root / "source").write_bytes(change)
+        return copy(*arguments)
+
+    monkeypatch.setattr(os, "copy_file_range", change_and_copy)
+    with pytest.raises(EtagMismatchError):
+        await copied(store, CopySource(store.url, "source", info.etag), 6)
+
+
+async def test_a_link_is_not_copied(store: LocalStore, root: Path) -> None:
+    """No more than it is read: what it leads to is nobody's object."""
+    (root.parent / "secret").write_bytes(b"secret")
+    (root / "source").symlink_to(root.parent / "secret")
+    facts = (root.parent / "secret").stat()
+    etag = f"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"
+    with pytest.raises(StoreAccessDeniedError):
+        await copied(store, CopySource(store.url, "source", etag), 6)

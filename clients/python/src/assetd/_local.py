@@ -26,10 +26,10 @@ from assetd.asset import Asset, Resolution, Source, Verification
 SPEC = re.compile(
     r"""
     ((?: (?!\d+\.\d+[/:]|\d{4}-\d\d-\d\dT) [A-Za-z0-9][A-Za-z0-9_.-]* / )*
-         (?!\d+\.\d+[/:]|\d{4}-\d\d-\d\dT) [A-Za-z0-9][A-Za-z0-9_.-]* )
+         (?!\d+\.\d+[/:]|\d{4}-\d\d-\d\dT) [A-Za-z0-9][A-Za-z0-9_.-]* (?<![_.-]) )
     : ( (?:0|[1-9]\d{0,17}) \. (?:0|[1-9]\d{0,17}) | \d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ )
-    (?: \[ /? ( (?!\.[/\]]) [A-Za-z0-9_.\ +=@,-]+ (?: / (?!\.[/\]]) [A-Za-z0-9_.\ +=@,-]+ )* )
-        (?<!\.SUCCESS) \] )?
+    (?: \[ /? ( (?!\.(?:SUCCESS)?[/\]]) [A-Za-z0-9_.\ +=@,-]+
+           (?: / (?!\.(?:SUCCESS)?[/\]]) [A-Za-z0-9_.\ +=@,-]+ )* ) \] )?
     """,
     re.VERBOSE | re.ASCII,
 )
@@ -92,7 +92,8 @@ class FastPath:
         """Return the asset if the spec pins a version that stands here, complete; else None.
 
         With `hold` it is leased: neither evicted nor replaced until the asset is closed. Folders
-        on the way may be links, as the operator likes; the version and the part may not.
+        on the way to the version may be links, as the operator likes; the version and what is in it
+        may not.
         """
         match = SPEC.fullmatch(spec)
         if match is None or ".." in spec:
@@ -131,10 +132,12 @@ class FastPath:
         marker = f"{path}/{MARKER}"
         try:
             mode = os.lstat(path).st_mode
-            if part:
-                path = f"{path}/{part}"
+            for segment in part.split("/") if part else ():
+                if not stat.S_ISDIR(mode):
+                    return None
+                path = f"{path}/{segment}"
                 mode = os.lstat(path).st_mode
-            elif stat.S_ISREG(mode):
+            if not part and stat.S_ISREG(mode):
                 marker = f"{self._prefix}{name}/.{version}{MARKER}"
             marked = os.lstat(marker)
         except OSError:
@@ -175,7 +178,7 @@ def _facts(marker: str) -> dict[str, object]:
             "verification": Verification(receipt["verification"]),
             "reused_bytes": int(receipt["size"]),
         }
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         unknown = Verification.UNSPECIFIED
         return {
             "digest": "",

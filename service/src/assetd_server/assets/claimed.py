@@ -7,6 +7,8 @@ deleted, or released. How a version is claimed is `assets.claiming`.
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from assetd_server.assets.push_records import PushRecord, PushRecords
+from assetd_server.errors import AssetError, BadManifestError
 from assetd_server.manifest import Manifest, Part
 from assetd_server.model import AssetName
 from assetd_server.store.base import Upload
@@ -20,12 +22,25 @@ _TRIES = 100
 
 @dataclass
 class ClaimedVersion:
-    """A version that this push may write. `held` follows the claim's swaps."""
+    """A version that this push may write. `held` follows the claim's swaps.
 
-    name: AssetName
-    version: Version
+    `is_new`: nobody claimed the version before, so that nothing of it can lie in the store.
+    """
+
+    record: PushRecord
     held: HeldClaim
     committed: frozenset[Version] = frozenset()
+    is_new: bool = False
+
+    @property
+    def name(self) -> AssetName:
+        """The asset."""
+        return self.record.name
+
+    @property
+    def version(self) -> Version:
+        """The version."""
+        return self.record.version
 
 
 class ClaimLostError(Exception):
@@ -35,9 +50,10 @@ class ClaimLostError(Exception):
 class ClaimedVersions:
     """Changes the claims that pushes of this daemon hold or have joined."""
 
-    def __init__(self, claims: Claims, commits: Commits) -> None:
+    def __init__(self, claims: Claims, commits: Commits, records: PushRecords) -> None:
         self._claims = claims
         self._commits = commits
+        self._records = records
 
     async def begin_commit(self, claimed: ClaimedVersion, parts: tuple[Part, ...]) -> None:
         """Swap the claim to `committing`, with all parts: after this nothing is cancelled.
@@ -98,6 +114,7 @@ class ClaimedVersions:
                 push_time=claim.time,
                 parts=claim.parts,
                 push_id=claim.push_id,
+                labels=claim.labels,
                 pushed_by=claim.pushed_by,
             ),
         )
@@ -105,17 +122,106 @@ class ClaimedVersions:
         await self._claims.delete(name, version)
         return manifest
 
-    async def give_up(self, name: AssetName, version: Version, claim_id: str) -> None:
-        """Release the claim, if it is ours; never delete it. A committing claim is finished."""
+    async def require_held(self, claimed: ClaimedVersion) -> None:
+        """Check that what was found in the store cannot be another's work.
+
+        Raises:
+            ClaimLostError: the claim was released, or is another's by now.
+        """
+        there = await self._claims.read(claimed.name, claimed.version)
+        claim_id = claimed.held.claim.claim_id
+        if there is None or there.claim.claim_id != claim_id:
+            raise ClaimLostError
+        if there.claim.state is ClaimState.RELEASED:
+            raise ClaimLostError
+
+    async def note_upload(self, claimed: ClaimedVersion, upload: Upload) -> None:
+        """Note an upload that the push begins, so that a later run can end it.
+
+        Raises:
+            DiskFullError, IoError: it must not be used.
+        """
+        await self._records.note_upload(claimed.record, upload)
+
+    async def commit(self, claimed: ClaimedVersion) -> Manifest:
+        """Finish a push's own committing claim; return what is committed. See `finish`."""
+        record, held = claimed.record, claimed.held
+        manifest = await self.finish(record.name, record.version, held, claimed.committed)
+        await self._records.forget(record)
+        return manifest
+
+    async def give_up(self, record: PushRecord) -> None:
+        """Release the claim, if it is ours; never delete it. A committing claim is finished.
+
+        For a push whose calls have all been answered. Raises nothing: where the store cannot be
+        told now, the record stays, and is settled later.
+        """
+        try:
+            is_given_up = await self._is_given_up(record)
+        except BadManifestError:
+            is_given_up = True  # what nobody can read is not ours to change
+        except AssetError:
+            is_given_up = False
+        if is_given_up:
+            await self._records.forget(record)
+        self._records.leave(record)
+
+    async def _is_given_up(self, record: PushRecord) -> bool:
         for _ in range(_TRIES):
+            held = await self._claims.read(record.name, record.version)
+            if held is None or held.claim.claim_id != record.claim.claim_id:
+                return True
+            if await self._is_ended(record, held):
+                return True
+        return False
+
+    async def settle(self, record: PushRecord) -> None:
+        """Settle what a push may have left that ended on its way, calls that come late included.
+
+        A manifest is listed, a committing claim finished, an open claim of ours released. Where
+        there is none, a released record of our own takes the place, so that a late create or swap
+        of the push finds another write than it expects.
+
+        Raises:
+            StoreUnavailableError and other failures of the store: settle again.
+        """
+        for _ in range(_TRIES):
+            if await self._is_settled(record):
+                await self._records.forget(record)
+                return
+
+    async def _is_settled(self, record: PushRecord) -> bool:
+        name, version = record.name, record.version
+        try:
             held = await self._claims.read(name, version)
-            if held is None or held.claim.claim_id != claim_id:
-                return
-            if held.claim.state is ClaimState.COMMITTING:
-                await self.finish(name, version, held)
-                return
-            if held.claim.state is ClaimState.RELEASED:
-                return
+        except BadManifestError:
+            return True  # what nobody can read is not ours to change, and keeps late calls off
+        if await self._commits.is_committed(name, version):
+            await self._commits.list_version(name, version)
+            if held is not None:
+                await self._claims.delete(name, version)
+            return True
+        ours = held is not None and held.claim.claim_id == record.claim.claim_id
+        if held is None or (held.claim.state is ClaimState.RELEASED and not ours):
+            return await self._leave_a_record(record, held)
+        # Another's open claim is another's business.
+        is_others = held.claim.state is ClaimState.OPEN and not ours
+        return is_others or await self._is_ended(record, held)
+
+    async def _leave_a_record(self, record: PushRecord, there: HeldClaim | None) -> bool:
+        name, version = record.name, record.version
+        released = replace(record.claim, state=ClaimState.RELEASED)
+        if there is None:
+            return await self._claims.create(name, version, released) is not None
+        released = replace(released, uploads=there.claim.uploads)
+        return await self._claims.swap(name, version, there, released) is not None
+
+    async def _is_ended(self, record: PushRecord, held: HeldClaim) -> bool:
+        """Finish a committing claim, release an open one; tell whether neither is left."""
+        name, version = record.name, record.version
+        if held.claim.state is ClaimState.COMMITTING:
+            await self.finish(name, version, held)
+        elif held.claim.state is ClaimState.OPEN:
             released = replace(held.claim, state=ClaimState.RELEASED)
-            if await self._claims.swap(name, version, held, released) is not None:
-                return
+            return await self._claims.swap(name, version, held, released) is not None
+        return True

@@ -5,14 +5,16 @@ frozen pushers and released claims. Change the model before the code. Knows no b
 `assets.storing` moves them once the version is claimed.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Set
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from assetd_server.assets.claimed import ClaimedVersion, ClaimedVersions
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.orders import PushMode
+from assetd_server.assets.push_records import PushRecord, PushRecords
 from assetd_server.assets.shielding import to_the_end
+from assetd_server.assets.surveys import Survey, Surveys
 from assetd_server.errors import (
     AssetError,
     AssetExistsError,
@@ -25,7 +27,7 @@ from assetd_server.errors import (
 from assetd_server.manifest import Manifest
 from assetd_server.model import AssetKind, AssetName, Digest
 from assetd_server.store.catalog import Catalog
-from assetd_server.store.claims import Claim, Claims, ClaimState, HeldClaim
+from assetd_server.store.claims import Claim, Claims, ClaimState
 from assetd_server.store.commits import Commits
 from assetd_server.versioning import (
     Version,
@@ -53,6 +55,7 @@ class PushPlan:
     claim_id: str
     owner: str
     pushed_by: str
+    labels: Mapping[str, str]
     default_system: VersioningSystem
 
 
@@ -74,12 +77,16 @@ class Claiming:
         claims: Claims,
         commits: Commits,
         claimed: ClaimedVersions,
+        surveys: Surveys,
+        records: PushRecords,
         clock: Clock,
     ) -> None:
         self._catalog = catalog
         self._claims = claims
         self._commits = commits
         self._claimed = claimed
+        self._surveys = surveys
+        self._records = records
         self._clock = clock
 
     async def preview(self, plan: PushPlan) -> Version:
@@ -87,8 +94,9 @@ class Claiming:
 
         Raises: as `claim`, but for what only a claim can tell.
         """
-        known = await self._known(plan)
-        return plan.selector.exact or self._next(plan, set(known))
+        survey = await self._surveys.of(plan.name)
+        _require_mode(plan, survey)
+        return plan.selector.exact or self._next(plan, survey, set())
 
     async def claim(self, plan: PushPlan) -> ClaimedVersion | ExistingVersion:
         """Claim the version that the push creates, or return it where it exists already.
@@ -99,103 +107,96 @@ class Claiming:
             PushInProgressError: another push of the exact version, or of this push_id, is under
             way.
             PushMismatchError: this push_id stands for other content.
+            ReadOnlyError, DiskFullError, IoError: the claim cannot be noted here.
         """
         if plan.selector.exact is not None:
             return await self._claim_exact(plan, plan.selector.exact)
         return await self._claim_next(plan)
 
+    async def existing(self, plan: PushPlan, version: Version) -> ExistingVersion | None:
+        """Return the version where it exists with the plan's content; None where it does not.
+
+        Raises:
+            VersionExistsError: it exists with other, or incomparable, content.
+        """
+        manifest = await self._catalog.find_manifest(plan.name, version)
+        if manifest is None:
+            return None
+        _require_equal(plan, version, manifest)
+        return ExistingVersion(plan.name, version, manifest)
+
     async def _claim_exact(
         self, plan: PushPlan, version: Version
     ) -> ClaimedVersion | ExistingVersion:
         if plan.mode is not None:
-            await self._known(plan)
+            _require_mode(plan, await self._surveys.of(plan.name))
         for _ in range(_LOOKS):
-            manifest = await self._catalog.find_manifest(plan.name, version)
-            if manifest is not None:
-                return await self._existing(plan, version, manifest)
-            async with self._withdrawn_on_failure(plan, version):
-                held = await self._take(plan, version, joins=True)
-                if held is None:
-                    continue
-                if await self._catalog.find_manifest(plan.name, version) is None:
-                    return ClaimedVersion(plan.name, version, held)
-                # Somebody committed and deleted the claim between our two looks.
-                await self._claimed.give_up(plan.name, version, plan.claim_id)
+            existing = await self.existing(plan, version)
+            if existing is not None:
+                return await self._listed(existing)
+            async with self._attempt(plan, version) as attempt:
+                claimed = await self._take(plan, attempt, joins=True)
+                if claimed is None:
+                    await self._records.forget(attempt)
+                elif await self._catalog.find_manifest(plan.name, version) is None:
+                    return claimed
+                else:
+                    # Somebody committed and deleted the claim between our two looks.
+                    await self._claimed.give_up(attempt)
         raise _contended(plan)
 
     async def _claim_next(self, plan: PushPlan) -> ClaimedVersion | ExistingVersion:
         taken: set[Version] = set()
         for _ in range(_LOOKS):
-            claimed = await self._own_claims(plan)
-            known = await self._known(plan)
-            if taken and plan.mode is PushMode.NEW:
-                # Somebody else is making this asset: the next number would not be a new asset.
-                raise _contended(plan)
-            done = _version_of(plan.push_id, known)
-            # A claim beside a manifest is litter, which a call that came late has left.
-            mine = next((version for version in claimed if version not in known), None)
+            survey = await self._surveys.of(plan.name)
+            _require_mode(plan, survey)
+            mine = next(iter(survey.claimed_by(plan.push_id).items()), None)
             if mine is not None:
-                _require_same_content(plan, claimed[mine])
-            if mine is None and done is not None:
-                manifest = await self._catalog.manifest(plan.name, done)
-                return await self._existing(plan, done, manifest)
-            version = mine or self._next(plan, set(known) | taken)
-            async with self._withdrawn_on_failure(plan, version):
-                held = await self._take(plan, version, joins=mine is not None)
-                if held is not None and await self._is_only(plan, version):
-                    return ClaimedVersion(plan.name, version, held, frozenset(known))
-                if held is not None or await self._is_claimed_by_others(plan, version):
-                    taken.add(version)
+                _require_same_content(plan, mine[1].claim.digest)
+            elif (done := survey.committed_by(plan.push_id)) is not None:
+                return await self._made_before(plan, done)
+            version = mine[0] if mine else self._next(plan, survey, taken)
+            async with self._attempt(plan, version) as attempt:
+                claimed = await self._take(plan, attempt, joins=mine is not None)
+                if claimed is None:
+                    await self._records.forget(attempt)
+                elif await self._is_only(plan, attempt):
+                    return replace(claimed, committed=frozenset(survey.known))
+                taken.add(version)
         raise _contended(plan)
 
     @asynccontextmanager
-    async def _withdrawn_on_failure(self, plan: PushPlan, version: Version) -> AsyncIterator[None]:
-        """Leave no open claim of ours where the block fails or is cancelled."""
+    async def _attempt(self, plan: PushPlan, version: Version) -> AsyncIterator[PushRecord]:
+        """Note what is about to be claimed; leave no open claim of ours where the block fails."""
+        attempt = PushRecord(plan.name, version, self._new_claim(plan))
+        await self._records.note(attempt)
         try:
-            yield
+            yield attempt
         except BaseException as error:
-            with suppress(AssetError):
-                await to_the_end(self._withdraw(plan, version, is_answered=_is_answer(error)))
+            await to_the_end(self._withdraw(attempt, is_answered=_is_answer(error)))
             raise
 
-    async def _withdraw(self, plan: PushPlan, version: Version, *, is_answered: bool) -> None:
-        if not is_answered and await self._catalog.find_manifest(plan.name, version) is None:
-            there = await self._claims.read(plan.name, version)
-            record = replace(self._new_claim(plan), state=ClaimState.RELEASED)
-            # A create or swap of ours that comes late has to find another write than it expects.
-            if there is None:
-                await self._claims.create(plan.name, version, record)
-            elif there.claim.state is ClaimState.RELEASED:
-                record = replace(record, uploads=there.claim.uploads)
-                await self._claims.swap(plan.name, version, there, record)
-        await self._claimed.give_up(plan.name, version, plan.claim_id)
+    async def _withdraw(self, attempt: PushRecord, *, is_answered: bool) -> None:
+        if is_answered:
+            await self._claimed.give_up(attempt)
+            return
+        try:
+            await self._claimed.settle(attempt)
+        except AssetError:
+            # The failure that ended the push matters more; this one is settled later.
+            self._records.leave(attempt)
 
-    async def _own_claims(self, plan: PushPlan) -> dict[Version, Digest]:
-        """Return the versions that claims of this very push hold: a repeat goes on there."""
-        return {
-            version: held.claim.digest
-            for version, held in (await self._claims.of_asset(plan.name)).items()
-            if held.claim.push_id == plan.push_id and held.claim.state is not ClaimState.RELEASED
-        }
+    def _next(self, plan: PushPlan, survey: Survey, taken: Set[Version]) -> Version:
+        """Return the number that follows all that are there, or about to be.
 
-    async def _known(self, plan: PushPlan) -> dict[Version, str]:
-        """Return all versions there are, listed or not, each with its push; check `mode`."""
-        index = await self._catalog.index(plan.name)
-        known = dict.fromkeys(index.versions if index else (), "")
-        known |= await self._catalog.push_ids(plan.name)
-        if plan.mode is PushMode.UPDATE and not known:
-            raise AssetNotFoundError(
-                "there is no asset {name} to update: push it as a new one", name=plan.name
-            )
-        if plan.mode is PushMode.NEW and known and _version_of(plan.push_id, known) is None:
-            raise AssetExistsError(
-                "the asset {name} exists, its newest version is {newest}: push an update of it",
-                name=plan.name,
-                newest=max(known),
-            )
-        return known
-
-    def _next(self, plan: PushPlan, known: set[Version]) -> Version:
+        Raises:
+            PushInProgressError: the asset is to be new, and somebody else is making it.
+        """
+        others = survey.claimed_by_others(plan.push_id) | taken
+        others |= self._records.live_versions(plan.name)
+        if plan.mode is PushMode.NEW and others - survey.known:
+            raise _contended(plan)
+        known = survey.known | others
         return next_version(
             known,
             one_system(known) or plan.default_system,
@@ -204,30 +205,33 @@ class Claiming:
             bump_major=plan.bump_major,
         )
 
-    async def _take(self, plan: PushPlan, version: Version, *, joins: bool) -> HeldClaim | None:
+    async def _take(
+        self, plan: PushPlan, attempt: PushRecord, *, joins: bool
+    ) -> ClaimedVersion | None:
         """Claim the version, or join a claim of the same bytes; None: look again.
 
         `joins`: the push means this version and no other, so it finishes, joins or is refused.
         """
-        ours = self._new_claim(plan)
-        held = await self._claims.create(plan.name, version, ours)
+        name, version, ours = attempt.name, attempt.version, attempt.claim
+        held = await self._claims.create(name, version, ours)
         if held is not None:
-            return held
-        there = await self._claims.read(plan.name, version)
+            return ClaimedVersion(attempt, held, is_new=True)
+        there = await self._claims.read(name, version)
         if there is None:
             return None
         if there.claim.state is ClaimState.RELEASED:
             # What a released claim lists could still be completed over our parts: end it first.
             for upload in there.claim.uploads:
                 await self._catalog.store.abort_upload(upload)
-            return await self._claims.swap(plan.name, version, there, ours)
+            held = await self._claims.swap(name, version, there, ours)
+            return ClaimedVersion(attempt, held) if held else None
         if not joins:
             return None
         if there.claim.state is ClaimState.COMMITTING:
-            await self._claimed.finish(plan.name, version, there)
+            await self._claimed.finish(name, version, there)
             return None
         if there.claim.digest == plan.digest:
-            return there
+            return ClaimedVersion(attempt, there)
         raise self._in_progress(plan, version, there.claim)
 
     def _new_claim(self, plan: PushPlan) -> Claim:
@@ -240,53 +244,41 @@ class Claiming:
             owner=plan.owner,
             time=self._clock.now(),
             pushed_by=plan.pushed_by,
+            labels=plan.labels,
         )
 
-    async def _is_claimed_by_others(self, plan: PushPlan, version: Version) -> bool:
-        there = await self._claims.read(plan.name, version)
-        return (
-            there is not None
-            and there.claim.state is not ClaimState.RELEASED
-            and there.claim.push_id != plan.push_id
-        )
-
-    async def _is_only(self, plan: PushPlan, version: Version) -> bool:
+    async def _is_only(self, plan: PushPlan, attempt: PushRecord) -> bool:
         """Look again, now that the claim keeps others off the number. False: it is taken.
 
         Raises:
             PushInProgressError: this push_id is at work, or done, at another number; a repeat of
                 the push finds it there.
         """
-        claimed = await self._own_claims(plan)
-        known = await self._catalog.push_ids(plan.name)
-        is_done = _version_of(plan.push_id, known) is not None
-        elsewhere = any(other != version and other not in known for other in claimed)
-        if not is_done and not elsewhere and version not in known:
+        survey = await self._surveys.of(plan.name)
+        is_done = survey.committed_by(plan.push_id) is not None
+        elsewhere = set(survey.claimed_by(plan.push_id)) - {attempt.version}
+        is_there = await self._commits.is_committed(plan.name, attempt.version)
+        if not is_done and not elsewhere and not is_there:
             return True
-        await self._claimed.give_up(plan.name, version, plan.claim_id)
+        await self._claimed.give_up(attempt)
         if is_done or elsewhere:
             raise _contended(plan)
+        self._surveys.doubt(plan.name)
         return False
 
-    async def _existing(
-        self, plan: PushPlan, version: Version, manifest: Manifest
-    ) -> ExistingVersion:
-        """Answer with a version that is there: ours if it has our bytes; listed before we do."""
-        if manifest.digest != plan.digest:
-            if manifest.push_id == plan.push_id:
-                _require_same_content(plan, manifest.digest)
-            raise VersionExistsError(
-                "{name}:{version} exists with {existing}: push the next version, versions never"
-                " change",
-                name=plan.name,
-                version=version,
-                existing=manifest.digest or "content that modelkit pushed without a digest",
-            )
-        await self._commits.list_version(plan.name, version)
-        held = await self._claims.read(plan.name, version)
+    async def _made_before(self, plan: PushPlan, version: Version) -> ExistingVersion:
+        manifest = await self._catalog.manifest(plan.name, version)
+        _require_equal(plan, version, manifest)
+        return await self._listed(ExistingVersion(plan.name, version, manifest))
+
+    async def _listed(self, existing: ExistingVersion) -> ExistingVersion:
+        """See to it that the index lists a version before anybody is told that it exists."""
+        name, version = existing.name, existing.version
+        await self._commits.list_version(name, version)
+        held = await self._claims.read(name, version)
         if held is not None and held.claim.state is ClaimState.COMMITTING:
-            await self._claims.delete(plan.name, version)
-        return ExistingVersion(plan.name, version, manifest)
+            await self._claims.delete(name, version)
+        return existing
 
     def _in_progress(self, plan: PushPlan, version: Version, claim: Claim) -> PushInProgressError:
         age = (self._clock.now() - claim.time).total_seconds()
@@ -300,8 +292,31 @@ class Claiming:
         )
 
 
-def _version_of(push_id: str, known: Mapping[Version, str]) -> Version | None:
-    return next((version for version, made_by in known.items() if made_by == push_id), None)
+def _require_mode(plan: PushPlan, survey: Survey) -> None:
+    known = survey.known
+    if plan.mode is PushMode.UPDATE and not known:
+        raise AssetNotFoundError(
+            "there is no asset {name} to update: push it as a new one", name=plan.name
+        )
+    if plan.mode is PushMode.NEW and known and survey.committed_by(plan.push_id) is None:
+        raise AssetExistsError(
+            "the asset {name} exists, its newest version is {newest}: push an update of it",
+            name=plan.name,
+            newest=max(known),
+        )
+
+
+def _require_equal(plan: PushPlan, version: Version, manifest: Manifest) -> None:
+    if manifest.digest == plan.digest:
+        return
+    if manifest.push_id == plan.push_id:
+        _require_same_content(plan, manifest.digest)
+    raise VersionExistsError(
+        "{name}:{version} exists with {existing}: push the next version, versions never change",
+        name=plan.name,
+        version=version,
+        existing=manifest.digest or "content that modelkit pushed without a digest",
+    )
 
 
 def _is_answer(error: BaseException) -> bool:

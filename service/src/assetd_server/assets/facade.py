@@ -14,8 +14,6 @@ from assetd_server.assets.cache_orders import (
     VerifyEvent,
     VerifyOrder,
 )
-from assetd_server.assets.claimed import ClaimedVersions
-from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.evicting import Evictions
 from assetd_server.assets.fetch import Fetcher
@@ -43,12 +41,12 @@ from assetd_server.assets.orders import (
 )
 from assetd_server.assets.partials import Partials
 from assetd_server.assets.present import Present
-from assetd_server.assets.push import Pusher
+from assetd_server.assets.pushes import Pushes
 from assetd_server.assets.resolve import Resolver
 from assetd_server.assets.room import Room
-from assetd_server.assets.safety import StoreSafety
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.shielding import ended
+from assetd_server.assets.sources import Sources
 from assetd_server.assets.states import States
 from assetd_server.assets.tending import Tending
 from assetd_server.assets.threads import Threads
@@ -64,8 +62,6 @@ from assetd_server.model import Presence
 from assetd_server.spec import Spec
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.catalog import Catalog
-from assetd_server.store.claims import Claims
-from assetd_server.store.commits import Commits
 from assetd_server.telemetry import Telemetry
 
 # What a daemon that is killed forgets of who was used last.
@@ -84,11 +80,13 @@ class Assets:
         settings: AssetsSettings,
         telemetry: Telemetry,
         clock: Clock,
+        sources: Sources | None = None,
     ) -> None:
         """Put the parts together; nothing is read, and nothing runs yet.
 
-        Owns `store` from here on, and closes it; `assets_dir` stays the caller's.
+        Owns `store` from here on, and closes it; `assets_dir` and `sources` stay the caller's.
         """
+        self._sources = sources
         self._store = store
         self._dir = assets_dir
         self._settings = settings
@@ -138,8 +136,7 @@ class Assets:
             clock,
             settings.force_download,
         )
-        self._safety = self._make_safety()
-        self._pusher = self._make_pusher(self._safety)
+        self._pushes = self._make_pushes()
         self._sweep = StagingSweep(assets_dir, settings.staging_max_age_seconds)
         self._housekeeping = Housekeeping(clock, self._make_chores())
         self._background: asyncio.Task[None] | None = None
@@ -203,26 +200,11 @@ class Assets:
             self._settings,
         )
 
-    def _make_safety(self) -> StoreSafety | None:
-        if self._store is None:
+    def _make_pushes(self) -> Pushes | None:
+        if self._catalog is None:
             return None
-        return StoreSafety(self._store, single_pusher=self._settings.single_pusher)
-
-    def _make_pusher(self, safety: StoreSafety | None) -> Pusher | None:
-        if self._catalog is None or safety is None:
-            return None
-        claims = Claims(self._catalog.store)
-        commits = Commits(self._catalog, self._clock.sleep)
-        claimed = ClaimedVersions(claims, commits)
-        return Pusher(
-            self._catalog,
-            Claiming(self._catalog, claims, commits, claimed, self._clock),
-            claimed,
-            safety,
-            self._dir,
-            self._disk,
-            self._clock,
-            self._settings.versioning,
+        return Pushes(
+            self._catalog, self._dir, self._disk, self._clock, self._sources, self._settings
         )
 
     @property
@@ -236,6 +218,7 @@ class Assets:
         return [
             Chore("sweep of staging", interval_seconds, self._sweep_staging),
             Chore("order of use", _TEND_INTERVAL_SECONDS, self._ledger.tend),
+            Chore("ended pushes", _TEND_INTERVAL_SECONDS, self.settle_pushes),
         ]
 
     async def _sweep_staging(self) -> None:
@@ -260,6 +243,15 @@ class Assets:
         """
         await self._ledger.refresh()
         self._background = asyncio.create_task(self._housekeeping.run(), name="housekeeping")
+
+    async def settle_pushes(self) -> None:
+        """Finish or release what pushes have left that ended on their way.
+
+        Raises:
+            UnsafePathError, IoError: what they have noted cannot be read.
+        """
+        if self._pushes is not None:
+            await self._pushes.settle()
 
     async def resolve(self, order: ResolveOrder) -> Resolved:
         """Return the version that a spec means now, and what the cache holds of it.
@@ -305,9 +297,9 @@ class Assets:
             NoStoreError: no store is configured.
         """
         self._refuse_while_draining()
-        if self._pusher is None:
+        if self._pushes is None:
             raise NoStoreError("no store is configured to push to: set ASSETD_STORE")
-        async with aclosing(self._pusher.push(steps)) as events:
+        async with aclosing(self._pushes.push(steps)) as events:
             async for event in events:
                 yield event
 
@@ -386,9 +378,9 @@ class Assets:
             await ended(self._background)
         if self._evictions is not None:
             await self._evictions.close()
+        if self._pushes is not None:
+            await self._pushes.close()
         await self._ledger.tend()
-        if self._safety is not None:
-            await self._safety.close()
         if self._store is not None:
             await self._store.close()
         await asyncio.to_thread(self._quick.close)

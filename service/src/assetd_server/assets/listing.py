@@ -33,7 +33,14 @@ from assetd_server.errors import (
     StoreUnavailableError,
 )
 from assetd_server.manifest import Manifest, Part
-from assetd_server.model import AssetName, AssetVersion, Freshness, Presence, Source
+from assetd_server.model import (
+    AssetName,
+    AssetVersion,
+    Freshness,
+    NamePrefix,
+    Presence,
+    Source,
+)
 from assetd_server.store.catalog import Catalog
 from assetd_server.versioning import Version, newest_first
 
@@ -65,6 +72,7 @@ class Listing:
         """Return one page of versions.
 
         Raises:
+            InvalidFieldError: no name begins with the prefix.
             InvalidPageTokenError: the token is of another listing.
             NoStoreError: scope STORE, and no store is configured.
             StoreUnavailableError, StoreAccessDeniedError: scope STORE, and it cannot be asked.
@@ -108,11 +116,12 @@ class Listing:
         return ListPage(entries, "", unreachable)
 
     async def _names(self, order: ListOrder, catalog: Catalog | None) -> Sequence[AssetName]:
+        prefix = NamePrefix(order.name_prefix)
         names: set[AssetName] = set()
         if order.scope is not Scope.STORE:
-            names.update(await self._threads.run(self._states.names, order.name_prefix))
+            names.update(await self._threads.run(self._states.names, prefix))
         if catalog is not None:
-            names.update(await catalog.names(order.name_prefix))
+            names.update(await catalog.names(prefix))
         return sorted(names)
 
     async def _versions(

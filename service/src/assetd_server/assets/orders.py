@@ -4,12 +4,13 @@
 `api.md`; a field that is not here is refused in `rpc.convert`, by name.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
 from assetd_server.assets.selection import Selection
+from assetd_server.assets.source_uris import SourceUri, StagedPath
 from assetd_server.manifest import Part
 from assetd_server.model import (
     AssetKind,
@@ -145,12 +146,18 @@ class PushMode(Enum):
 
 @dataclass(frozen=True)
 class PushHeader:
-    """What is about to be pushed. `digest` lets the version be claimed before the bytes come."""
+    """What is about to be pushed. `digest` lets the version be claimed before the bytes come.
+
+    With `content` no bytes come: they are read there, and `kind` may be None.
+    """
 
     spec: Spec
-    kind: AssetKind
+    kind: AssetKind | None
     bump: Bump | None = None
     mode: PushMode | None = None
+    content: StagedPath | SourceUri | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    validate_only: bool = False
     push_id: str | None = None
     digest: Digest | None = None
     pushed_by: str = ""

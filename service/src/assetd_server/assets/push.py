@@ -1,25 +1,31 @@
 """Push: one new immutable version, or nothing (`api.md`, "Push"; `layout.md`, "Push").
 
-The caller's steps come lock-step: header, files, chunks, commit. Bytes are spooled and hashed here,
-then stored under a claim, read back, and committed. Whatever ends a push early releases its claim
-and deletes its spool.
+The caller's steps come lock-step: header, files, chunks, commit. What becomes of the bytes is the
+intake's business; here the version is claimed, and committed once the store holds all of it.
+Whatever ends a push early releases its claim.
 """
 
 import asyncio
 import socket
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TypeVar
 
+from assetd_server.assets.byte_budget import ByteBudget
 from assetd_server.assets.claimed import ClaimedVersion, ClaimedVersions, ClaimLostError
-from assetd_server.assets.claiming import (
-    Claiming,
-    ExistingVersion,
-    PushPlan,
-)
+from assetd_server.assets.claiming import Claiming, ExistingVersion, PushPlan
 from assetd_server.assets.clock import Clock
+from assetd_server.assets.intake import (
+    Intake,
+    NothingWanted,
+    SourceIntake,
+    SpooledIntake,
+    StreamedIntake,
+    claim_lost,
+)
 from assetd_server.assets.orders import (
     Bump,
     PushAccepted,
@@ -34,57 +40,49 @@ from assetd_server.assets.orders import (
     PushStep,
     PushWanted,
 )
+from assetd_server.assets.part_upload import Place
+from assetd_server.assets.receiving import Received
 from assetd_server.assets.safety import StoreSafety
 from assetd_server.assets.shielding import ended, to_the_end
-from assetd_server.assets.storing import PartStorage, ReadPart
+from assetd_server.assets.source_uris import SourceUri, StagedPath, not_allowed
+from assetd_server.assets.sources import Sources
+from assetd_server.assets.storing import confirm
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.layout import AssetsDir
 from assetd_server.cache.spool import Spool
 from assetd_server.errors import (
-    AssetError,
     InvalidFieldError,
     InvalidPushStreamError,
-    PushInProgressError,
-    PushMismatchError,
     PushNotCommittedError,
 )
-from assetd_server.manifest import Manifest, Part, version_digest
-from assetd_server.model import (
-    AssetKind,
-    Digest,
-    PartPath,
-    require_distinct_parts,
-)
+from assetd_server.manifest import Part
+from assetd_server.model import AssetKind, AssetVersion, Digest
 from assetd_server.store.catalog import Catalog
-from assetd_server.versioning import VersioningSystem
+from assetd_server.store.known_versions import KnownVersions
+from assetd_server.versioning import Version, VersioningSystem
+
+T = TypeVar("T")
 
 _BEGINNINGS = 10
 _PROGRESS_INTERVAL_SECONDS = 0.5
+# What all pushes of the daemon hold in memory together, and the calls that carry it.
+_MEMORY_BYTES = 96 * 2**20
+_CALLS_AT_ONCE = 16
 # Stands in a plan until the bytes have been hashed; no claim is ever made with it.
 _NOT_KNOWN_YET = Digest.of_hex("0" * 64)
 
 
 @dataclass
-class _Received:
-    """What has come of one push."""
+class _Push:
+    """One push under way."""
 
-    header: PushHeader
-    plan: PushPlan
-    spool: Spool
-    announced: dict[PartPath, Part] = field(default_factory=dict)
-    received_bytes: int = 0
-    stored_bytes: int = 0
-    claimed: ClaimedVersion | ExistingVersion | None = None
-
-    def count(self, stored_bytes: int) -> None:
-        self.stored_bytes += stored_bytes
+    received: Received
+    intake: Intake
+    began: float
 
     @property
-    def total_bytes(self) -> int:
-        return sum(part.size_bytes or 0 for part in self.announced.values())
-
-    def progress(self, phase: PushPhase) -> PushProgress:
-        return PushProgress(phase, self.received_bytes, self.stored_bytes, self.total_bytes)
+    def plan(self) -> PushPlan:
+        return self.received.plan
 
 
 class Pusher:
@@ -93,22 +91,28 @@ class Pusher:
     def __init__(
         self,
         catalog: Catalog,
+        versions: KnownVersions,
         claiming: Claiming,
         claimed: ClaimedVersions,
         safety: StoreSafety,
         assets_dir: AssetsDir,
         disk: Threads,
         clock: Clock,
+        sources: Sources | None,
         default_system: VersioningSystem,
     ) -> None:
         self._catalog = catalog
+        self._versions = versions
         self._claiming = claiming
         self._claimed = claimed
         self._safety = safety
         self._dir = assets_dir
         self._disk = disk
         self._clock = clock
+        self._sources = sources
         self._default_system = default_system
+        self._budget = ByteBudget(_MEMORY_BYTES)
+        self._turns = asyncio.Semaphore(_CALLS_AT_ONCE)
 
     async def push(self, steps: AsyncIterator[PushStep]) -> AsyncGenerator[PushEvent, None]:
         """Create the version that `steps` describe, telling how far it is.
@@ -118,21 +122,24 @@ class Pusher:
             commit.
             PushMismatchError: sizes, digests or offsets contradict what was announced.
             PushNotCommittedError: the steps end without a commit.
-            and what `StoreSafety.require`, `Claiming.claim` and `PartStorage.store_all` raise.
+            and what `StoreSafety.require`, `Claiming.claim` and `Intake.store` raise.
         """
         began = self._clock.monotonic()
         header = await anext(steps, None)
         if not isinstance(header, PushHeader):
             raise InvalidPushStreamError("a push begins with its header", field="header")
-        received = await self._receive(header)
+        received = Received(header, self._plan(header))
+        push = _Push(received, NothingWanted(received), began)
+        if not header.validate_only:
+            await self._safety.require()
         try:
-            async with aclosing(self._run(received, steps, began)) as events:
+            async with aclosing(self._run(push, steps)) as events:
                 async for event in events:
                     yield event
         finally:
-            await to_the_end(self._end(received))
+            await to_the_end(self._end(push))
 
-    async def _receive(self, header: PushHeader) -> _Received:
+    def _plan(self, header: PushHeader) -> PushPlan:
         spec = header.spec
         spec.name.require_pushable()
         self._catalog.require_short_keys(spec.name)
@@ -142,250 +149,243 @@ class Pusher:
                 field="header.bump",
                 spec=spec,
             )
-        await self._safety.require()
-        push_id = header.push_id or str(uuid.uuid4())
-        plan = PushPlan(
+        return PushPlan(
             name=spec.name,
             selector=spec.selector,
             bump_major=header.bump is Bump.MAJOR,
             mode=header.mode,
-            kind=header.kind,
+            # Of what lies somewhere it is found out there.
+            kind=header.kind or AssetKind.DIRECTORY,
             digest=header.digest or _NOT_KNOWN_YET,
-            push_id=push_id,
+            push_id=header.push_id or str(uuid.uuid4()),
             claim_id=uuid.uuid4().hex,
             owner=socket.gethostname(),
             pushed_by=header.pushed_by or socket.gethostname(),
+            labels=header.labels,
             default_system=self._default_system,
         )
-        # The folder is this call's own: a repeat may come while the first call still cleans up.
-        spool = await self._disk.obtain(Spool.discard, Spool, self._dir, plan.claim_id)
-        return _Received(header, plan, spool)
 
     async def _run(
-        self, received: _Received, steps: AsyncIterator[PushStep], began: float
+        self, push: _Push, steps: AsyncIterator[PushStep]
     ) -> AsyncGenerator[PushEvent, None]:
-        yield await self._accept(received)
-        last_progress = self._clock.monotonic()
+        yield await self._accept(push)
         commit: PushCommit | None = None
-        async for step in steps:
-            if commit is not None:
-                raise InvalidPushStreamError("nothing follows the commit", field="commit")
-            if isinstance(step, PushFiles):
-                yield self._announce(received, step)
-            elif isinstance(step, PushChunk):
-                await self._take(received, step)
-                if self._clock.monotonic() - last_progress >= _PROGRESS_INTERVAL_SECONDS:
-                    last_progress = self._clock.monotonic()
-                    yield received.progress(PushPhase.RECEIVING)
-            elif isinstance(step, PushCommit):
-                commit = step
-                break
-            else:
-                raise InvalidPushStreamError("a push has one header", field="header")
+        async with aclosing(self._take_until_commit(push, steps)) as taken:
+            async for event in taken:
+                if isinstance(event, PushCommit):
+                    commit = event
+                else:
+                    yield event
         if commit is None:
             raise PushNotCommittedError(
                 "the push of {spec} ended without a commit: nothing was created",
-                spec=received.header.spec,
+                spec=push.received.header.spec,
             )
-        async with aclosing(self._commit(received, commit, began)) as events:
-            async for event in events:
-                yield event
+        finish = self._preview if push.received.header.validate_only else self._commit
+        finishing = asyncio.create_task(finish(push, commit))
+        async with aclosing(self._telling(push, finishing)) as telling:
+            async for progress in telling:
+                yield progress
+        yield finishing.result()
 
-    async def _accept(self, received: _Received) -> PushAccepted:
-        plan = received.plan
-        if received.header.digest is None:
-            version = await self._claiming.preview(plan)
+    async def _accept(self, push: _Push) -> PushAccepted:
+        header = push.received.header
+        if header.content is not None:
+            push.intake = await self._sourced(push, header.content)
+        plan = push.plan
+        if header.validate_only:
+            version, is_final = await self._claiming.preview(plan), False
+        elif header.digest is None:
+            version, is_final = await self._claiming.preview(plan), plan.selector.exact is not None
+            if header.content is None:
+                push.intake = await self._spooled(push)
         else:
-            received.claimed = await self._claiming.claim(plan)
-            version = received.claimed.version
-        final = received.claimed is not None or plan.selector.exact is not None
-        return PushAccepted(plan.push_id, str(version), final)
+            claimed = push.received.claimed = await self._claiming.claim(plan)
+            version, is_final = claimed.version, True
+            if isinstance(claimed, ClaimedVersion) and header.content is None:
+                push.intake = StreamedIntake(push.received, self._place(claimed), self._versions)
+        return PushAccepted(plan.push_id, str(version), is_final)
 
-    def _announce(self, received: _Received, step: PushFiles) -> PushWanted:
+    async def _sourced(self, push: _Push, content: StagedPath | SourceUri) -> Intake:
+        if self._sources is None:
+            raise not_allowed(content)
+        source = await self._sources.open(content, push.received.header.kind)
+        push.received.plan = replace(push.plan, kind=source.kind)
+        return SourceIntake(push.received, source, self._versions)
+
+    async def _spooled(self, push: _Push) -> Intake:
+        # The folder is this call's own: a repeat may come while the first call still cleans up.
+        claim_id = push.plan.claim_id
+        spool = await self._disk.obtain(Spool.discard, Spool, self._dir, claim_id)
+        return SpooledIntake(push.received, spool, self._disk)
+
+    def _place(self, claimed: ClaimedVersion) -> Place:
+        return Place(self._catalog, self._claimed, claimed, self._budget, self._turns, self._disk)
+
+    async def _take_until_commit(
+        self, push: _Push, steps: AsyncIterator[PushStep]
+    ) -> AsyncGenerator[PushWanted | PushProgress | PushCommit, None]:
+        told = self._clock.monotonic()
+        async for step in steps:
+            if isinstance(step, PushFiles):
+                looking = asyncio.create_task(self._announce(push, step))
+                # Mostly the store has nothing, and says so at once.
+                await asyncio.wait([looking], timeout=_PROGRESS_INTERVAL_SECONDS)
+                async with aclosing(self._telling(push, looking)) as telling:
+                    async for progress in telling:
+                        yield progress
+                yield looking.result()
+            elif isinstance(step, PushChunk):
+                await self._take(push, step)
+                if self._clock.monotonic() - told >= _PROGRESS_INTERVAL_SECONDS:
+                    told = self._clock.monotonic()
+                    yield push.received.progress(PushPhase.RECEIVING)
+            elif isinstance(step, PushCommit):
+                yield step
+                return
+            else:
+                raise InvalidPushStreamError("a push has one header", field="header")
+
+    async def _announce(self, push: _Push, step: PushFiles) -> PushWanted:
         for part in step.files:
-            if received.plan.kind is AssetKind.FILE and (part.path or received.announced):
-                raise InvalidFieldError(
-                    "a file asset has one file, whose path is empty, and {path!r} was announced",
-                    field="files.files.path",
-                    path=part.path,
-                )
-            if received.plan.kind is AssetKind.DIRECTORY and not part.path:
-                raise InvalidFieldError(
-                    "a file of a directory asset needs a path", field="files.files.path"
-                )
-            if received.header.digest is not None and part.sha256_hex is None:
-                raise InvalidFieldError(
-                    "header.digest is set, so each file needs its digest, and {path!r} has none",
-                    field="files.files.digest",
-                    path=part.path,
-                )
-            if part.path in received.announced:
-                raise InvalidFieldError(
-                    "the file {path!r} was announced twice",
-                    field="files.files.path",
-                    path=part.path,
-                )
-            received.announced[part.path] = part
-        if isinstance(received.claimed, ExistingVersion):
-            return PushWanted(())
-        return PushWanted([(part.path, 0) for part in step.files if part.size_bytes])
+            self._catalog.require_short_keys(push.plan.name, part.path)
+        push.received.announce(step.files)
+        wanted = await self._unless_lost(push, lambda: push.intake.wanted(step.files))
+        push.received.wanted.update(wanted)
+        return PushWanted(tuple((path, 0) for path in wanted))
 
-    async def _take(self, received: _Received, chunk: PushChunk) -> None:
-        if isinstance(received.claimed, ExistingVersion):
-            return  # nothing is wanted of a version that is there
-        part = received.announced.get(chunk.path)
-        if part is None:
-            raise InvalidPushStreamError(
-                "a chunk of {path!r} came before the file was announced",
-                field="chunk.path",
-                path=chunk.path,
-            )
-        have = received.spool.length(chunk.path)
-        if chunk.offset != have:
-            raise PushMismatchError(
-                "a chunk of {path!r} begins at {offset}, and {expected_offset} bytes have come:"
-                " send the chunks of a file in order",
-                path=chunk.path,
-                offset=chunk.offset,
-                expected_offset=have,
-                field="chunk.offset",
-            )
-        if part.size_bytes is not None and have + len(chunk.data) > part.size_bytes:
-            raise _wrong_size(part, have + len(chunk.data))
-        await self._disk.run(received.spool.append, chunk.path, chunk.data)
+    async def _take(self, push: _Push, chunk: PushChunk) -> None:
+        received = push.received
+        announced = received.announced.get(chunk.path)
+        if announced is not None and announced.size_bytes and chunk.path not in received.wanted:
+            return  # who sends without looking back sends also what is not wanted
+        await self._unless_lost(push, lambda: push.intake.take(chunk))
         received.received_bytes += len(chunk.data)
 
-    async def _commit(
-        self, received: _Received, commit: PushCommit, began: float
-    ) -> AsyncGenerator[PushEvent, None]:
-        if isinstance(received.claimed, ExistingVersion):
-            created = received.claimed
-        else:
-            storing = asyncio.create_task(
-                self._create(received, self._check_received(received, commit))
-            )
-            async with aclosing(self._waiting(received, storing)) as waiting:
-                async for progress in waiting:
-                    yield progress
-            created = storing.result()
-        yield PushCompleted(
+    async def _telling(
+        self, push: _Push, work: asyncio.Task[T]
+    ) -> AsyncGenerator[PushProgress, None]:
+        """Tell how far the push is until the work ends; a caller who leaves cancels it."""
+        try:
+            while not work.done():
+                yield push.received.progress(_phase(push.received))
+                await asyncio.wait([work], timeout=_PROGRESS_INTERVAL_SECONDS)
+        finally:
+            work.cancel()
+            await ended(work)
+
+    async def _preview(self, push: _Push, commit: PushCommit) -> PushCompleted:
+        """Tell what the push would create now, creating nothing."""
+        parts = await push.intake.parts()
+        push.received.require_announced()
+        digest = None
+        if all(part.sha256_hex for part in parts):
+            digest = push.received.require_digest(parts, commit.digest)
+        version = await self._claiming.preview(push.plan)
+        plan = replace(push.plan, digest=digest or _NOT_KNOWN_YET)
+        existing = await self._claiming.existing(plan, version)
+        if existing is not None:
+            return self._completed(push, existing)
+        described = _described(push, version, parts, digest)
+        return PushCompleted(described, already_existed=False, elapsed=self._elapsed(push))
+
+    async def _commit(self, push: _Push, commit: PushCommit) -> PushCompleted:
+        if isinstance(push.received.claimed, ExistingVersion):
+            return self._completed(push, push.received.claimed)
+        if push.received.header.content is None:
+            self._require_announced(push, commit)
+        parts = await self._unless_lost(push, push.intake.parts)
+        for part in parts:
+            self._catalog.require_short_keys(push.plan.name, part.path)
+        digest = push.received.require_digest(parts, commit.digest)
+        push.received.plan = replace(push.plan, digest=digest)
+        return self._completed(push, await self._create(push))
+
+    def _require_announced(self, push: _Push, commit: PushCommit) -> None:
+        push.received.require_announced()
+        if push.received.header.digest is not None:
+            push.received.require_digest(list(push.received.announced.values()), commit.digest)
+
+    def _completed(self, push: _Push, created: ExistingVersion) -> PushCompleted:
+        return PushCompleted(
             asset_version=created.manifest.describe(created.name, created.version),
-            already_existed=created.manifest.push_id != received.plan.push_id,
-            elapsed=timedelta(seconds=self._clock.monotonic() - began),
+            already_existed=created.manifest.push_id != push.plan.push_id,
+            elapsed=self._elapsed(push),
         )
 
-    def _check_received(self, received: _Received, commit: PushCommit) -> tuple[Part, ...]:
-        """Compare what came with what was announced; fix the plan's digest."""
-        if not received.announced:
-            raise InvalidPushStreamError("a push needs at least one file", field="files")
-        require_distinct_parts(received.announced)
-        for path in received.announced:
-            self._catalog.require_short_keys(received.plan.name, path)
-        came = [received.spool.part(path) for path in received.announced]
-        for part in came:
-            announced = received.announced[part.path]
-            if announced.size_bytes not in (None, part.size_bytes):
-                raise _wrong_size(announced, part.size_bytes or 0)
-            if announced.sha256_hex not in (None, part.sha256_hex):
-                raise PushMismatchError(
-                    "{path!r} has the SHA-256 {found}, and {expected} was announced: the file"
-                    " changed while it was sent, or was damaged on the way",
-                    field="files.files.digest",
-                    path=part.path,
-                    found=part.sha256_hex,
-                    expected=announced.sha256_hex,
-                )
-        digest = version_digest(received.plan.kind, came)
-        for field_name, expected in (
-            ("header.digest", received.header.digest),
-            ("commit.digest", commit.digest),
-        ):
-            if expected not in (None, digest):
-                raise PushMismatchError(
-                    "what came has the digest {found}, and {expected} was announced",
-                    field=field_name,
-                    found=digest,
-                    expected=expected,
-                )
-        received.plan = replace(received.plan, digest=digest)
-        return tuple(sorted(came, key=lambda part: part.path.encode()))
+    def _elapsed(self, push: _Push) -> timedelta:
+        return timedelta(seconds=self._clock.monotonic() - push.began)
 
-    async def _waiting(
-        self, received: _Received, storing: asyncio.Task[ExistingVersion]
-    ) -> AsyncGenerator[PushProgress, None]:
-        """Tell how far storing is until it ends; a caller who leaves cancels it."""
-        try:
-            while not storing.done():
-                committing = received.stored_bytes == received.total_bytes
-                phase = PushPhase.COMMITTING if committing else PushPhase.STORING
-                yield received.progress(phase)
-                await asyncio.wait([storing], timeout=_PROGRESS_INTERVAL_SECONDS)
-        finally:
-            storing.cancel()
-            await ended(storing)
-
-    async def _create(self, received: _Received, parts: tuple[Part, ...]) -> ExistingVersion:
+    async def _create(self, push: _Push) -> ExistingVersion:
         """Store the parts under the claim and commit; begin again when the claim is lost."""
         for _ in range(_BEGINNINGS):
-            claimed = received.claimed or await self._claiming.claim(received.plan)
-            received.claimed = claimed
+            claimed = push.received.claimed or await self._claiming.claim(push.plan)
+            push.received.claimed = claimed
             if isinstance(claimed, ExistingVersion):
                 return claimed
-            try:
-                received.stored_bytes = 0
-                storage = PartStorage(
-                    self._catalog, self._claimed, claimed, self._reader(received), received.count
-                )
-                await storage.store_all(parts)
-                await self._claimed.begin_commit(claimed, parts)
-            except ClaimLostError:
-                received.claimed = None
-                continue
-            # From here on whoever meets the claim finishes it, so a cancelled caller changes
-            # nothing: let it end rather than leave it to the next one.
-            manifest = await to_the_end(self._finish(claimed))
-            received.claimed = None
-            if manifest.digest == received.plan.digest and (
-                received.plan.selector.exact or manifest.push_id == received.plan.push_id
-            ):
-                return ExistingVersion(claimed.name, claimed.version, manifest)
-        raise PushInProgressError(
-            "the claim on {spec} was released by somebody every time: push it again",
-            spec=received.header.spec,
-        )
+            created = await self._create_claimed(push, claimed)
+            if created is not None:
+                return created
+        raise claim_lost(push.received)
 
-    async def _finish(self, claimed: ClaimedVersion) -> Manifest:
-        return await self._claimed.finish(
-            claimed.name, claimed.version, claimed.held, claimed.committed
-        )
+    async def _create_claimed(self, push: _Push, claimed: ClaimedVersion) -> ExistingVersion | None:
+        """Store and commit under this claim; None where it is lost, or another's push won."""
+        place = self._place(claimed)
+        try:
+            stored = await push.intake.store(place)
+            await confirm(place, push.plan.kind, stored.values())
+            parts = sorted((one.part for one in stored.values()), key=lambda p: p.path.encode())
+            await self._claimed.begin_commit(claimed, tuple(parts))
+        except ClaimLostError:
+            push.received.claimed = None
+            await to_the_end(self._claimed.give_up(claimed.record))
+            return None
+        # From here on whoever meets the claim finishes it, so a cancelled caller changes nothing:
+        # let it end rather than leave it to the next one.
+        manifest = await to_the_end(self._claimed.commit(claimed))
+        push.received.claimed = None
+        is_ours = push.plan.selector.exact or manifest.push_id == push.plan.push_id
+        if manifest.digest == push.plan.digest and is_ours:
+            return ExistingVersion(claimed.name, claimed.version, manifest)
+        return None
 
-    def _reader(self, received: _Received) -> ReadPart:
-        async def read(path: PartPath, offset: int, length: int) -> bytes:
-            return await self._disk.run(received.spool.read, path, offset, length)
+    async def _unless_lost(self, push: _Push, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what `work` returns; a claim that is lost while bytes come ends the push."""
+        try:
+            return await work()
+        except ClaimLostError:
+            plan = push.plan
+            if plan.selector.exact is not None:
+                await self._claiming.existing(plan, plan.selector.exact)
+            raise claim_lost(push.received) from None
 
-        return read
-
-    async def _end(self, received: _Received) -> None:
+    async def _end(self, push: _Push) -> None:
         """Leave nothing behind: no open claim of ours, no spool. A committing claim is finished."""
         try:
-            claimed = received.claimed
-            if isinstance(claimed, ClaimedVersion):
-                # A store that cannot be told leaves the claim open. Whoever pushes the same content
-                # joins it, and the caller has a failure that matters more.
-                with suppress(AssetError):
-                    await self._claimed.give_up(
-                        claimed.name, claimed.version, received.plan.claim_id
-                    )
+            await push.intake.discard()
         finally:
-            await self._disk.run(received.spool.discard)
+            if isinstance(push.received.claimed, ClaimedVersion):
+                await self._claimed.give_up(push.received.claimed.record)
 
 
-def _wrong_size(announced: Part, found: int) -> PushMismatchError:
-    return PushMismatchError(
-        "{path!r} was announced with {expected_bytes} bytes, and {found_bytes} came: the file"
-        " changed while it was sent",
-        field="files.files.size_bytes",
-        path=announced.path,
-        expected_bytes=announced.size_bytes,
-        found_bytes=found,
+def _phase(received: Received) -> PushPhase:
+    if received.phase is not None:
+        return received.phase
+    is_stored = received.stored_bytes == received.total_bytes
+    return PushPhase.COMMITTING if is_stored else PushPhase.STORING
+
+
+def _described(
+    push: _Push, version: Version, parts: tuple[Part, ...], digest: Digest | None
+) -> AssetVersion:
+    plan = push.plan
+    return AssetVersion(
+        name=plan.name,
+        version=version,
+        kind=plan.kind,
+        size_bytes=sum(part.size_bytes or 0 for part in parts),
+        file_count=len(parts),
+        digest=digest,
+        labels=plan.labels,
+        pushed_by=plan.pushed_by,
     )

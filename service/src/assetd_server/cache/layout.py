@@ -32,6 +32,9 @@ OWN_FOLDER = ".assetd"
 STAGING = f"{OWN_FOLDER}/staging"
 TRASH = f"{OWN_FOLDER}/trash"
 PUSH = f"{OWN_FOLDER}/push"
+# Ours, among the folders that clients stage their pushes in.
+PUSH_JOURNAL = f"{PUSH}/.journal"
+PUSH_SPOOL = f"{PUSH}/.spool"
 PARTIAL = f"{OWN_FOLDER}/partial"
 # The entry of a partial version's receipt in its folder.
 PARTIAL_RECEIPT = "receipt"

@@ -12,7 +12,15 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from assetd_server.errors import InvalidPartError
-from assetd_server.manifest import Manifest, decode_labels, decode_parts, encode_parts
+from assetd_server.manifest import (
+    Manifest,
+    decode_json,
+    decode_labels,
+    decode_moment,
+    decode_parts,
+    decode_text,
+    encode_parts,
+)
 from assetd_server.model import AssetKind, Verification
 
 FORMAT = 1
@@ -81,11 +89,11 @@ def decode_document(
     if raw is None:
         return Marker.ABSENT, None
     try:
-        document: Any = json.loads(raw)
+        document = decode_json(raw)
         if document["format"] > FORMAT:
             return Marker.NEWER, None
         return Marker.RECEIPT, read(document)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InvalidPartError):
+    except (ValueError, TypeError, KeyError, AttributeError, InvalidPartError):
         return Marker.FOREIGN, None
 
 
@@ -97,18 +105,19 @@ def receipt_in(document: dict[str, Any]) -> Receipt:
     """
     manifest = Manifest(
         kind=AssetKind(document["kind"]),
-        push_time=datetime.fromisoformat(document["push_time"]),
+        push_time=decode_moment(document["push_time"], "push_time"),
         parts=decode_parts(document["files"]),
         labels=decode_labels(document["labels"]),
-        pushed_by=str(document["pushed_by"]),
+        pushed_by=decode_text(document["pushed_by"], "pushed_by"),
     )
     if manifest.size_bytes is None or manifest.size_bytes != document["size"]:
         raise ValueError("a receipt knows every size")
-    if manifest.kind is AssetKind.FILE and [part.path for part in manifest.parts] != [""]:
-        raise ValueError("a file has one part")
+    paths = [part.path for part in manifest.parts]
+    if (paths != [""]) if manifest.kind is AssetKind.FILE else ("" in paths):
+        raise ValueError("a file has one part without a name, and a directory has none such")
     return Receipt(
         manifest=manifest,
-        source=str(document["source"]),
-        fetch_time=datetime.fromisoformat(document["time"]),
+        source=decode_text(document["source"], "source"),
+        fetch_time=decode_moment(document["time"], "time"),
         verification=Verification(document["verification"]),
     )

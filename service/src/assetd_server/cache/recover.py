@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from assetd_server.cache.evict import finish_evictions
-from assetd_server.cache.layout import PUSH, STAGING, TRASH, AssetsDir, os_errors
+from assetd_server.cache.layout import PUSH, PUSH_SPOOL, STAGING, TRASH, AssetsDir, os_errors
 from assetd_server.cache.leases import leases_are_kept
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.staging import delete_worthless
@@ -37,7 +37,7 @@ def recover(assets_dir: AssetsDir, *, with_store: bool = True) -> Recovered:
         if with_store:
             finish_evictions(assets_dir, Lookup(assets_dir))
         delete_worthless(assets_dir)
-        for folder in (TRASH, PUSH):
+        for folder in (TRASH, PUSH_SPOOL):
             assets_dir.remove_tree(folder)
         # On a full disk there is no room for these either; hits work, and deleting may help.
         with suppress(DiskFullError):

@@ -31,8 +31,8 @@ from assetd_server.versioning import Version
 
 # Where the receipt of a folder says how large it is: `receipt.encode` writes that first, and
 # `partial.encode` what is here of it.
-_RECEIPT_HEAD = re.compile(rb'\{"format":\d+,"kind":"directory","size":(\d+),')
-_PARTIAL_HEAD = re.compile(rb'\{"format":\d+,"present_size":(\d+),')
+_RECEIPT_HEAD = re.compile(rb'\{"format":\d+,"kind":"directory","size":(\d{1,18}),')
+_PARTIAL_HEAD = re.compile(rb'\{"format":\d+,"present_size":(\d{1,18}),')
 _RECEIPT_HEAD_BYTES = 128
 _NOT_OURS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
 

@@ -1,6 +1,7 @@
-"""The spool of one push: bytes that a caller sends, below `.assetd/push`, hashed as they come.
+"""The spool of one push: bytes that a caller sends, hashed as they come.
 
-A file's bytes come in order. Nothing here is ever served; the start of a run deletes what is left.
+It lies below `.assetd/push/.spool`. A file's bytes come in order. Nothing here is ever served; the
+start of a run deletes what is left.
 All methods block, and are called one at a time.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 from awscrt import checksums
 
-from assetd_server.cache.layout import PUSH, AssetsDir, os_errors
+from assetd_server.cache.layout import PUSH_SPOOL, AssetsDir, os_errors
 from assetd_server.cache.linux import write_at
 from assetd_server.manifest import Part
 from assetd_server.model import PartPath
@@ -36,7 +37,7 @@ class Spool:
             ReadOnlyError, DiskFullError, IoError.
         """
         self._dir = assets_dir
-        self._folder = f"{PUSH}/{push_id}"
+        self._folder = f"{PUSH_SPOOL}/{push_id}"
         self._files: dict[PartPath, _Incoming] = {}
         self._open: tuple[PartPath, int] | None = None
         with os_errors(self._folder):

@@ -28,6 +28,7 @@ from assetd_server.assets.orders import (
     Scope,
 )
 from assetd_server.assets.selection import Selection
+from assetd_server.assets.source_uris import SourceUri, StagedPath
 from assetd_server.errors import (
     AssetError,
     InvalidFieldError,
@@ -48,9 +49,11 @@ MIN_PROGRESS_INTERVAL_SECONDS = 0.05
 MAX_PROGRESS_INTERVAL_SECONDS = 5.0
 MAX_CALLER_BYTES = 256
 MAX_CHUNK_BYTES = 2**20
+MAX_LABELS: Final = 64
+MAX_LABEL_KEY_BYTES: Final = 128
+MAX_LABEL_VALUE_BYTES: Final = 2048
 MAX_FILES_A_MESSAGE = 1000
 
-_UNBUILT_HEADER_FIELDS: Final = ("labels", "validate_only", "staged_path", "source_uri")
 
 _FRESHNESS: Mapping[int, Freshness | None] = {
     asset_pb2.FRESHNESS_UNSPECIFIED: None,
@@ -215,7 +218,6 @@ def not_built(field: str) -> NotBuiltError:
 
 
 def _push_header(header: asset_service_pb2.PushHeader) -> PushHeader:
-    _refuse_unbuilt(header, _UNBUILT_HEADER_FIELDS, "header.")
     with field_named("header.spec"):
         spec = Spec.parse(header.spec)
     if spec.part is not None:
@@ -231,12 +233,45 @@ def _push_header(header: asset_service_pb2.PushHeader) -> PushHeader:
         )
     return PushHeader(
         spec=spec,
-        kind=_choice("header.kind", header.kind, _KINDS),
+        kind=_push_kind(header),
+        content=_push_content(header),
         bump=bump,
         mode=_choice("header.mode", header.mode, _MODES),
+        labels=_labels(header.labels),
+        validate_only=header.validate_only,
         push_id=_push_id(header.push_id),
         digest=_digest("header.digest", header.digest),
     )
+
+
+def _push_kind(header: asset_service_pb2.PushHeader) -> AssetKind | None:
+    if header.kind == asset_pb2.ASSET_KIND_UNSPECIFIED and header.WhichOneof("content"):
+        return None
+    return _choice("header.kind", header.kind, _KINDS)
+
+
+def _push_content(header: asset_service_pb2.PushHeader) -> StagedPath | SourceUri | None:
+    match header.WhichOneof("content"):
+        case "staged_path":
+            return StagedPath.parse(header.staged_path)
+        case "source_uri":
+            return SourceUri.parse(header.source_uri)
+    return None
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    if len(labels) > MAX_LABELS:
+        raise _out_of_range("header.labels", f"{len(labels)} labels", f"{MAX_LABELS} are allowed")
+    for key, value in labels.items():
+        if not key or not key.isprintable():
+            raise InvalidFieldError(
+                "the key {key!r} cannot be a label's: write some printable text",
+                field="header.labels",
+                key=key,
+            )
+        _require_bytes("header.labels", len(key.encode()), MAX_LABEL_KEY_BYTES)
+        _require_bytes("header.labels", len(value.encode()), MAX_LABEL_VALUE_BYTES)
+    return dict(labels)
 
 
 def _push_files(files: asset_service_pb2.PushFiles) -> PushFiles:

@@ -6,10 +6,12 @@ in `store.commits`. Only a real 404 means absent, and of an index only after a s
 modelkit deletes it before it writes it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from assetd_server.errors import (
     AssetNotFoundError,
@@ -27,7 +29,7 @@ from assetd_server.manifest import (
     decode_index,
     decode_manifest,
 )
-from assetd_server.model import MAX_KEY_BYTES, AssetKind, AssetName, PartPath
+from assetd_server.model import MAX_KEY_BYTES, AssetKind, AssetName, NamePrefix, PartPath
 from assetd_server.store.base import (
     KeyNotFoundError,
     ObjectInfo,
@@ -36,11 +38,16 @@ from assetd_server.store.base import (
 )
 from assetd_server.versioning import Version, VersionSelector
 
+_T = TypeVar("_T")
+
 _INDEX_ENDING = ".versions"
 _META_ENDING = ".meta"
 _CLAIMS = ".assetd/claims"
+_ALL_NAMES = NamePrefix("")
 _LONGEST_VERSION = Version.parse("2026-11-23T00-00-00Z")
 
+# A millisecond or two: as long as a hop into a thread and back may take on a busy machine.
+_DECODED_AT_ONCE_BYTES = 16 * 2**10
 # modelkit's window between delete and write is one request long.
 _SECOND_LOOK_SECONDS = 0.2
 
@@ -91,7 +98,6 @@ class Catalog:
         self.last_ok_time: datetime | None = None
         self._sleep = sleep
         self._now = now
-        self._push_ids: dict[tuple[str, str], str] = {}
 
     async def versions(self, name: AssetName) -> list[Version]:
         """Return the versions that the index lists, newest first.
@@ -117,15 +123,16 @@ class Catalog:
             BadIndexError, MixedVersioningError: it cannot be believed, also on a second look.
         """
         try:
-            found = await self._index(name)
+            found = await self.glance(name)
         except BadIndexError:
             found = None
         if found is None:
             await self._sleep(_SECOND_LOOK_SECONDS)
-            found = await self._index(name)
+            found = await self.glance(name)
         return found
 
-    async def _index(self, name: AssetName) -> Index | None:
+    async def glance(self, name: AssetName) -> Index | None:
+        """Return the index as it looks at this moment, for who may be wrong; see `index`."""
         key = index_key(name)
         try:
             found = await self._document(key, MAX_INDEX_BYTES)
@@ -135,7 +142,7 @@ class Catalog:
                 key=key,
                 limit_bytes=MAX_INDEX_BYTES,
             ) from None
-        return Index(decode_index(found[1], key), found[0].etag) if found else None
+        return Index(await _decoded(decode_index, found[1], key), found[0].etag) if found else None
 
     async def _document(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes] | None:
         """Return a document as it stands; None where it is absent."""
@@ -152,6 +159,13 @@ class Catalog:
         Raises:
             BadManifestError: it cannot be believed.
         """
+        found = await self.read_manifest(name, version)
+        return found[1] if found else None
+
+    async def read_manifest(
+        self, name: AssetName, version: Version
+    ) -> tuple[ObjectInfo, Manifest] | None:
+        """Return the version's manifest, and which write of it that is; see `find_manifest`."""
         key = meta_key(name, version)
         try:
             found = await self._document(key, MAX_MANIFEST_BYTES)
@@ -161,7 +175,7 @@ class Catalog:
                 key=key,
                 limit_bytes=MAX_MANIFEST_BYTES,
             ) from None
-        return decode_manifest(found[1], key) if found else None
+        return (found[0], await _decoded(decode_manifest, found[1], key)) if found else None
 
     async def manifest(self, name: AssetName, version: Version) -> Manifest:
         """Return the version's manifest, with the size of every part.
@@ -256,25 +270,7 @@ class Catalog:
                 limit_bytes=MAX_KEY_BYTES,
             )
 
-    async def push_ids(self, name: AssetName) -> dict[Version, str]:
-        """Return, for each committed version, the push that made it; "" for modelkit's.
-
-        A manifest is read once for each write of it. One that cannot be believed was nobody's push:
-        it must not keep others from pushing.
-        """
-        found = {}
-        for version, info in (await self.committed(name)).items():
-            memo = (info.key, info.etag)
-            if memo not in self._push_ids:
-                try:
-                    manifest = await self.find_manifest(name, version)
-                except BadManifestError:
-                    manifest = None
-                self._push_ids[memo] = manifest.push_id if manifest else ""
-            found[version] = self._push_ids[memo]
-        return found
-
-    async def names(self, prefix: str = "") -> list[AssetName]:
+    async def names(self, prefix: NamePrefix = _ALL_NAMES) -> list[AssetName]:
         """Return the names of all assets that have an index, in bytewise order.
 
         Walks folder by folder and does not descend into versions, so the listing grows with the
@@ -288,13 +284,21 @@ class Catalog:
         below: list[str] = []
         async for page in self.store.list(folder, delimiter=True):
             for info in page.objects:
-                if info.key.endswith(_INDEX_ENDING) and info.key.startswith(prefix):
+                name = info.key.removesuffix(_INDEX_ENDING)
+                if name != info.key and name.startswith(prefix):
                     with suppress(InvalidNameError):
-                        yield AssetName(info.key.removesuffix(_INDEX_ENDING))
+                        yield AssetName(name)
             below += [p for p in page.prefixes if _may_hold_assets(p, folder, prefix)]
         for deeper in below:
             async for name in self._walk(deeper, prefix):
                 yield name
+
+
+async def _decoded(decode: Callable[[bytes, str], _T], raw: bytes, key: str) -> _T:
+    """Decode a document; a long one, which takes up to seconds, where it keeps nobody waiting."""
+    if len(raw) <= _DECODED_AT_ONCE_BYTES:
+        return decode(raw, key)
+    return await asyncio.to_thread(decode, raw, key)
 
 
 def _may_hold_assets(deeper: str, folder: str, prefix: str) -> bool:

@@ -8,15 +8,15 @@ lost answer is settled by reading again and comparing nonces.
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
 from assetd_server.errors import AssetError, BadManifestError, InvalidVersionError
-from assetd_server.manifest import Part, decode_parts, encode_parts
+from assetd_server.manifest import Part, decode_labels, decode_parts, encode_parts
 from assetd_server.model import AssetKind, AssetName, Digest
 from assetd_server.store.base import (
     EtagMismatchError,
@@ -57,6 +57,7 @@ class Claim:
     time: datetime
     parts: tuple[Part, ...] = ()
     pushed_by: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
     uploads: tuple[Upload, ...] = ()
     nonce: str = ""
 
@@ -74,6 +75,7 @@ class Claims:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._seen: dict[AssetName, dict[Version, HeldClaim]] = {}
 
     async def read(self, name: AssetName, version: Version) -> HeldClaim | None:
         """Return the claim of a version; None where there is none.
@@ -88,25 +90,32 @@ class Claims:
             return None
         except ObjectTooLargeError:
             raise _unreadable(key, "it is too long") from None
-        return HeldClaim(_decode(raw, key), info.etag)
+        return HeldClaim(decode_claim(raw, key), info.etag)
 
     async def of_asset(self, name: AssetName) -> dict[Version, HeldClaim]:
-        """Return all claims of an asset; keys that name no version are nobody's claims."""
-        prefix, found = claims_prefix(name), {}
+        """Return all claims of an asset; keys that name no version are nobody's claims.
+
+        One that stood there at the last look is not read again: an ETag names one write.
+        """
+        prefix, found, seen = claims_prefix(name), {}, self._seen.pop(name, {})
         async for page in self._store.list(prefix, delimiter=True):
             for info in page.objects:
                 with suppress(InvalidVersionError):
                     version = Version.parse(info.key.removeprefix(prefix))
-                    held = await self.read(name, version)
+                    held = seen.get(version)
+                    if held is None or held.etag != info.etag:
+                        held = await self.read(name, version)
                     if held is not None:
                         found[version] = held
+        if found:
+            self._seen[name] = found
         return found
 
     async def create(self, name: AssetName, version: Version, claim: Claim) -> HeldClaim | None:
         """Claim a version that nobody claims; None where somebody does."""
         claim = _renewed(claim)
         try:
-            info = await self._store.create(claim_key(name, version), _encode(claim))
+            info = await self._store.create(claim_key(name, version), encode_claim(claim))
         except KeyExistsError:
             return await self._mine(name, version, claim)
         return HeldClaim(claim, info.etag)
@@ -117,7 +126,7 @@ class Claims:
         """Put `claim` in the place of the very claim that is `held`; None where it is another."""
         claim = _renewed(claim)
         try:
-            info = await self._store.swap(claim_key(name, version), _encode(claim), held.etag)
+            info = await self._store.swap(claim_key(name, version), encode_claim(claim), held.etag)
         except EtagMismatchError:
             return await self._mine(name, version, claim)
         return HeldClaim(claim, info.etag)
@@ -136,7 +145,8 @@ def _renewed(claim: Claim) -> Claim:
     return replace(claim, nonce=uuid.uuid4().hex)
 
 
-def _encode(claim: Claim) -> bytes:
+def encode_claim(claim: Claim) -> bytes:
+    """Return the JSON of a claim, as it stands in the store."""
     return json.dumps(
         {
             "format": _FORMAT,
@@ -149,6 +159,7 @@ def _encode(claim: Claim) -> bytes:
             "time": claim.time.astimezone(UTC).isoformat(),
             "files": encode_parts(claim.parts),
             "pushed_by": claim.pushed_by,
+            "labels": dict(claim.labels),
             "uploads": [[upload.key, upload.upload_id] for upload in claim.uploads],
             "nonce": claim.nonce,
         },
@@ -156,7 +167,12 @@ def _encode(claim: Claim) -> bytes:
     ).encode()
 
 
-def _decode(raw: bytes, key: str) -> Claim:
+def decode_claim(raw: bytes, key: str) -> Claim:
+    """Return the claim that the object at `key` spells.
+
+    Raises:
+        BadManifestError: it is no claim, or of another format. The message names `key`.
+    """
     try:
         document: Any = json.loads(raw)
         if document["format"] != _FORMAT:
@@ -171,6 +187,7 @@ def _decode(raw: bytes, key: str) -> Claim:
             time=datetime.fromisoformat(document["time"]),
             parts=decode_parts(document["files"]),
             pushed_by=str(document["pushed_by"]),
+            labels=decode_labels(document.get("labels", {})),
             uploads=_uploads(document["uploads"]),
             nonce=str(document["nonce"]),
         )

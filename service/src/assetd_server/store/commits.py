@@ -8,18 +8,28 @@ answer was lost, and is settled by reading again.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
 
 from assetd_server.errors import BadManifestError, PushInProgressError
 from assetd_server.manifest import Manifest, encode_index, encode_manifest
 from assetd_server.model import AssetName
 from assetd_server.store.base import EtagMismatchError, KeyExistsError
 from assetd_server.store.catalog import Catalog, index_key, meta_key
-from assetd_server.versioning import Version
+from assetd_server.store.shared_runs import SharedRuns
+from assetd_server.versioning import Version, newest_first
 
 # Each failed swap means that somebody else's succeeded: the crowd gets smaller every time.
 _SWAP_TRIES = 64
 _BASE_DELAY_SECONDS = 0.01
 _MAX_DELAY_SECONDS = 1.0
+
+
+@dataclass
+class _Waiting:
+    """Versions of one asset that are to be listed, and others that are known to exist."""
+
+    versions: set[Version] = field(default_factory=set)
+    committed: set[Version] = field(default_factory=set)
 
 
 class Commits:
@@ -35,6 +45,8 @@ class Commits:
         self._store = catalog.store
         self._sleep = sleep
         self._jitter = jitter
+        self._waiting: dict[AssetName, _Waiting] = {}
+        self._writes = SharedRuns(self._write_index)
 
     async def create_manifest(
         self, name: AssetName, version: Version, manifest: Manifest
@@ -60,24 +72,40 @@ class Commits:
             return found
         return manifest
 
+    async def is_committed(self, name: AssetName, version: Version) -> bool:
+        """Tell whether the version exists, listed or not, damaged or not."""
+        try:
+            return await self._catalog.find_manifest(name, version) is not None
+        except BadManifestError:
+            return True
+
     async def list_version(
         self, name: AssetName, version: Version, committed: Collection[Version] = ()
     ) -> None:
         """Return when the index lists the version.
 
-        Never drops what others list. `committed` are versions that the caller knows to exist: what
-        a blind writer (modelkit) dropped of them is listed again, and so is everything that exists
-        where the index itself is gone.
+        Versions of one asset that wait at the same time are listed by one swap. Never drops what
+        others list. `committed` are versions that the caller knows to exist: what a blind writer
+        (modelkit) dropped of them is listed again, and so is everything that exists where the
+        index itself is gone.
 
         Raises:
             PushInProgressError: others changed the index at every try. The version exists, and the
                 next push of the asset, or a repeat of this one, lists it.
         """
+        waiting = self._waiting.setdefault(name, _Waiting())
+        waiting.versions.add(version)
+        waiting.committed.update(committed)
+        await self._writes.ask(name)
+
+    async def _write_index(self, name: AssetName) -> None:
+        """List the versions that wait by now; those that come meanwhile wait for the next run."""
+        waiting = self._waiting.pop(name)
         for attempt in range(_SWAP_TRIES):
             index = await self._catalog.index(name)
-            if index is not None and version in index.versions:
+            if index is not None and waiting.versions <= set(index.versions):
                 return
-            versions = {version, *committed}
+            versions = waiting.versions | waiting.committed
             try:
                 if index is None:
                     versions |= set(await self._catalog.committed(name))
@@ -88,11 +116,15 @@ class Commits:
             except (KeyExistsError, EtagMismatchError):
                 await self._sleep(self._delay_seconds(attempt))
         raise PushInProgressError(
-            "{name}:{version} is committed but not listed yet, because others keep changing the"
-            " index: push it again to finish",
+            "versions of {name} are committed but not listed yet ({versions}), because others keep"
+            " changing the index: push again to finish",
             name=name,
-            version=version,
+            versions=", ".join(str(version) for version in newest_first(waiting.versions)),
         )
+
+    async def close(self) -> None:
+        """Return when no index is being written any more."""
+        await self._writes.close()
 
     def _delay_seconds(self, attempt: int) -> float:
         delay: float = min(_BASE_DELAY_SECONDS * 2**attempt, _MAX_DELAY_SECONDS)

@@ -569,7 +569,9 @@ class PushHeader(_message.Message):
     """A URI that the operator allows pushes from."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Free keys and values, kept with the version for ever."""
+        """Free keys and values, kept with the version for ever: at most 64, keys of 1 to 128
+        printable bytes, values of at most 2,048 bytes.
+        """
 
     def __init__(
         self,

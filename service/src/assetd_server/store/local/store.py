@@ -15,6 +15,8 @@ from typing import ParamSpec, TypeVar
 
 from assetd_server.store.base import (
     Buffer,
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     Listing,
     ObjectInfo,
@@ -66,6 +68,10 @@ class LocalStore(ObjectStore):
         """Look at the file; see `ObjectStore.head`."""
         return (await self._run(self._files.open, key)).info
 
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        """Look at the file: nothing keeps a checksum of it; see `ObjectStore.checksum`."""
+        return await self.head(key), None
+
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         """Read the file whole; see `ObjectStore.get`."""
         return await self._run(self._files.get, key, max_bytes)
@@ -113,9 +119,9 @@ class LocalStore(ObjectStore):
         """Unlink the file; see `ObjectStore.delete`."""
         await self._run(self._files.delete, key)
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         """Make an empty file aside; see `ObjectStore.start_upload`."""
-        return await self._run(self._uploads.start, key)
+        return await self._run(self._uploads.start, key, for_copies)
 
     async def upload_part(
         self,
@@ -126,6 +132,19 @@ class LocalStore(ObjectStore):
     ) -> str:
         """Write into the file at `offset`; see `ObjectStore.upload_part`."""
         return await self._run(self._uploads.write_part, upload, offset, data)
+
+    async def copy_part(
+        self,
+        upload: Upload,
+        number: int,  # noqa: ARG002 - the offset says it
+        offset: int,
+        length: int,
+        source: CopySource,
+    ) -> str:
+        """Copy inside the kernel, from this very store only; see `ObjectStore.copy_part`."""
+        if source.url != self.url:
+            raise CannotCopyError(source.key)
+        return await self._run(self._uploads.copy_part, upload, offset, length, source)
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Link the file; see `ObjectStore.create_from_upload`."""

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from assetd_server.store.base import (
     Buffer,
+    CopySource,
+    EtagMismatchError,
     ObjectInfo,
     UnfinishedUpload,
     Upload,
@@ -38,10 +40,10 @@ class LocalUploads:
         self._root = root
         self._files = files
 
-    def start(self, key: str) -> Upload:
+    def start(self, key: str, for_copies: bool) -> Upload:
         """Begin an upload; see `ObjectStore.start_upload`."""
         with self._root.failures(key):
-            upload = Upload(key=key, upload_id=uuid.uuid4().hex)
+            upload = Upload(key, uuid.uuid4().hex, for_copies)
             path = self._root.work_path("uploads", upload.upload_id)
             # First, and removed last: no upload is ever without its key.
             self._label(upload).symlink_to(key)
@@ -50,16 +52,34 @@ class LocalUploads:
 
     def write_part(self, upload: Upload, offset: int, data: Buffer) -> str:
         """Write a part at its place, durably, and return its receipt."""
+        view = memoryview(data).cast("B")
+        with self._open_for_part(upload) as descriptor:
+            write_at(descriptor, view, offset)
+        return f"{offset}+{view.nbytes}"
+
+    def copy_part(self, upload: Upload, offset: int, length: int, source: CopySource) -> str:
+        """Copy a range of another object to its place, durably, and return its receipt."""
+        found = self._files.open(source.key)
+        if found.info.etag != source.etag:
+            raise EtagMismatchError(source.key)
+        with self._open_for_part(upload) as descriptor:
+            found.copy_to(descriptor, offset, length)
+        # Somebody else may write in place, as modelkit does.
+        if not found.is_unchanged():
+            raise EtagMismatchError(source.key)
+        return f"{offset}+{length}"
+
+    @contextmanager
+    def _open_for_part(self, upload: Upload) -> Iterator[int]:
+        """Open the upload's file; what the block wrote is durable after it."""
         key = upload.key
         with self._root.failures(key), self._locked(upload, fcntl.LOCK_SH) as descriptor:
             # Shown already, by a process that died before it could remove the name here.
             if os.fstat(descriptor).st_nlink > 1:
                 raise UploadNotFoundError(key)
-            view = memoryview(data).cast("B")
-            write_at(descriptor, view, offset)
+            yield descriptor
             # Here and not at the end alone: completing a large object would take minutes.
             os.fdatasync(descriptor)
-            return f"{offset}+{view.nbytes}"
 
     def create(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Show the upload where the key is absent; see `ObjectStore.create_from_upload`."""

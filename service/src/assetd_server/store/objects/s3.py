@@ -18,6 +18,7 @@ import obstore
 
 from assetd_server.store.base import (
     Buffer,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -31,12 +32,22 @@ from assetd_server.store.base import (
     UploadNotFoundError,
 )
 from assetd_server.store.objects.body import BodyFile
+from assetd_server.store.objects.checksums import (
+    CHECKED_UPLOAD,
+    checksum_text,
+    completed_part,
+    is_unknown,
+    md5_of,
+    receipt_of,
+    whole_checksum,
+)
 from assetd_server.store.objects.clients import (
     S3Settings,
     encryption_of,
     make_client,
     make_store,
 )
+from assetd_server.store.objects.copies import bucket_of, copied_range
 from assetd_server.store.objects.failures import Refusal, S3Failures
 from assetd_server.store.objects.pace import Pace
 from assetd_server.store.objects.reader import S3Reader
@@ -101,6 +112,8 @@ class S3ObjectStore(ObjectStore):
         self._bucket = settings.bucket
         self._root = f"{settings.prefix}/" if settings.prefix else ""
         self._encryption = encryption_of(settings)
+        # Whether the store may know of checksums that it keeps.
+        self._checks = True
         self._whole_below_bytes = settings.chunk_bytes
         self._pace = Pace(settings.chunk_bytes)
         where = urlsplit(client.meta.endpoint_url).netloc
@@ -122,6 +135,18 @@ class S3ObjectStore(ObjectStore):
             # An answer to HEAD has no body, so it cannot say what is absent. One to GET can.
             meta = (await self._open(key, {})).meta
         return self._info(key, meta["size"], meta["e_tag"])
+
+    async def checksum(self, key: str) -> tuple[ObjectInfo, int | None]:
+        """Ask for the headers with checksums; see `ObjectStore.checksum`."""
+        try:
+            answer = await self._run(
+                self._client.head_object, **self._where(key), ChecksumMode="ENABLED"
+            )
+        except SDK_ERRORS:
+            # An answer to HEAD has no body to say what is wrong.
+            return await self.head(key), None
+        info = self._info(key, answer["ContentLength"], answer.get("ETag"))
+        return info, whole_checksum(answer)
 
     async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
         """Read the object in one request; see `ObjectStore.get`."""
@@ -179,7 +204,7 @@ class S3ObjectStore(ObjectStore):
     async def list(
         self, prefix: str, *, after: str = "", delimiter: bool = False
     ) -> AsyncIterator[Listing]:
-        """Ask page by page; see `ObjectStore.list`. Leaves out what is no key, such as `a//b`."""
+        """Ask page by page; see `ObjectStore.list`. What is no key, such as `a//b`, is a stray."""
         arguments = {"Bucket": self._bucket, "Prefix": self._root + prefix}
         if after:
             arguments["StartAfter"] = self._root + after
@@ -197,14 +222,14 @@ class S3ObjectStore(ObjectStore):
     def _listing(self, page: Mapping[str, Any], after: str) -> Listing:
         skip = len(self._root)
         keys = ((entry["Key"][skip:], entry) for entry in page.get("Contents", ()))
+        found = [
+            self._info(key, entry["Size"], entry["ETag"]) for key, entry in keys if key > after
+        ]
         prefixes = (entry["Prefix"][skip:] for entry in page.get("CommonPrefixes", ()))
         return Listing(
-            objects=[
-                self._info(key, entry["Size"], entry["ETag"])
-                for key, entry in keys
-                if key > after and _is_key(key)
-            ],
+            objects=[info for info in found if _is_key(info.key)],
             prefixes=[name for name in prefixes if name > after and _is_key(name[:-1])],
+            strays=[info for info in found if not _is_key(info.key)],
         )
 
     async def put(self, key: str, data: Buffer) -> ObjectInfo:
@@ -237,16 +262,26 @@ class S3ObjectStore(ObjectStore):
         with suppress(KeyNotFoundError):
             await self._ask(key, obstore.delete_async(self._store, self._root + key))
 
-    async def start_upload(self, key: str) -> Upload:
-        """Send CreateMultipartUpload; see `ObjectStore.start_upload`."""
-        answer = await self._call(
-            key,
-            self._client.create_multipart_upload,
-            Bucket=self._bucket,
-            Key=self._root + key,
-            **self._encryption,
-        )
-        return Upload(key=key, upload_id=answer["UploadId"])
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
+        """Send CreateMultipartUpload; see `ObjectStore.start_upload`.
+
+        The store is asked to keep a checksum of the whole. One that refuses for want of knowing
+        such a thing is not asked again. Nor is one that copies: what versitygw 1.8 says a range
+        hashes to is what the whole source does, and readers would refuse the object. Without being
+        asked stores compute a checksum that is right, if any.
+        """
+        create, named = self._client.create_multipart_upload, self._where(key) | self._encryption
+        if self._checks and not for_copies:
+            try:
+                answer = await self._run(create, **named, **CHECKED_UPLOAD)
+            except SDK_ERRORS as error:
+                self._checks = not is_unknown(refusal_of(error))
+                if self._checks:
+                    raise self._failures.error(key, refusal_of(error)) from error
+            else:
+                return Upload(key=key, upload_id=answer["UploadId"])
+        answer = await self._call(key, create, **named)
+        return Upload(key, answer["UploadId"], for_copies)
 
     async def upload_part(
         self,
@@ -255,15 +290,28 @@ class S3ObjectStore(ObjectStore):
         offset: int,  # noqa: ARG002 - the number says it
         data: Buffer,
     ) -> str:
-        """Send UploadPart; see `ObjectStore.upload_part`."""
-        answer = await self._call(
-            upload.key,
-            self._client.upload_part,
-            **self._named(upload),
-            PartNumber=number,
-            Body=BodyFile(data),
+        """Send UploadPart with its checksum; see `ObjectStore.upload_part`."""
+        return await self._call(upload.key, self._send_part, upload, number, data)
+
+    def _send_part(self, upload: Upload, number: int, data: Buffer) -> str:
+        is_checked = self._checks and not upload.for_copies
+        checked = {"ChecksumCRC64NVME": checksum_text(data)} if is_checked else {}
+        answer = self._client.upload_part(
+            **self._named(upload), **checked, PartNumber=number, Body=BodyFile(data)
         )
-        return str(answer["ETag"])
+        return receipt_of(answer["ETag"], answer.get("ChecksumCRC64NVME") if is_checked else None)
+
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        """Send UploadPartCopy with the source's ETag; see `ObjectStore.copy_part`."""
+        wanted = self._named(upload) | copied_range(source, offset, length)
+        try:
+            answer = await self._run(self._client.upload_part_copy, **wanted, PartNumber=number)
+        except SDK_ERRORS as error:
+            refusal, bucket = refusal_of(error), bucket_of(source)
+            raise self._failures.of_copy(upload.key, bucket, source.key, refusal) from error
+        return str(answer["CopyPartResult"]["ETag"])
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Send CompleteMultipartUpload with If-None-Match; see `ObjectStore.create_from_upload`."""
@@ -279,7 +327,7 @@ class S3ObjectStore(ObjectStore):
     async def _complete(
         self, upload: Upload, receipts: Sequence[str], **condition: str
     ) -> ObjectInfo:
-        parts = [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(receipts, start=1)]
+        parts = [completed_part(n, receipt) for n, receipt in enumerate(receipts, start=1)]
         answer = await self._call(
             upload.key,
             self._client.complete_multipart_upload,
@@ -324,16 +372,15 @@ class S3ObjectStore(ObjectStore):
         self._client.close()
 
     def _named(self, upload: Upload) -> dict[str, str]:
-        return {
-            "Bucket": self._bucket,
-            "Key": self._root + upload.key,
-            "UploadId": upload.upload_id,
-        }
+        return {**self._where(upload.key), "UploadId": upload.upload_id}
+
+    def _where(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._root + key}
 
     def _info(self, key: str, size_bytes: int, etag: str | None) -> ObjectInfo:
         if not etag:
             raise self._failures.unavailable(key, "an answer without an ETag")
-        return ObjectInfo(key=key, size_bytes=size_bytes, etag=etag)
+        return ObjectInfo(key=key, size_bytes=size_bytes, etag=etag, md5_hex=md5_of(etag))
 
     async def _open(self, key: str, options: "GetOptions") -> "GetResult":
         return await self._ask(
@@ -345,9 +392,12 @@ class S3ObjectStore(ObjectStore):
             return await answer
 
     async def _call(self, key: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        loop = asyncio.get_running_loop()
         with translated(self._failures, key):
-            return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
+            return await self._run(call, *args, **kwargs)
+
+    async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
 
 
 def _whole_keys(

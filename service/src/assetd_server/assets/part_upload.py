@@ -1,0 +1,290 @@
+"""One part on its way into the store, piece by piece: created, never overwritten, proven equal.
+
+An equal left-over of an earlier push is kept. An unequal one, of a claim that was released, is
+replaced by an upload that the claim lists, so that whoever takes the claim over can end it first
+(`layout.md`, "Push", step 5). What proves a part equal is what the store tells of the bytes that it
+took; where it tells nothing, they are read back.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from assetd_server.assets.byte_budget import ByteBudget
+from assetd_server.assets.claimed import ClaimedVersion, ClaimedVersions, ClaimLostError
+from assetd_server.assets.shielding import ended, to_the_end
+from assetd_server.assets.threads import Threads
+from assetd_server.cache.ingest import checksum_of
+from assetd_server.errors import AssetError, DigestMismatchError, StoreUnavailableError
+from assetd_server.manifest import Part, encode_crc64nvme
+from assetd_server.store.base import (
+    CopySource,
+    EtagMismatchError,
+    KeyExistsError,
+    KeyNotFoundError,
+    ObjectInfo,
+    ObjectStore,
+    Upload,
+    UploadNotFoundError,
+)
+from assetd_server.store.catalog import Catalog, part_key
+
+# S3 takes 10,000 pieces an object, of 5 MiB or more each.
+PIECE_BYTES = 16 * 2**20
+_MAX_PIECES = 10_000
+# A range that a store copies by itself; S3 allows 5 GiB.
+COPY_BYTES = 2**30
+_REPLACE_TRIES = 5
+# To hash so many takes less than the hop into a thread is worth.
+_SHORT_BYTES = 256 * 2**10
+
+T = TypeVar("T")
+
+
+def piece_bytes_of(size_bytes: int) -> int:
+    """Return the length of every piece but the last of a part with that size."""
+    return max(PIECE_BYTES, -(-size_bytes // _MAX_PIECES))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the parts of one claimed version go, and what may be used on the way.
+
+    `budget` bounds the bytes that all pushes hold in memory together, `turns` the calls.
+    """
+
+    catalog: Catalog
+    claims: ClaimedVersions
+    claimed: ClaimedVersion
+    budget: ByteBudget
+    turns: asyncio.Semaphore
+    threads: Threads
+
+    @property
+    def store(self) -> ObjectStore:
+        """The store."""
+        return self.catalog.store
+
+    def key(self, part: Part) -> str:
+        """Return the key of a part."""
+        return part_key(self.claimed.name, self.claimed.version, part.path)
+
+    async def off_the_loop(self, work: Callable[[bytes], T], data: bytes) -> T:
+        """Do work that takes time with the length of `data` in a thread, unless it is short."""
+        return work(data) if len(data) <= _SHORT_BYTES else await self.threads.run(work, data)
+
+
+class PartUpload:
+    """Takes the pieces of one part in order, then shows it. Call `finish` or `abandon` at the end.
+
+    A part of one piece is one create. More go as one upload, some pieces at once.
+    """
+
+    def __init__(self, place: Place, part: Part) -> None:
+        self._place = place
+        self._store = place.store
+        self._key = place.key(part)
+        self._size_bytes = part.size_bytes or 0
+        self._small = b""
+        self._is_copy = False
+        self._held_bytes = 0
+        self._upload: Upload | None = None
+        self._sending: list[asyncio.Task[str]] = []
+        self._offset = 0
+
+    async def reserve(self, length: int) -> None:
+        """Return when there is room in memory for the next piece."""
+        await self._place.budget.acquire(length)
+        self._held_bytes += length
+
+    async def send(self, data: bytes) -> None:
+        """Take the next piece, for which room was reserved.
+
+        Raises:
+            StoreUnavailableError, StoreAccessDeniedError, DiskFullError: an upload cannot be begun,
+                or a piece before this one failed.
+        """
+        if self._size_bytes <= PIECE_BYTES:
+            self._small = data
+            return
+        if self._upload is None:
+            self._upload = await self._begin()
+        for task in self._sending:
+            if task.done():
+                task.result()
+        number = len(self._sending) + 1
+        sending = self._send(self._upload, number, self._offset, data)
+        self._sending.append(asyncio.create_task(sending))
+        self._offset += len(data)
+
+    async def _begin(self, *, for_copies: bool = False) -> Upload:
+        upload = await self._store.start_upload(self._key, for_copies=for_copies)
+        await self._place.claims.note_upload(self._place.claimed, upload)
+        return upload
+
+    async def copy_from(self, source: CopySource) -> None:
+        """Have the store copy the whole part, which is not empty; instead of `send`.
+
+        That it can, `finish` tells.
+        """
+        self._is_copy = True
+        self._upload = await self._begin(for_copies=True)
+        for number, offset in enumerate(range(0, self._size_bytes, COPY_BYTES), 1):
+            length = min(COPY_BYTES, self._size_bytes - offset)
+            copying = self._copy(self._upload, number, offset, length, source)
+            self._sending.append(asyncio.create_task(copying))
+
+    async def _copy(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        async with self._place.turns:
+            return await self._store.copy_part(upload, number, offset, length, source)
+
+    async def _send(self, upload: Upload, number: int, offset: int, data: bytes) -> str:
+        try:
+            async with self._place.turns:
+                return await self._store.upload_part(upload, number, offset, data)
+        except UploadNotFoundError:
+            # Somebody took this push for dead, and ended what it had begun.
+            raise ClaimLostError from None
+        finally:
+            self._release(len(data))
+
+    def _release(self, count: int) -> None:
+        self._held_bytes -= count
+        self._place.budget.release(count)
+
+    async def finish(self, part: Part) -> ObjectInfo:
+        """Show the part, whose checksums are known by now; return what stands there, proven equal.
+
+        Raises:
+            ClaimLostError: somebody released the claim meanwhile.
+            DigestMismatchError: the part reads back other than it was written.
+            CannotCopyError, KeyNotFoundError, EtagMismatchError: it cannot be copied.
+            StoreUnavailableError, StoreAccessDeniedError, DiskFullError.
+        """
+        try:
+            return await self._finish(part)
+        finally:
+            await to_the_end(self.abandon())
+
+    async def _finish(self, part: Part) -> ObjectInfo:
+        try:
+            info = await self._create()
+        except KeyExistsError:
+            kept = await find_equal(self._place, part)
+            if kept is not None:
+                return kept
+            info = await self._replace(part)
+        proven = await self._prove(part, info)
+        if proven is None:
+            await self._place.claims.require_held(self._place.claimed)
+            raise DigestMismatchError(
+                "{key} reads back from the store other than it was written (crc64nvme {expected}"
+                " was sent): the version is not committed",
+                key=self._key,
+                expected=encode_crc64nvme(part.crc64nvme or 0),
+            )
+        return proven
+
+    async def _create(self) -> ObjectInfo:
+        if self._upload is None:
+            async with self._place.turns:
+                return await self._store.create(self._key, self._small)
+        receipts = await asyncio.gather(*self._sending)
+        try:
+            info = await self._store.create_from_upload(self._upload, receipts)
+        except UploadNotFoundError:
+            # Whoever took the claim over has ended it; or it was shown, and the answer was lost.
+            raise KeyExistsError(self._key) from None
+        self._upload = None
+        return info
+
+    async def _replace(self, part: Part) -> ObjectInfo:
+        """Put the part over the unequal one of a released claim."""
+        for _ in range(_REPLACE_TRIES):
+            if self._upload is None:
+                self._upload = await self._begin_again()
+            receipts = await asyncio.gather(*self._sending)
+            await self._place.claims.update(self._place.claimed, add_upload=self._upload)
+            # The claim lists the upload now. If the version was committed before that, its bytes
+            # are not ours to replace.
+            claimed = self._place.claimed
+            if await self._place.catalog.find_manifest(claimed.name, claimed.version) is not None:
+                raise ClaimLostError
+            try:
+                info = await self._store.put_from_upload(self._upload, receipts)
+            except UploadNotFoundError:
+                self._upload = None
+                kept = await find_equal(self._place, part)
+                if kept is not None:
+                    return kept
+            else:
+                self._upload = None
+                return info
+        raise StoreUnavailableError(
+            "uploads of {key} keep vanishing from the store: look for a rule that aborts them",
+            key=self._key,
+        )
+
+    async def _begin_again(self) -> Upload:
+        if self._is_copy or self._size_bytes > PIECE_BYTES:
+            # The bytes have been let go, or were never here.
+            raise ClaimLostError
+        upload = await self._begin()
+        sending = self._store.upload_part(upload, 1, 0, self._small)
+        self._sending = [asyncio.create_task(sending)]
+        return upload
+
+    async def _prove(self, part: Part, info: ObjectInfo) -> ObjectInfo | None:
+        """Tell whether the store took the very bytes; None: it did not."""
+        if info.md5_hex is None or self._is_copy or self._size_bytes > PIECE_BYTES:
+            return await find_equal(self._place, part)
+        md5_hex = await self._place.off_the_loop(_md5_hex, self._small)
+        return info if info.md5_hex == md5_hex else await find_equal(self._place, part)
+
+    async def abandon(self) -> None:
+        """Drop what was not shown. Idempotent."""
+        for task in self._sending:
+            task.cancel()
+        for task in self._sending:
+            await ended(task)
+        self._release(self._held_bytes)
+        self._small = b""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            # What made the push fail matters more than an upload that stays.
+            with suppress(AssetError):
+                await self._store.abort_upload(upload)
+
+
+async def find_equal(place: Place, part: Part) -> ObjectInfo | None:
+    """Return what stands under the part's key, if it is the part; None: nothing, or another.
+
+    By the checksum that the store keeps, where it keeps one; else by the bytes.
+    """
+    key = place.key(part)
+    try:
+        info, checksum = await place.store.checksum(key)
+        if info.size_bytes != part.size_bytes:
+            return None
+        if checksum is None:
+            info, checksum = await _read_checksum(place.store, key)
+    except (KeyNotFoundError, EtagMismatchError):
+        return None  # it went, or was replaced, also while it was read
+    return info if checksum == part.crc64nvme else None
+
+
+async def _read_checksum(store: ObjectStore, key: str) -> tuple[ObjectInfo, int]:
+    checksum = 0
+    reader = await store.read(key)
+    async for chunk in reader:
+        checksum = checksum_of([chunk], checksum)
+    return reader.info, checksum
+
+
+def _md5_hex(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

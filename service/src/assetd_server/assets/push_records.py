@@ -1,0 +1,123 @@
+"""What this node's pushes are about to claim, noted before they do (`layout.md`, "Push", step 7).
+
+A record outlives a daemon that dies: the next one settles it. While its push runs it is live, and
+nobody else's business.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from assetd_server.assets.threads import Threads
+from assetd_server.cache.push_journal import PushJournal
+from assetd_server.errors import AssetError
+from assetd_server.model import AssetName
+from assetd_server.store.base import Upload
+from assetd_server.store.claims import Claim, decode_claim, encode_claim
+from assetd_server.versioning import Version
+
+
+@dataclass(frozen=True)
+class PushRecord:
+    """One version that a push was about to claim with `claim`, and the uploads it has begun."""
+
+    name: AssetName
+    version: Version
+    claim: Claim
+    uploads: Sequence[Upload] = field(default=(), compare=False)
+
+    @property
+    def key(self) -> str:
+        """Names the record among those of all pushes."""
+        return f"{self.claim.claim_id}-{self.version}"
+
+
+class PushRecords:
+    """The records of one daemon's pushes, live or left."""
+
+    def __init__(self, journal: PushJournal, disk: Threads) -> None:
+        self._journal = journal
+        self._disk = disk
+        self._live: dict[str, PushRecord] = {}
+        self._log = structlog.get_logger()
+
+    async def note(self, record: PushRecord) -> None:
+        """Keep a record, durably, before anything is claimed.
+
+        Raises:
+            ReadOnlyError, DiskFullError, IoError: nothing may be claimed.
+        """
+        # Live before the first await: others of this process look for free numbers meanwhile.
+        self._live[record.key] = record
+        try:
+            await self._disk.run(self._journal.add, record.key, _encode(record))
+        except BaseException:
+            await self.forget(record)
+            raise
+
+    async def note_upload(self, record: PushRecord, upload: Upload) -> None:
+        """Keep the name of an upload, so that it can be ended after a crash.
+
+        Raises:
+            DiskFullError, IoError: it is not kept.
+        """
+        line = json.dumps([upload.key, upload.upload_id]).encode()
+        await self._disk.run(self._journal.append, record.key, line)
+
+    async def forget(self, record: PushRecord) -> None:
+        """Drop a record: nothing of its push is left to settle.
+
+        A record that cannot be deleted is settled again, which changes nothing.
+        """
+        self.leave(record)
+        with suppress(AssetError):
+            await self._disk.run(self._journal.remove, record.key)
+
+    def leave(self, record: PushRecord) -> None:
+        """Let others settle what the push has left."""
+        self._live.pop(record.key, None)
+
+    def live_versions(self, name: AssetName) -> set[Version]:
+        """Return the versions of an asset that pushes of this process are about to make."""
+        return {record.version for record in self._live.values() if record.name == name}
+
+    async def left(self) -> list[PushRecord]:
+        """Return the records of pushes that have ended without settling them.
+
+        One that cannot be read was cut short before anything was claimed, or is of a later
+        release: it is left alone.
+
+        Raises:
+            UnsafePathError, IoError: they cannot be read.
+        """
+        entries = await self._disk.run(self._journal.entries)
+        found = []
+        for key, lines in entries.items():
+            if key in self._live:
+                continue
+            try:
+                found.append(_decode(lines))
+            except (ValueError, TypeError, KeyError, IndexError, AssetError):
+                self._log.warning("a push left a record that cannot be read", record=key)
+        return found
+
+
+def _encode(record: PushRecord) -> bytes:
+    claim = encode_claim(record.claim).decode()
+    return json.dumps(
+        {"name": record.name, "version": str(record.version), "claim": claim}
+    ).encode()
+
+
+def _decode(lines: Sequence[bytes]) -> PushRecord:
+    document = json.loads(lines[0])
+    uploads = (json.loads(line) for line in lines[1:])
+    return PushRecord(
+        name=AssetName(document["name"]),
+        version=Version.parse(document["version"]),
+        claim=decode_claim(document["claim"].encode(), "journal"),
+        uploads=tuple(Upload(str(key), str(upload_id)) for key, upload_id in uploads),
+    )

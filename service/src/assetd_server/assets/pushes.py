@@ -1,0 +1,77 @@
+"""All that has to do with pushes, put together: the pusher, and what settles what pushes have left.
+
+Decides nothing itself.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from assetd_server.assets.claimed import ClaimedVersions
+from assetd_server.assets.claiming import Claiming
+from assetd_server.assets.clock import Clock
+from assetd_server.assets.orders import PushEvent, PushStep
+from assetd_server.assets.push import Pusher
+from assetd_server.assets.push_records import PushRecords
+from assetd_server.assets.push_settling import PushSettling
+from assetd_server.assets.safety import StoreSafety
+from assetd_server.assets.settings import AssetsSettings
+from assetd_server.assets.sources import Sources
+from assetd_server.assets.surveys import Surveys
+from assetd_server.assets.threads import Threads
+from assetd_server.cache.layout import AssetsDir
+from assetd_server.cache.push_journal import PushJournal
+from assetd_server.store.catalog import Catalog
+from assetd_server.store.claims import Claims
+from assetd_server.store.commits import Commits
+from assetd_server.store.known_versions import KnownVersions
+
+
+class Pushes:
+    """The pushes of one daemon to its store."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        assets_dir: AssetsDir,
+        disk: Threads,
+        clock: Clock,
+        sources: Sources | None,
+        settings: AssetsSettings,
+    ) -> None:
+        self._safety = StoreSafety(catalog.store, single_pusher=settings.single_pusher)
+        claims = Claims(catalog.store)
+        records = PushRecords(PushJournal(assets_dir), disk)
+        self._commits = Commits(catalog, clock.sleep)
+        versions = KnownVersions(catalog)
+        self._surveys = Surveys(catalog, claims, versions, clock)
+        claimed = ClaimedVersions(claims, self._commits, records)
+        claiming = Claiming(catalog, claims, self._commits, claimed, self._surveys, records, clock)
+        self._pusher = Pusher(
+            catalog,
+            versions,
+            claiming,
+            claimed,
+            self._safety,
+            assets_dir,
+            disk,
+            clock,
+            sources,
+            settings.versioning,
+        )
+        self._settling = PushSettling(records, claimed, catalog)
+
+    async def push(self, steps: AsyncIterator[PushStep]) -> AsyncGenerator[PushEvent, None]:
+        """Create a version and tell the progress; see `Pusher.push`."""
+        async with aclosing(self._pusher.push(steps)) as events:
+            async for event in events:
+                yield event
+
+    async def settle(self) -> None:
+        """Finish or release what pushes have left; see `PushSettling.settle`."""
+        await self._settling.settle()
+
+    async def close(self) -> None:
+        """Return when nothing is under way any more that pushes shared."""
+        await self._commits.close()
+        await self._surveys.close()
+        await self._safety.close()

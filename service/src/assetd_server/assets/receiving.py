@@ -1,0 +1,164 @@
+"""What has come of one push: its header, its files, its bytes. Knows no wire and no claim's steps.
+
+With the files' digests known beforehand a push is claimed at its header, and its bytes go to the
+store as they come. Without, they are spooled on this node's disk and hashed (`cache.spool`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from assetd_server.assets.claimed import ClaimedVersion
+from assetd_server.assets.claiming import ExistingVersion, PushPlan
+from assetd_server.assets.orders import PushChunk, PushHeader, PushPhase, PushProgress
+from assetd_server.assets.storing import other_bytes
+from assetd_server.cache.spool import Spool
+from assetd_server.errors import InvalidFieldError, InvalidPushStreamError, PushMismatchError
+from assetd_server.manifest import Part, version_digest
+from assetd_server.model import AssetKind, Digest, PartPath, require_distinct_parts
+
+
+@dataclass
+class Received:
+    """What has come of one push, and how far it is; `phase` where the figures do not say it."""
+
+    header: PushHeader
+    plan: PushPlan
+    announced: dict[PartPath, Part] = field(default_factory=dict)
+    wanted: set[PartPath] = field(default_factory=set)
+    received_bytes: int = 0
+    stored_bytes: int = 0
+    phase: PushPhase | None = None
+    claimed: ClaimedVersion | ExistingVersion | None = None
+
+    @property
+    def total_bytes(self) -> int:
+        """The sizes of all announced files."""
+        return sum(part.size_bytes or 0 for part in self.announced.values())
+
+    def count(self, stored_bytes: int) -> None:
+        """Count bytes that are in the store by now."""
+        self.stored_bytes += stored_bytes
+
+    def progress(self, phase: PushPhase) -> PushProgress:
+        """Return how far the push is."""
+        return PushProgress(phase, self.received_bytes, self.stored_bytes, self.total_bytes)
+
+    def announce(self, files: Sequence[Part]) -> None:
+        """Take the names of files.
+
+        Raises:
+            InvalidFieldError: a name that the kind of asset cannot have, twice the same, or no
+                digest where the header has one.
+            PushMismatchError: a file asset's digest is not the header's.
+        """
+        for part in files:
+            self._require_announceable(part)
+            self.announced[part.path] = part
+        if self.plan.kind is AssetKind.FILE and self.header.digest is not None:
+            # Nothing of a file that is not the one that was claimed shall reach the store.
+            self.require_digest(list(self.announced.values()), None)
+
+    def _require_announceable(self, part: Part) -> None:
+        if self.plan.kind is AssetKind.FILE and (part.path or self.announced):
+            raise InvalidFieldError(
+                "a file asset has one file, whose path is empty, and {path!r} was announced",
+                field="files.files.path",
+                path=part.path,
+            )
+        if self.plan.kind is AssetKind.DIRECTORY and not part.path:
+            raise InvalidFieldError(
+                "a file of a directory asset needs a path", field="files.files.path"
+            )
+        if self.header.digest is not None and part.sha256_hex is None:
+            raise InvalidFieldError(
+                "header.digest is set, so each file needs its digest, and {path!r} has none",
+                field="files.files.digest",
+                path=part.path,
+            )
+        if part.path in self.announced:
+            raise InvalidFieldError(
+                "the file {path!r} was announced twice", field="files.files.path", path=part.path
+            )
+
+    def require_next(self, chunk: PushChunk, have: int) -> Part:
+        """Return the file that a chunk continues, of which `have` bytes have come.
+
+        Raises:
+            InvalidPushStreamError: the file was not announced.
+            PushMismatchError: bytes are missing before the chunk, or there are too many.
+        """
+        part = self.announced.get(chunk.path)
+        if part is None:
+            raise InvalidPushStreamError(
+                "a chunk of {path!r} came before the file was announced",
+                field="chunk.path",
+                path=chunk.path,
+            )
+        if chunk.offset != have:
+            raise PushMismatchError(
+                "a chunk of {path!r} begins at {offset}, and {expected_offset} bytes have come:"
+                " send the chunks of a file in order",
+                path=chunk.path,
+                offset=chunk.offset,
+                expected_offset=have,
+                field="chunk.offset",
+            )
+        if part.size_bytes is not None and have + len(chunk.data) > part.size_bytes:
+            raise wrong_size(part, have + len(chunk.data))
+        return part
+
+    def require_announced(self) -> None:
+        """Check that the files can stand together.
+
+        Raises:
+            InvalidPushStreamError: there are none.
+            InvalidPartError: one stands in another's way.
+        """
+        if not self.announced:
+            raise InvalidPushStreamError("a push needs at least one file", field="files")
+        require_distinct_parts(self.announced)
+
+    def require_digest(self, parts: Sequence[Part], committed: Digest | None) -> Digest:
+        """Return the digest of the whole, which is what header and commit announced.
+
+        Raises:
+            PushMismatchError: it is another.
+        """
+        digest = version_digest(self.plan.kind, parts)
+        for name, expected in (("header.digest", self.header.digest), ("commit.digest", committed)):
+            if expected not in (None, digest):
+                raise PushMismatchError(
+                    "what came has the digest {found}, and {expected} was announced",
+                    field=name,
+                    found=digest,
+                    expected=expected,
+                )
+        return digest
+
+
+def spooled_parts(received: Received, spool: Spool) -> tuple[Part, ...]:
+    """Return what was spooled, hashed, in bytewise order; every announced file has come.
+
+    Raises:
+        PushMismatchError: a file is not what was announced.
+    """
+    came = [spool.part(path) for path in received.announced]
+    for part in came:
+        announced = received.announced[part.path]
+        if announced.size_bytes not in (None, part.size_bytes):
+            raise wrong_size(announced, part.size_bytes or 0)
+        if announced.sha256_hex not in (None, part.sha256_hex):
+            raise other_bytes(announced, part.sha256_hex)
+    return tuple(sorted(came, key=lambda part: part.path.encode()))
+
+
+def wrong_size(announced: Part, found: int) -> PushMismatchError:
+    """Return the failure of a file that has another length than was announced."""
+    return PushMismatchError(
+        "{path!r} was announced with {expected_bytes} bytes, and {found_bytes} came: the file"
+        " changed while it was sent",
+        field="files.files.size_bytes",
+        path=announced.path,
+        expected_bytes=announced.size_bytes,
+        found_bytes=found,
+    )

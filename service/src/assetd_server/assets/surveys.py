@@ -1,0 +1,117 @@
+"""What stands in the store of one asset: claims, index, manifests, looked at for all who ask.
+
+A push that takes the next number has to look at all of it (`layout.md`, "Push", step 1): pushes of
+one asset that run at once share the looks. Each looks at the claims, then at the index: a claim
+goes only once the index lists its version, so the two show every version, and a look costs no more
+where there are thousands (decision 0008). All manifests are listed by the first look at an asset,
+and again once in a while, to find what a blind writer dropped. Decides nothing.
+"""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+from assetd_server.assets.clock import Clock
+from assetd_server.model import AssetName
+from assetd_server.store.catalog import Catalog, Index
+from assetd_server.store.claims import Claims, ClaimState, HeldClaim
+from assetd_server.store.known_versions import KnownVersions
+from assetd_server.store.shared_runs import SharedRuns
+from assetd_server.versioning import Version
+
+_LISTING_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One look. `committed` gives each version's push; "" for modelkit's, and what is unreadable.
+
+    The claims were read before the index and the manifests: a push that ends deletes its claim only
+    once the index lists the version, so that one of the two shows it.
+    """
+
+    claims: Mapping[Version, HeldClaim]
+    listed: Set[Version]
+    committed: Mapping[Version, str]
+
+    @property
+    def known(self) -> set[Version]:
+        """All versions there are, listed or not."""
+        return {*self.listed, *self.committed}
+
+    def committed_by(self, push_id: str) -> Version | None:
+        """Return the version that this push has made, if it has."""
+        made = (version for version, by in self.committed.items() if by == push_id)
+        return next(made, None)
+
+    def claimed_by(self, push_id: str) -> dict[Version, HeldClaim]:
+        """Return the claims of this push on versions that do not exist yet.
+
+        A claim beside a manifest is litter, which a call that came late has left.
+        """
+        return {
+            version: held
+            for version, held in self.claims.items()
+            if held.claim.push_id == push_id
+            and held.claim.state is not ClaimState.RELEASED
+            and version not in self.known
+        }
+
+    def claimed_by_others(self, push_id: str) -> set[Version]:
+        """Return the numbers that other pushes are about to fill."""
+        return {
+            version
+            for version, held in self.claims.items()
+            if held.claim.push_id != push_id and held.claim.state is not ClaimState.RELEASED
+        }
+
+
+class Surveys:
+    """Looks at assets; who asks while one is under way shares the next."""
+
+    def __init__(
+        self, catalog: Catalog, claims: Claims, versions: KnownVersions, clock: Clock
+    ) -> None:
+        self._catalog = catalog
+        self._claims = claims
+        self._versions = versions
+        self._clock = clock
+        self._listed_seconds: dict[AssetName, float] = {}
+        self._looks = SharedRuns(self._look)
+
+    async def of(self, name: AssetName) -> Survey:
+        """Return what stands there now, not what stood there before the question.
+
+        Raises:
+            BadIndexError, BadManifestError, MixedVersioningError: index or claims cannot be
+                believed.
+            StoreUnavailableError, StoreAccessDeniedError.
+        """
+        return await self._looks.ask(name)
+
+    async def _look(self, name: AssetName) -> Survey:
+        claims = await self._claims.of_asset(name)
+        index = await self._catalog.index(name)
+        listed = index.versions if index else ()
+        committed = {
+            **await self._unlisted(name, index),
+            **await self._versions.push_ids(name, listed),
+        }
+        return Survey(claims=claims, listed=frozenset(listed), committed=committed)
+
+    def doubt(self, name: AssetName) -> None:
+        """Have the next look list all manifests: the index lacks one, as it turned out."""
+        self._listed_seconds.pop(name, None)
+
+    async def _unlisted(self, name: AssetName, index: Index | None) -> Mapping[Version, str]:
+        """Return what all manifests say, where it is time to look at all; else nothing."""
+        now = self._clock.monotonic()
+        last = self._listed_seconds.get(name)
+        if index is not None and last is not None and now - last < _LISTING_SECONDS:
+            return {}
+        found = await self._versions.look_everywhere(name)
+        self._listed_seconds[name] = now
+        return found
+
+    async def close(self) -> None:
+        """Return when no look is under way any more."""
+        await self._looks.close()

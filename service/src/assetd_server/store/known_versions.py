@@ -1,0 +1,115 @@
+"""Which push made which version, as far as this daemon has read it. Knows no claim.
+
+Manifests never change, so each is read once: by the daemon's first push to an asset, or when
+somebody else has pushed. What is remembered is checked against a listing of the manifests now and
+then, since blind writers (modelkit) overwrite manifests, and drop versions from the index.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from assetd_server.errors import BadManifestError
+from assetd_server.manifest import Manifest
+from assetd_server.model import AssetName
+from assetd_server.store.base import ObjectInfo
+from assetd_server.store.catalog import Catalog
+from assetd_server.versioning import Version
+
+_READS_AT_ONCE = 16
+# Manifests that are kept whole, counted by their parts.
+_MAX_KEPT_PARTS = 100_000
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Which push a manifest names, and which write of it said so."""
+
+    etag: str
+    push_id: str
+
+
+class KnownVersions:
+    """What the manifests say, each read once."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._made: dict[AssetName, dict[Version, _Made]] = {}
+        self._kept: OrderedDict[tuple[AssetName, Version], Manifest] = OrderedDict()
+        self._kept_parts = 0
+
+    async def push_ids(
+        self, name: AssetName, versions: Collection[Version]
+    ) -> Mapping[Version, str]:
+        """Return the pushes that made these versions; "" for modelkit's.
+
+        A manifest that cannot be believed, or is not there, was nobody's push: it must not keep
+        others from pushing.
+
+        Raises:
+            StoreUnavailableError, StoreAccessDeniedError.
+        """
+        made = self._made.setdefault(name, {})
+        await self._read(name, [version for version in versions if version not in made])
+        return {v: made[v].push_id if v in made else "" for v in versions}
+
+    async def look_everywhere(self, name: AssetName) -> Mapping[Version, str]:
+        """Return the same for all manifests that a listing shows, in the index or not.
+
+        Raises:
+            StoreUnavailableError, StoreAccessDeniedError.
+        """
+        committed = await self._catalog.committed(name)
+        made = self._made.setdefault(name, {})
+        await self._read(name, [v for v, info in committed.items() if _is_news(made.get(v), info)])
+        for version, info in committed.items():
+            # What cannot be believed now is read again only when somebody has written it again.
+            made.setdefault(version, _Made(info.etag, ""))
+        return {version: made[version].push_id for version in committed}
+
+    async def manifest(self, name: AssetName, version: Version) -> Manifest | None:
+        """Return a version's manifest, perhaps from memory; None where there is none to believe.
+
+        Raises:
+            StoreUnavailableError, StoreAccessDeniedError.
+        """
+        if (name, version) not in self._kept:
+            return await self._read_one(name, version)
+        self._kept.move_to_end((name, version))
+        return self._kept[name, version]
+
+    async def _read(self, name: AssetName, versions: Collection[Version]) -> None:
+        turns = asyncio.Semaphore(_READS_AT_ONCE)
+
+        async def read(version: Version) -> None:
+            async with turns:
+                await self._read_one(name, version)
+
+        await asyncio.gather(*map(read, versions))
+
+    async def _read_one(self, name: AssetName, version: Version) -> Manifest | None:
+        made = self._made.setdefault(name, {})
+        try:
+            found = await self._catalog.read_manifest(name, version)
+        except BadManifestError:
+            found = None
+        if found is None:
+            made.pop(version, None)
+            return None
+        info, manifest = found
+        made[version] = _Made(info.etag, manifest.push_id)
+        self._keep(name, version, manifest)
+        return manifest
+
+    def _keep(self, name: AssetName, version: Version, manifest: Manifest) -> None:
+        old = self._kept.pop((name, version), None)
+        self._kept_parts += len(manifest.parts) - (len(old.parts) if old else 0)
+        self._kept[name, version] = manifest
+        while self._kept_parts > _MAX_KEPT_PARTS and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._kept_parts -= len(dropped.parts)
+
+
+def _is_news(made: _Made | None, info: ObjectInfo) -> bool:
+    return made is None or made.etag != info.etag

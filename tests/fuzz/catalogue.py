@@ -1,0 +1,24 @@
+"""All targets by their names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.fuzz.documents import document_targets
+from tests.fuzz.places import Watch, World
+from tests.fuzz.requests import request_target
+from tests.fuzz.target import Target
+from tests.fuzz.texts import text_targets
+
+# The names, for whoever runs targets in processes of their own.
+NAMES = (
+    *("spec", "name", "version", "part", "parts", "fast-path", "prefix", "manifest", "index"),
+    *("claim", "receipt", "client-receipt", "journal", "token", "request"),
+)
+
+
+def targets_in(folder: Path, world: World, watch: Watch) -> Mapping[str, Target]:
+    """Return the targets; `folder` is theirs, and they look into the `world`."""
+    found = [*text_targets(world, watch), *document_targets(folder), request_target()]
+    targets = {target.name: target for target in found}
+    assert set(targets) == set(NAMES)
+    return targets

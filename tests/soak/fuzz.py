@@ -1,0 +1,86 @@
+"""Five million inputs for each reader of what others wrote.
+
+`python -m tests.soak.fuzz`. Two targets at a time, each in runs of its own; what leads further into
+a reader is kept from one run to the next. A target in which something was found goes on.
+"""
+
+import itertools
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fuzz.catalogue import NAMES
+from tests.fuzz.running import Fuzzed, fuzz
+from tests.soak.running import Soak, arguments
+
+_RUN_INPUTS = 100_000
+_AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class Run:
+    """So much input for one target."""
+
+    target: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.number}"
+
+
+def runs(targets: list[str], inputs: int) -> Iterator[Run]:
+    """Yield them, all targets in turn."""
+    for number, target in itertools.product(range(-(-inputs // _RUN_INPUTS)), targets):
+        yield Run(target, number)
+
+
+def main() -> int:
+    """Run, and return the exit code."""
+    parser = arguments("Try input that is bred by the branches it takes.")
+    parser.add_argument("--inputs", type=int, default=5_000_000, help="for each target")
+    parser.add_argument("--target", choices=NAMES, action="append", help="not all")
+    given = parser.parse_args()
+    soak = Soak("fuzz", given)
+    corpora = given.states / f"fuzz-{soak.seed}"
+    left = [
+        run
+        for run in runs(given.target or list(NAMES), given.inputs)
+        if not soak.has_done(str(run))
+    ]
+    finished = _try_all(soak, left, corpora)
+    if finished:
+        shutil.rmtree(corpora, ignore_errors=True)
+    return soak.end(finished=finished)
+
+
+def _try_all(soak: Soak, left: list[Run], corpora: Path) -> bool:
+    """Try what is left; tell whether there was time for all."""
+    waiting, going = iter(left), dict[Future[Fuzzed], Run]()
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        while True:
+            for run in itertools.islice(waiting, 0 if soak.is_over else _AT_ONCE - len(going)):
+                corpus = corpora / run.target
+                seed = 1_000_000 * soak.seed + run.number
+                going[threads.submit(fuzz, run.target, _RUN_INPUTS, seed, corpus=corpus)] = run
+            if not going:
+                return next(waiting, None) is None
+            for done in wait(going, return_when=FIRST_COMPLETED).done:
+                _note(soak, going.pop(done), done.result())
+
+
+def _note(soak: Soak, run: Run, fuzzed: Fuzzed) -> None:
+    figures = {
+        f"inputs of {run.target}": fuzzed.inputs,
+        "accepted": fuzzed.accepted,
+        "looked for": fuzzed.looks,
+    }
+    soak.note(str(run), [fuzzed.finding] if fuzzed.finding else [], figures)
+    if run.number % 10 == 0:
+        soak.tell(str(fuzzed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
