@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,6 +152,56 @@ def test_list_and_status_show_the_cache(daemon: Daemon, folder: Path) -> None:
     assert latest[1].split()[:2] == ["shown/asset", "0.1"]
     assert "sha256:" in latest[1]
     assert str(daemon.assets_dir) in done(daemon, "status")
+
+
+def test_labels_stay_with_the_version(daemon: Daemon, file: Path) -> None:
+    """In the order of their keys; who looks sees who pushed it, and when."""
+    done(daemon, "push", file, "labels/asset", "--label", "git=a1b2", "--label", "by=c i=")
+    title, row = done(daemon, "list", "labels/", "--long").splitlines()
+    assert title.split()[-4:] == ["PUSHED", "BY", "DIGEST", "LABELS"]
+    assert row.endswith("  by=c i= git=a1b2")
+    (shown,) = done(daemon, "resolve", "labels/asset", "--json").splitlines()
+    labels = Parse(shown, ResolveVersionResponse()).asset_version.labels
+    assert dict(labels) in ({}, {"git": "a1b2", "by": "c i="})
+
+
+def test_a_dry_run_creates_nothing(daemon: Daemon, folder: Path) -> None:
+    """It says what a push would create, and that this content is there already."""
+    command = ("push", folder, "dry/asset", "--label", "git=a1b2")
+    first = summary(done(daemon, *command, "--dry-run"))
+    assert first["version"] == "dry/asset:0.0"
+    assert (first["kind"], first["files"], first["labels"]) == ("directory", "3", "git=a1b2")
+    assert first["exists already"] == "no"
+    assert done(daemon, "list", "dry/") == ""
+    assert done(daemon, *command) == "dry/asset:0.0\n"
+    exact = ("push", folder, "dry/asset:0.0", "--dry-run")
+    again = summary(done(daemon, *exact))
+    assert again == {**first, "exists already": "yes, with this content"}
+    assert summary(done(daemon, *command, "--dry-run"))["version"] == "dry/asset:0.1"
+    assert daemon.leftovers() == []
+
+
+def summary(printed: str) -> dict[str, str]:
+    """What a dry run printed, by its titles."""
+    cells = [line.split("  ", 1) for line in printed.splitlines()]
+    return {title: text.strip() for title, text in cells}
+
+
+def test_a_push_leaves_out_what_it_is_told_to(daemon: Daemon, folder: Path) -> None:
+    """Whatever that is: the link would be refused."""
+    (folder / "weights/latest").symlink_to("first.bin")
+    (folder / ".git").mkdir()
+    without = ("--exclude", "**/latest", "--exclude", ".git/**", "--exclude", "*.json")
+    done(daemon, "push", folder, "some/asset", *without)
+    path = done(daemon, "fetch", "some/asset").rstrip("\n")
+    assert sorted(read_tree(Path(path))) == [".gitattributes", "weights/first.bin"]
+
+
+def test_a_push_is_repeated_by_its_id(daemon: Daemon, file: Path) -> None:
+    """It prints its first answer again, and no second version is there."""
+    command = ("push", file, "again/asset", "--push-id", str(uuid.uuid4()))
+    assert [done(daemon, *command) for _ in range(2)] == ["again/asset:0.0\n"] * 2
+    assert len(done(daemon, "list", "again/").splitlines()) == 2
 
 
 def test_json_is_what_the_daemon_answers(daemon: Daemon, folder: Path) -> None:

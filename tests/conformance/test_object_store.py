@@ -4,11 +4,14 @@ import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -18,6 +21,7 @@ from assetd_server.store.base import (
     Upload,
     UploadNotFoundError,
 )
+from awscrt import checksums
 
 MIB = 1 << 20
 # The least that S3 takes for a part which is not the last.
@@ -779,6 +783,36 @@ async def test_an_upload_completed_and_aborted_at_once(store: ObjectStore) -> No
             assert await is_absent(store, key)
 
 
+async def unfinished(store: ObjectStore, prefix: str = "") -> set[Upload]:
+    """Returns the uploads that the store tells of, each once."""
+    told = [found.upload async for found in store.uploads(prefix)]
+    assert len(told) == len(set(told))
+    return set(told)
+
+
+async def test_an_upload_is_told_of_until_it_ends(store: ObjectStore) -> None:
+    """By its key, its id and the time at which it began; completed or aborted it is no more."""
+    keys = ["a/0.0", "a/0.0", "a/0.1/with space", "a/0.1/unicode/übermaß+%2F", "a.b", ".assetd/c"]
+    begun = [await upload(store, key, b"%d" % place) for place, key in enumerate(keys)]
+    assert await unfinished(store) == {one for one, _ in begun}
+    now = datetime.now(UTC)
+    async for found in store.uploads(""):
+        assert abs(now - found.start_time) < timedelta(minutes=10)
+    await store.create_from_upload(*begun[0])
+    await store.abort_upload(begun[1][0])
+    await store.put_from_upload(*begun[2])
+    assert await unfinished(store) == {one for one, _ in begun[3:]}
+    assert await unfinished(store, "a/0.1/") == {begun[3][0]}
+    assert await unfinished(store, "none/") == set()
+
+
+async def test_many_uploads_come_in_pages(store: ObjectStore) -> None:
+    """More than S3 tells at once, several of them for one key: none is lost or told twice."""
+    keys = [f"many/{number // 2:04d}" for number in range(1003)]
+    begun = await asyncio.gather(*(store.start_upload(key) for key in keys))
+    assert await unfinished(store, "many/") == set(begun)
+
+
 async def test_an_unknown_upload_is_not_found(store: ObjectStore) -> None:
     """Whatever the name, none leads anywhere: it may come out of a file that others wrote."""
     await store.create("k", b"x")
@@ -787,6 +821,104 @@ async def test_an_unknown_upload_is_not_found(store: ObjectStore) -> None:
         with pytest.raises((UploadNotFoundError, StoreUnavailableError)):
             await store.create_from_upload(unknown, ["1"])
     assert await names(store) == ["k"]
+
+
+# Copies inside the store
+
+
+async def copied(store: ObjectStore, source: ObjectInfo, key: str, *cuts: int) -> list[str]:
+    """Copies `source` into an upload of `key`, in parts cut there, and creates it."""
+    begun = await store.start_upload(key, for_copies=True)
+    start_of_parts = [0, *cuts]
+    receipts = []
+    for number, start in enumerate(start_of_parts, start=1):
+        end = [*cuts, source.size_bytes][number - 1]
+        origin = CopySource(store.url, source.key, source.etag)
+        receipts.append(await store.copy_part(begun, number, start, end - start, origin))
+    await store.create_from_upload(begun, receipts)
+    return receipts
+
+
+@pytest.mark.parametrize("key", ["a/source", *AWKWARD_KEYS])
+async def test_a_part_is_copied_from_another_object(store: ObjectStore, key: str) -> None:
+    """The bytes are those of the source, which stays as it is, whatever its key holds."""
+    data = os.urandom(70_000)
+    source = await store.create(key, data)
+    await copied(store, source, "b/copy")
+    assert await content(store, "b/copy") == data
+    assert await store.get(key, MAX_BYTES) == (source, data)
+
+
+async def test_ranges_of_an_object_are_copied_at_once_and_beside_others(
+    store: ObjectStore,
+) -> None:
+    """Each range to its own place; parts that are sent stand beside parts that are copied.
+
+    A checksum that the store keeps of it is right: readers may refuse what contradicts one.
+    """
+    data = os.urandom(2 * PART_BYTES + 70_001)
+    source = await store.create("source", data)
+    origin = CopySource(store.url, "source", source.etag)
+    begun = await store.start_upload("k", for_copies=True)
+    receipts = await asyncio.gather(
+        store.copy_part(begun, 1, 0, PART_BYTES, origin),
+        store.upload_part(begun, 2, PART_BYTES, data[PART_BYTES : 2 * PART_BYTES]),
+        store.copy_part(begun, 3, 2 * PART_BYTES, 70_001, origin),
+    )
+    await store.create_from_upload(begun, receipts)
+    assert await content(store, "k") == data
+    _, checksum = await store.checksum("k")
+    assert checksum in (None, checksums.crc64nvme(data))
+
+
+async def test_an_object_that_was_uploaded_in_parts_is_copied(store: ObjectStore) -> None:
+    """Its ETag is of another kind on S3, and counts as any other."""
+    parts = [os.urandom(PART_BYTES), os.urandom(11)]
+    source = await store.create_from_upload(*await upload(store, "source", *parts))
+    await copied(store, source, "k", PART_BYTES)
+    assert await content(store, "k") == b"".join(parts)
+
+
+async def test_a_copy_is_bound_to_one_write(store: ObjectStore) -> None:
+    """Of an object that was replaced or deleted meanwhile nothing is taken for the old one."""
+    old = await store.put("source", b"old")
+    new = await store.put("source", b"new")
+    begun = await store.start_upload("k", for_copies=True)
+    with pytest.raises(EtagMismatchError) as mismatch:
+        await store.copy_part(begun, 1, 0, 3, CopySource(store.url, "source", old.etag))
+    assert mismatch.value.key == "source"
+    await store.delete("source")
+    with pytest.raises(KeyNotFoundError) as absent:
+        await store.copy_part(begun, 1, 0, 3, CopySource(store.url, "source", new.etag))
+    assert absent.value.key == "source"
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"own")])
+    assert await content(store, "k") == b"own"
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/prefix", "file:///elsewhere", "file:///", "", "x"])
+async def test_what_cannot_be_copied_can_still_be_sent(store: ObjectStore, url: str) -> None:
+    """From a store of another kind or place nothing is copied, and the upload goes on."""
+    begun = await store.start_upload("k", for_copies=True)
+    with pytest.raises(CannotCopyError) as caught:
+        await store.copy_part(begun, 1, 0, 3, CopySource(url, "a/source", "etag"))
+    assert caught.value.key == "a/source"
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"own")])
+    assert await content(store, "k") == b"own"
+
+
+async def test_a_copy_into_an_upload_that_is_gone(store: ObjectStore) -> None:
+    """As of a part that is sent late; what was created does not change."""
+    source = await store.create("source", b"source")
+    origin = CopySource(store.url, "source", source.etag)
+    begun = await store.start_upload("k", for_copies=True)
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"complete")])
+    aborted = await store.start_upload("k", for_copies=True)
+    await store.abort_upload(aborted)
+    for gone in (begun, aborted):
+        with pytest.raises(UploadNotFoundError) as caught:
+            await store.copy_part(gone, 1, 0, 6, origin)
+        assert caught.value.key == "k"
+    assert await content(store, "k") == b"complete"
 
 
 # The store

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from assetd_server.errors import AssetError, StoreAccessDeniedError, StoreUnavailableError
-from assetd_server.store.base import ObjectStore, Upload
+from assetd_server.store.base import CopySource, ObjectStore, Upload
 from assetd_server.store.local import LocalStore
 from assetd_server.store.objects import S3Settings, open_s3_store
 
@@ -27,6 +27,11 @@ async def _list(store: ObjectStore) -> None:
         pass
 
 
+async def _uploads(store: ObjectStore) -> None:
+    async for _ in store.uploads("a/"):
+        pass
+
+
 CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "head": lambda store: store.head("a/k"),
     "get": lambda store: store.get("a/k", 100),
@@ -38,8 +43,12 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "delete": lambda store: store.delete("a/k"),
     "start_upload": lambda store: store.start_upload("a/k"),
     "upload_part": lambda store: store.upload_part(UPLOAD, 1, 0, b"x"),
+    "copy_part": lambda store: store.copy_part(
+        UPLOAD, 1, 0, 1, CopySource(store.url, "source", "etag")
+    ),
     "create_from_upload": lambda store: store.create_from_upload(UPLOAD, ["0+1"]),
     "put_from_upload": lambda store: store.put_from_upload(UPLOAD, ["0+1"]),
+    "uploads": _uploads,
     "abort_upload": lambda store: store.abort_upload(UPLOAD),
 }
 

@@ -14,8 +14,6 @@ from tests.support.push_shapes import SHAPES
 pytestmark = [pytest.mark.xdist_group("push_kills"), pytest.mark.needs_program("versitygw")]
 
 WITH_LARGE_PARTS = "large"
-# A daemon does not know yet what it was pushing when it was killed.
-NO_JOURNAL = pytest.mark.xfail(reason="a restart neither finishes nor releases its own claims yet")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +23,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PushBench]:
         yield bench
 
 
-@NO_JOURNAL
 @pytest.mark.parametrize("effect", Effect)
 @pytest.mark.parametrize("shape", [name for name in SHAPES if name != WITH_LARGE_PARTS])
 def test_a_kill_at_any_step(bench: PushBench, shape: str, effect: Effect) -> None:
@@ -39,7 +36,6 @@ def test_a_kill_at_any_step(bench: PushBench, shape: str, effect: Effect) -> Non
     assert not found, "\n".join(found)
 
 
-@NO_JOURNAL
 def test_a_kill_while_a_large_part_is_stored(bench: PushBench) -> None:
     """What was uploaded in pieces is put together, or dropped."""
     batches = bench.batches(SHAPES[WITH_LARGE_PARTS], [Order.REPEAT])

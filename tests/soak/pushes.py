@@ -15,7 +15,6 @@ from typing import Any, Final
 from tests.soak.running import Soak, arguments
 from tests.support.push_crowd import STORES, Crowd, acknowledged, crowded_store
 
-_DAEMONS: Final = 8
 _PUSHERS: Final = 8
 # So many are between two places where the soak can be interrupted.
 _VERSIONS_A_ROUND: Final = 5
@@ -31,13 +30,18 @@ def push(soak: Soak, kind: str, folder: Path, crowd: Crowd, rounds: int) -> bool
         for number in range(len(_whole(folder)), rounds):
             if soak.is_over:
                 return False
-            began = time.monotonic()
+            began, before = time.monotonic(), store.request_count
             findings = store.push(number)
             round_folder = folder / f"round{number:03}"
             calls = sum(line["tries"] for line in acknowledged(round_folder))
-            whole = {"seconds": time.monotonic() - began, "calls": calls, "findings": findings}
+            whole = {
+                "seconds": time.monotonic() - began,
+                "calls": calls,
+                "requests": store.request_count - before,
+                "findings": findings,
+            }
             (round_folder / _WHOLE).write_text(json.dumps(whole))
-            soak.tell(f"{kind}: round {number + 1} of {rounds} in {whole['seconds']:.1f} s")
+            soak.tell(f"{kind}: round {number + 1} of {rounds}: {_a_push(crowd, [whole])}")
     _note(soak, kind, crowd, _whole(folder))
     shutil.rmtree(folder)
     return True
@@ -53,20 +57,27 @@ def _note(soak: Soak, kind: str, crowd: Crowd, rounds: list[dict[str, Any]]) -> 
     calls = sum(one["calls"] for one in rounds)
     soak.note(kind, findings, {"pushes": crowd.total * len(rounds), "calls": calls})
     quarter = max(1, len(rounds) // 4)
-    first, last = (
-        sum(r["seconds"] for r in some) for some in (rounds[:quarter], rounds[-quarter:])
-    )
-    soak.tell(f"{kind}: a push of the last quarter takes {last / first:.2f} of one of the first")
+    soak.tell(f"{kind}: in the first quarter {_a_push(crowd, rounds[:quarter])}")
+    soak.tell(f"{kind}: in the last quarter {_a_push(crowd, rounds[-quarter:])}")
+
+
+def _a_push(crowd: Crowd, rounds: list[dict[str, Any]]) -> str:
+    """Say what a push took, of S3 also in requests: those do not depend on who else is at work."""
+    pushes = crowd.total * len(rounds)
+    milliseconds = sum(one["seconds"] for one in rounds) / pushes * 1000
+    requests = sum(one["requests"] for one in rounds) / pushes
+    return f"{milliseconds:.1f} ms and {requests:.1f} requests a push"
 
 
 def main() -> int:
     """Run, and return the exit code."""
     parser = arguments("Push to one asset in a crowd.")
-    parser.add_argument("--versions", type=int, default=200, help="of each of the 64 pushers")
+    parser.add_argument("--versions", type=int, default=200, help="of each pusher")
+    parser.add_argument("--daemons", type=int, default=8, help="with 8 pushers each")
     parser.add_argument("--store", choices=STORES, action="append", help="only this")
     given = parser.parse_args()
     soak, finished = Soak("pushes", given), True
-    crowd = Crowd(_DAEMONS, _PUSHERS, _VERSIONS_A_ROUND, given.seed)
+    crowd = Crowd(given.daemons, _PUSHERS, _VERSIONS_A_ROUND, given.seed)
     for kind in given.store or STORES:
         folder = given.states / f"pushes-{given.seed}-{kind}"
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ from assetd_server.assets.orders import (
     PushStep,
 )
 from assetd_server.assets.settings import AssetsSettings
+from assetd_server.assets.source_uris import SourceUri
+from assetd_server.assets.sources import Sources
 from assetd_server.cache.layout import AssetsDir, VersionPaths
 from assetd_server.cache.recover import recover
 from assetd_server.manifest import Part, encode_index
@@ -77,6 +79,7 @@ class Daemon:
     clock: ManualClock
     assets_dir: AssetsDir
     assets: Assets
+    sources: Sources
 
     def standing_marker(self, spec: str) -> bytes | None:
         """Return the marker's bytes of a file asset's version; None where there is none."""
@@ -153,19 +156,28 @@ class Bench:
         clock: ManualClock | None = None,
         fs: FaultyFileSystem | None = None,
         root: Path | None = None,
+        allowed: Sequence[SourceUri] = (),
+        probes: bool = False,
     ) -> Daemon:
-        """Start another daemon, by default with an empty ASSETS_DIR."""
+        """Start another daemon, by default with an empty ASSETS_DIR.
+
+        It takes the store for safe, so that what a test counts are the calls of what it does.
+        """
+        settings = replace(settings, single_pusher=not probes)
         root = root or self.folder / f"assets{len(self.daemons)}"
         root.mkdir(exist_ok=True)
         fs, clock = fs or FaultyFileSystem(), clock or PassingClock()
         assets_dir = AssetsDir(str(root), fs)
         recover(assets_dir, with_store=with_store)
         used = (store or self.store) if with_store else None
-        daemon = Daemon(
-            root, fs, clock, assets_dir, Assets(used, assets_dir, settings, Telemetry(), clock)
-        )
+        sources = Sources(assets_dir, allowed, self._no_bucket)
+        assets = Assets(used, assets_dir, settings, Telemetry(), clock, sources)
+        daemon = Daemon(root, fs, clock, assets_dir, assets, sources)
         self.daemons.append(daemon)
         return daemon
+
+    def _no_bucket(self, bucket: str) -> ObjectStore:
+        raise AssertionError(bucket)
 
     async def successor(self, daemon: Daemon, **how: Any) -> Daemon:
         """End a daemon well, and start another one over its ASSETS_DIR, as `daemon` does."""
@@ -179,6 +191,7 @@ class Bench:
         self.daemons.remove(daemon)
         daemon.assets.drain()
         await daemon.assets.close()
+        await daemon.sources.close()
         daemon.assets_dir.close()
 
     async def require_nothing_left(self) -> None:

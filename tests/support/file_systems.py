@@ -84,6 +84,11 @@ class RecordingFileSystem(FileSystem):
         self._stops.clear()
 
     @property
+    def planned(self) -> int:
+        """How much is still to happen."""
+        return len(self._plans)
+
+    @property
     def open_paths(self) -> list[str]:
         """The paths of all open descriptors."""
         return list(self._paths.values())
@@ -142,6 +147,11 @@ class RecordingFileSystem(FileSystem):
         self._begin("create" if flags & os.O_CREAT else "open", (full,))
         return self._opened(full, super().open(dir_fd, path, flags, mode))
 
+    def open_inside(self, dir_fd: int, path: str, flags: int) -> int:
+        full = self._at(dir_fd, path)
+        self._begin("open", (full,))
+        return self._opened(full, super().open_inside(dir_fd, path, flags))
+
     def close(self, fd: int) -> None:
         # Linux drops the descriptor even where close reports an error, and so does this.
         try:
@@ -163,6 +173,10 @@ class RecordingFileSystem(FileSystem):
     def list_names(self, fd: int) -> Sequence[os.DirEntry[str]]:
         self._begin("list_names", self._of(fd))
         return super().list_names(fd)
+
+    def first_names(self, fd: int, count: int) -> Sequence[str]:
+        self._begin("list_names", self._of(fd))
+        return super().first_names(fd, count)
 
     def mkdir(self, dir_fd: int, name: str, mode: int = 0o755) -> None:
         self._begin("mkdir", (self._at(dir_fd, name),))

@@ -7,7 +7,8 @@ there and not on the machine.
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from assetd_server.assets.paging import read_token
@@ -65,6 +66,50 @@ DOCUMENTS: Final[dict[str, tuple[Callable[[], bytes | str], _Reader]]] = {
     "a spec": (lambda: "a/" * 2**25, Spec.parse),
     "a name": (lambda: "a/" * 2**25 + "a", AssetName),
     "a part": (lambda: "a/" * 2**25 + "a", PartPath),
+}
+
+
+def _refused_or_read(raw: bytes) -> None:
+    with suppress(AssetError):
+        decode_manifest(raw, "key")
+
+
+def _contents(paths: Iterable[str]) -> bytes:
+    listed = ",".join(f'"{path}"' for path in paths)
+    head = '{"push_date":"2026-11-01","is_directory":true,"contents":['
+    return f"{head}{listed}]}}".encode()
+
+
+def _files(count: int, facts: str) -> bytes:
+    listed = ",".join(f'"{n:x}":{facts}' for n in range(count))
+    head = (
+        '{"push_date":"2026-11-01","is_directory":true,"contents":[],"assetd":{"format":1,"files":{'
+    )
+    return f"{head}{listed}}}}}}}".encode()
+
+
+# Of all that was tried at 64 KiB the most costly; each ends at the very last check, or is read.
+LONG_DOCUMENTS: Final[dict[str, tuple[bytes, Callable[[bytes], object]]]] = {
+    "many parts": (_contents(f"{n:x}" for n in range(9_700)), _refused_or_read),
+    "deep parts": (_contents(f"{n:02x}" + "/a" * 500 for n in range(64)), _refused_or_read),
+    "many files": (_files(6_800, "{}"), _refused_or_read),
+    "whole files": (
+        _files(540, f'{{"size":1,"sha256":"{"0" * 64}","crc64nvme":"AAAAAAAAAAA="}}'),
+        _refused_or_read,
+    ),
+    "an index": (
+        b'{"versions":[' + b",".join(b'"%d.0"' % n for n in range(7_300)) + b"]}",
+        lambda raw: decode_index(raw, "key"),
+    ),
+    "an index of dates": (
+        b'{"versions":['
+        + b",".join(
+            b'"2026-11-23T%02d-%02d-%02dZ"' % (n // 3600, n // 60 % 60, n % 60)
+            for n in range(2_800)
+        )
+        + b"]}",
+        lambda raw: decode_index(raw, "key"),
+    ),
 }
 
 

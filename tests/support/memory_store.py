@@ -10,10 +10,13 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
     Buffer,
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -22,6 +25,7 @@ from assetd_server.store.base import (
     ObjectReader,
     ObjectStore,
     ObjectTooLargeError,
+    UnfinishedUpload,
     Upload,
     UploadNotFoundError,
 )
@@ -101,6 +105,7 @@ class MemoryStore(ObjectStore):
         self._faults: list[_Fault] = []
         self._objects: dict[str, _Object] = {}
         self._uploads: dict[str, dict[int, _Part]] = {}
+        self._unfinished: dict[str, UnfinishedUpload] = {}
         self._serial = itertools.count(1)
 
     # For tests
@@ -240,10 +245,11 @@ class MemoryStore(ObjectStore):
         if failure:
             raise failure
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         failure = await self._step("start_upload", key)
-        upload = Upload(key=key, upload_id=f"upload-{next(self._serial)}")
+        upload = Upload(key, f"upload-{next(self._serial)}", for_copies)
         self._uploads[upload.upload_id] = {}
+        self._unfinished[upload.upload_id] = UnfinishedUpload(upload, datetime.now(UTC))
         if failure:
             raise failure
         return upload
@@ -252,6 +258,24 @@ class MemoryStore(ObjectStore):
         failure = await self._step("upload_part", upload.key)
         receipt = f"part-{next(self._serial)}"
         self._parts(upload)[number] = _Part(receipt, offset, bytes(data))
+        if failure:
+            raise failure
+        return receipt
+
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        failure = await self._step("copy_part", upload.key)
+        if source.url != self.url:
+            raise failure or CannotCopyError(source.key)
+        if not upload.for_copies:
+            raise ValueError("the upload was not begun for copies")
+        parts = self._parts(upload)
+        if self._info(source.key).etag != source.etag:
+            raise failure or EtagMismatchError(source.key)
+        receipt = f"part-{next(self._serial)}"
+        data = self._objects[source.key].data[offset : offset + length]
+        parts[number] = _Part(receipt, offset, data)
         if failure:
             raise failure
         return receipt
@@ -275,6 +299,12 @@ class MemoryStore(ObjectStore):
         self._uploads.pop(upload.upload_id, None)
         if failure:
             raise failure
+
+    async def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        await self._step("uploads", prefix)
+        for unfinished in [self._unfinished[upload_id] for upload_id in self._uploads]:
+            if unfinished.upload.key.startswith(prefix):
+                yield unfinished
 
     async def close(self) -> None:
         self.is_closed = True

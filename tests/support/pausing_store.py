@@ -15,10 +15,12 @@ from typing import TypeVar
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
     Buffer,
+    CopySource,
     Listing,
     ObjectInfo,
     ObjectReader,
     ObjectStore,
+    UnfinishedUpload,
     Upload,
 )
 
@@ -213,12 +215,19 @@ class PausingStore(ObjectStore):
     async def delete(self, key: str) -> None:
         await self._call("delete", key, partial(self.inner.delete, key))
 
-    async def start_upload(self, key: str) -> Upload:
-        return await self._call("start_upload", key, partial(self.inner.start_upload, key))
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
+        call = partial(self.inner.start_upload, key, for_copies=for_copies)
+        return await self._call("start_upload", key, call)
 
     async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
         call = partial(self.inner.upload_part, upload, number, offset, data)
         return await self._call("upload_part", upload.key, call)
+
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        call = partial(self.inner.copy_part, upload, number, offset, length, source)
+        return await self._call("copy_part", upload.key, call)
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         call = partial(self.inner.create_from_upload, upload, receipts)
@@ -230,6 +239,13 @@ class PausingStore(ObjectStore):
 
     async def abort_upload(self, upload: Upload) -> None:
         await self._call("abort_upload", upload.key, partial(self.inner.abort_upload, upload))
+
+    async def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        rule = await self._begin("uploads", prefix)
+        if rule is not None and rule.error is not None:
+            raise rule.error
+        async for upload in self.inner.uploads(prefix):
+            yield upload
 
     async def close(self) -> None:
         await self.inner.close()

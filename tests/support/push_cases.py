@@ -16,6 +16,7 @@ from tests.support.wire_pushes import Outcome, new_push_id
 
 EXISTS = "VERSION_EXISTS"
 IN_PROGRESS = "PUSH_IN_PROGRESS"
+UNAVAILABLE = "STORE_UNAVAILABLE"
 SUCCESS = ""
 
 
@@ -61,9 +62,9 @@ class Case:
 
     def find(self, what: str) -> None:
         """Take note of what is wrong."""
-        where = self.held[0] if self.held else "the end"
+        where = f" ({self.held[0]})" if self.held else ""
         self.findings.append(
-            f"{self.shape.name} at step {self.step} ({where}), then {self.order.value}: {what}"
+            f"{self.shape.name} at step {self.step}{where}, then {self.order.value}: {what}"
         )
 
     def judge(self, bucket: Bucket, *, may_leave_litter: bool) -> None:

@@ -31,11 +31,15 @@ _CUT_SHARE: Final = 0.05
 
 @dataclass(frozen=True)
 class Place:
-    """A store, as daemons are told of it, and as it is seen from outside."""
+    """A store, as daemons are told of it, and as it is seen from outside.
+
+    `proxy`, where there is one, has counted the daemons' requests.
+    """
 
     bucket: Bucket
     store: str
     variables: dict[str, str]
+    proxy: JudgingProxy | None = None
 
 
 @contextmanager
@@ -54,7 +58,7 @@ def s3_place(folder: Path, seed: int | None = None) -> Iterator[Place]:
         variables = server.environment | {"S3_ENDPOINT": f"http://{LOOPBACK}:{port}"}
         bucket = S3Bucket(server)
         try:
-            yield Place(bucket, f"s3://{BUCKET}/{PREFIX}", variables)
+            yield Place(bucket, f"s3://{BUCKET}/{PREFIX}", variables, proxy)
         finally:
             bucket.close()
 
@@ -91,6 +95,7 @@ class CrowdedStore:
 
     def __init__(self, store: Place, daemons: Daemons, folder: Path, crowd: Crowd) -> None:
         self._bucket = store.bucket
+        self._proxy = store.proxy
         self._folder = folder
         self._crowd = crowd
         self._daemons = [
@@ -99,6 +104,11 @@ class CrowdedStore:
         ]
         with ThreadPoolExecutor(crowd.daemons) as starters:
             list(starters.map(Daemon.start, self._daemons))
+
+    @property
+    def request_count(self) -> int:
+        """How many requests the store has got from the daemons; 0 where nobody counts them."""
+        return self._proxy.request_count if self._proxy else 0
 
     def push(self, number: int) -> list[str]:
         """Let the crowd push a round; return what is wrong with it, and with those before."""

@@ -29,6 +29,11 @@ class SmallDisks:
         self._mounted.append(root)
         return root
 
+    def bind(self, what: Path, at: Path) -> None:
+        """Shows a folder or file at another place too, where something of its kind lies."""
+        _run("mount", "--bind", what, at)
+        self._mounted.append(at)
+
     def remount(self, root: Path, how: str) -> None:
         """Makes it read-only by `ro`, writable again by `rw`."""
         _run("mount", "-o", f"remount,{how}", root)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 from botocore.config import Config
@@ -49,15 +50,19 @@ class S3Server:
         session.set_credentials(self.access_key, secret_key or self.secret_key)
         return session
 
-    def make_bucket(self, name: str) -> None:
-        """Creates a bucket."""
-        client = self.session().create_client(
+    def client(self) -> Any:
+        """Returns botocore's client, for what a store of ours does not do."""
+        return self.session().create_client(
             "s3",
             region_name=self.region,
             endpoint_url=self.endpoint_url,
             config=Config(s3={"addressing_style": "path"}),
         )
-        client.create_bucket(Bucket=name)  # type: ignore[attr-defined]
+
+    def make_bucket(self, name: str) -> None:
+        """Creates a bucket."""
+        client = self.client()
+        client.create_bucket(Bucket=name)
         client.close()
 
 

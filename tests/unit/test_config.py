@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from assetd_server import variables
+from assetd_server.assets.source_uris import SourceUri
 from assetd_server.config import (
     Config,
     ConfigError,
     DirectoryLocation,
+    PushSources,
     S3Location,
     StoreLocation,
     load,
@@ -54,6 +56,7 @@ def test_the_least_that_will_do(read: Load, assets_dir: Path) -> None:
     assert read() == Config(
         assets_dir=assets_dir,
         store=None,
+        push_sources=PushSources(),
         listen=(UnixAddress(Path("/run/assetd/assetd.sock")),),
         freshness=Freshness.STORE,
         versioning=VersioningSystem.MAJOR_MINOR,
@@ -70,6 +73,7 @@ def test_the_least_that_will_do(read: Load, assets_dir: Path) -> None:
         connection_count=32,
         transfer_memory_bytes=192 * 2**20,
         staging_max_age_seconds=24 * 3600,
+        single_pusher=False,
         max_calls=4096,
         reflection=True,
         log_level="info",
@@ -87,8 +91,10 @@ def test_the_region_that_the_aws_library_reads_wins(read: Load) -> None:
     assert store.region is None
 
 
-def test_everything_can_be_chosen(read: Load, assets_dir: Path) -> None:
+def test_everything_can_be_chosen(read: Load, assets_dir: Path, tmp_path: Path) -> None:
     """Each variable arrives in its value."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
     config = read(
         ASSETD_STORE="s3://models/prod",
         S3_ENDPOINT="http://127.0.0.1:9000",
@@ -106,10 +112,12 @@ def test_everything_can_be_chosen(read: Load, assets_dir: Path) -> None:
         ASSETD_CACHE_MIN_FREE="10%",
         ASSETD_CACHE_MIN_AGE="10m",
         ASSETD_RESTART_GRACE="0s",
+        ASSETD_PUSH_SOURCES=f"file://{sources}, s3://incoming/models/",
         ASSETD_RANGE_BYTES="16MiB",
         ASSETD_CONNECTIONS="64",
         ASSETD_TRANSFER_MEMORY="1GB",
         ASSETD_STAGING_MAX_AGE="90m",
+        ASSETD_PUSH_SINGLE_PUSHER="true",
         ASSETD_MAX_CALLS="100",
         ASSETD_REFLECTION="true",
         ASSETD_LOG_LEVEL="debug",
@@ -118,6 +126,11 @@ def test_everything_can_be_chosen(read: Load, assets_dir: Path) -> None:
     assert config == Config(
         assets_dir=assets_dir,
         store=S3Location("models", "prod", "http://127.0.0.1:9000", "eu-west-1", "key-1"),
+        push_sources=PushSources(
+            (SourceUri("", sources.parts[1:]), SourceUri("incoming", ("models",))),
+            "http://127.0.0.1:9000",
+            "eu-west-1",
+        ),
         listen=(UnixAddress(Path("/srv/a.sock")), TcpAddress("127.0.0.1", 7070)),
         freshness=Freshness.STORE_OR_CACHE,
         versioning=VersioningSystem.SIMPLE_DATE,
@@ -134,14 +147,18 @@ def test_everything_can_be_chosen(read: Load, assets_dir: Path) -> None:
         connection_count=64,
         transfer_memory_bytes=10**9,
         staging_max_age_seconds=5400,
+        single_pusher=True,
         max_calls=100,
         reflection=True,
         log_level="debug",
         traces=True,
         warnings=config.warnings,
     )
-    [warning] = config.warnings
-    assert warning.startswith("MODELKIT_STORAGE_FORCE_DOWNLOAD='False': every fetch downloads anew")
+    [downloads, pushes] = config.warnings
+    assert downloads.startswith(
+        "MODELKIT_STORAGE_FORCE_DOWNLOAD='False': every fetch downloads anew"
+    )
+    assert pushes.startswith("ASSETD_PUSH_SINGLE_PUSHER='true': the store is not tried")
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -152,6 +169,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
                 "ASSETS_DIR": str(tmp_path / "missing"),
                 "ASSETD_STORE": "gs://models",
                 "ASSETD_LISTEN": "0.0.0.0:7070",
+                "ASSETD_PUSH_SOURCES": "http://models",
                 "ASSETD_FRESHNESS": "fresh",
                 "ASSETD_STORE_TIMEOUT": "soon",
                 "ASSETD_RANGE_BYTES": "1kB",
@@ -170,6 +188,8 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         "ASSETD_LISTEN='0.0.0.0:7070'": "cannot be listened on: '0.0.0.0:7070' is beyond loopback,"
         " where callers need TLS or a token, which come in a later release: write unix:///path or"
         " 127.0.0.1:port",
+        "ASSETD_PUSH_SOURCES='http://models'": "holds 'http://models', which is no source: write"
+        " file:///directory or s3://bucket/prefix",
         "ASSETD_FRESHNESS='fresh'": "is unknown: write one of store, store_or_cache, cache",
         "ASSETD_STORE_TIMEOUT='soon'": "is no duration: write a number and its unit, as in 500ms,"
         " 10s, 5m or 1h",
@@ -551,3 +571,76 @@ def test_the_reference_is_printed_for_people() -> None:
 def test_the_document_is_the_reference() -> None:
     """After a change, put `variables.as_markdown()` in the place of the table."""
     assert f"\n\n{variables.as_markdown()}\n" in REFERENCE.read_text()
+
+
+@pytest.fixture
+def incoming(tmp_path: Path) -> Path:
+    """A directory beside ASSETS_DIR with a name that a URI escapes."""
+    path = tmp_path / "in coming"
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("between", [",", " ", ", ", " ,\n\t"])
+def test_sources_are_separated_by_spaces_or_commas(
+    read: Load, incoming: Path, between: str
+) -> None:
+    """Or both; the last one may have one behind it."""
+    uris = [incoming.as_uri(), "s3://models/in/coming/", "s3://whole"]
+    config = read(ASSETD_PUSH_SOURCES=between.join([*uris, ""]))
+    assert config.push_sources.allowed == (
+        SourceUri("", incoming.parts[1:]),
+        SourceUri("models", ("in", "coming")),
+        SourceUri("whole", ()),
+    )
+
+
+@pytest.mark.parametrize("store", ["", "s3://models/prod", "file:///store"])
+def test_buckets_of_sources_are_at_the_stores_endpoint(read: Load, store: str) -> None:
+    """Whatever the store is; and without such a bucket nobody asks what the endpoint is."""
+    config = read(
+        ASSETD_STORE=store,
+        ASSETD_PUSH_SOURCES="s3://incoming",
+        S3_ENDPOINT="http://127.0.0.1:9000",
+        AWS_REGION="eu-west-1",
+    )
+    assert config.push_sources == PushSources(
+        (SourceUri("incoming", ()),), "http://127.0.0.1:9000", "eu-west-1"
+    )
+    if not store.startswith("s3"):
+        assert read(ASSETD_STORE=store, S3_ENDPOINT="no url").push_sources == PushSources()
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("file:///", "would allow every file of the machine"),
+        ("file://host/share", "'file://host/share', which is no source"),
+        ("/srv/models", "'/srv/models', which is no source"),
+        ("s3://", "'s3://', which is no bucket"),
+        ("s3://models/a//b", "holds '//'"),
+        ("s3://key:secret@models/a", "'s3://***@models/a', which is no bucket"),
+        ("file:///srv/../etc", "climbs by '..'"),
+        ("file:///srv/%2e%2e/etc", "climbs by '..'"),
+        ("file:///nowhere-at-all", "names /nowhere-at-all, which is no directory: make or mount"),
+        ("file:///etc/passwd", "names /etc/passwd, which is no directory"),
+    ],
+)
+def test_a_source_that_cannot_be_allowed_is_a_fault(read: Load, text: str, wrong: str) -> None:
+    """Told at the start, and not with the first push; without credentials."""
+    [fault] = faults_of(read, ASSETD_PUSH_SOURCES=text)
+    assert fault.startswith("ASSETD_PUSH_SOURCES=")
+    assert wrong in fault
+    assert "secret" not in fault
+
+
+@pytest.mark.parametrize("where", ["", "models", "..", "link"])
+def test_sources_lie_beside_assets_dir(
+    read: Load, assets_dir: Path, tmp_path: Path, where: str
+) -> None:
+    """By whatever name: what others are pushing lies in there."""
+    (assets_dir / "models").mkdir()
+    (tmp_path / "link").symlink_to(assets_dir, target_is_directory=True)
+    named = {"..": tmp_path, "link": tmp_path / "link"}.get(where, assets_dir / where)
+    [fault] = faults_of(read, ASSETD_PUSH_SOURCES=named.as_uri())
+    assert "which is in ASSETS_DIR or holds it" in fault

@@ -30,7 +30,7 @@ from assetd_server.errors import (
     InvalidPushStreamError,
     InvalidSpecError,
     InvalidVersionError,
-    NotBuiltError,
+    SourceNotAllowedError,
 )
 from assetd_server.manifest import Part
 from assetd_server.model import AssetKind, Digest, Freshness, PartPath
@@ -254,8 +254,9 @@ def listing(**fields: Any) -> Callable[[], object]:
             InvalidFieldError,
             "header.labels",
         ),
-        (step(header(staged_path="")), NotBuiltError, "header.staged_path"),
-        (step(header(source_uri="s3://a")), NotBuiltError, "header.source_uri"),
+        (step(header(staged_path="")), InvalidFieldError, "header.staged_path"),
+        (step(header(staged_path="../x")), SourceNotAllowedError, "header.staged_path"),
+        (step(header(source_uri="http://a")), InvalidFieldError, "header.source_uri"),
         (fetch(spec=""), InvalidSpecError, "spec"),
         (fetch(spec="a["), InvalidSpecError, "spec"),
         (fetch(spec="../a"), InvalidNameError, "spec"),

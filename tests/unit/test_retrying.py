@@ -13,6 +13,8 @@ from assetd_server.errors import (
     StoreUnavailableError,
 )
 from assetd_server.store.base import (
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -88,6 +90,9 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "delete": lambda store: store.delete("k"),
     "start_upload": lambda store: store.start_upload("k"),
     "upload_part": lambda store: store.upload_part(UPLOAD, 1, 0, b"x"),
+    "copy_part": lambda store: store.copy_part(
+        Upload(UPLOAD.key, UPLOAD.upload_id, True), 1, 0, 4, CopySource(store.url, "k", "etag-1")
+    ),
     "create_from_upload": lambda store: store.create_from_upload(
         Upload(key="new", upload_id=UPLOAD.upload_id), ["part-3"]
     ),
@@ -130,6 +135,7 @@ async def test_every_call_is_given_up(step: str) -> None:
         KeyExistsError("k"),
         EtagMismatchError("k"),
         UploadNotFoundError("k"),
+        CannotCopyError("k"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -336,7 +342,7 @@ async def test_our_own_success_shows_as_a_conflict(step: str, error: type[Except
     assert (await inner.get(written.pop(), 100))[1] in (b"x", b"part")
 
 
-@pytest.mark.parametrize("step", ["put", "delete", "upload_part", "abort_upload"])
+@pytest.mark.parametrize("step", ["put", "delete", "upload_part", "copy_part", "abort_upload"])
 async def test_what_may_be_done_twice_is(step: str) -> None:
     """A lost answer to these is no more than a wait."""
     time, inner = Time(), await _filled()

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import botocore.session
 import pytest
@@ -17,8 +18,11 @@ from assetd_server.errors import (
     DiskFullError,
     StoreAccessDeniedError,
     StoreUnavailableError,
+    UnsafeStoreError,
 )
 from assetd_server.store.base import (
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -217,6 +221,7 @@ MEANINGS = [
     (403, "", StoreAccessDeniedError),
     (400, "ExpiredToken", StoreAccessDeniedError),
     (400, "InvalidToken", StoreAccessDeniedError),
+    (501, "NotImplemented", UnsafeStoreError),
     (507, "", DiskFullError),
     (507, "XMinioStorageFull", DiskFullError),
     (403, "QuotaExceeded", DiskFullError),
@@ -295,6 +300,84 @@ async def test_a_key_that_imitates_an_answer_is_no_answer() -> None:
     async with answered_by(refused(503)) as (store, _):
         with pytest.raises(StoreUnavailableError):
             await store.get(key, 100)
+
+
+# Copies
+
+SOURCE = CopySource("s3://other/below", "a b", '"e1"')
+COPIED = xml("CopyPartResult", "<ETag>&quot;p1&quot;</ETag>")
+# What servers say that do not copy, or not from that bucket.
+NO_COPIES = [
+    (400, "InvalidRequest"),
+    (400, "InvalidArgument"),
+    (404, "NoSuchBucket"),
+    (404, ""),
+    (405, "MethodNotAllowed"),
+    (501, "NotImplemented"),
+]
+
+
+async def test_a_copy_names_bucket_key_range_and_write() -> None:
+    """The source may be in any bucket of the same endpoint."""
+    async with answered_by(COPIED) as (store, server):
+        assert await store.copy_part(UPLOAD, 2, 100, 50, SOURCE) == '"p1"'
+    sent = server.requests[0].headers
+    assert sent["x-amz-copy-source"] == "other/below/a%20b"
+    assert sent["x-amz-copy-source-range"] == "bytes=100-149"
+    assert sent["x-amz-copy-source-if-match"] == '"e1"'
+
+
+async def test_a_copy_from_a_whole_bucket() -> None:
+    """Whose store has no prefix."""
+    async with answered_by(COPIED) as (store, server):
+        await store.copy_part(UPLOAD, 1, 0, 1, CopySource("s3://other", "k", '"e1"'))
+    assert server.requests[0].headers["x-amz-copy-source"] == "other/k"
+
+
+@pytest.mark.parametrize(("status", "code"), NO_COPIES)
+async def test_a_server_that_does_not_copy_is_told_apart(status: int, code: str) -> None:
+    """Reading and sending goes on to work; and it is asked once, as it would say so again."""
+    async with answered_by(refused(status, code)) as (store, _):
+        with pytest.raises(CannotCopyError) as caught:
+            await repeating(store).copy_part(UPLOAD, 1, 0, 1, SOURCE)
+        assert caught.value.key == "a b"
+
+
+async def test_a_copy_that_failed_for_now_is_repeated() -> None:
+    """Also where the failure comes in the body, under a status that promised success."""
+    failures = [
+        refused(503, "SlowDown"),
+        refused(409, "OperationAborted"),
+        xml("Error", "<Code>InternalError</Code>"),
+        Answer(ending=Ending.RESET),
+    ]
+    async with answered_by(*failures, COPIED) as (store, _):
+        assert await repeating(store).copy_part(UPLOAD, 1, 0, 1, SOURCE) == '"p1"'
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error", "key"),
+    [
+        (412, "PreconditionFailed", EtagMismatchError, "a b"),
+        (404, "NoSuchKey", KeyNotFoundError, "a b"),
+        (404, "NoSuchUpload", UploadNotFoundError, "k"),
+    ],
+)
+async def test_a_copy_tells_source_and_upload_apart(
+    status: int, code: str, error: type[Exception], key: str
+) -> None:
+    """The signal names the key that it is about."""
+    async with answered_by(refused(status, code)) as (store, _):
+        with pytest.raises(error) as caught:
+            await store.copy_part(UPLOAD, 1, 0, 1, SOURCE)
+        assert getattr(caught.value, "key", None) == key
+
+
+async def test_a_copy_that_is_not_allowed_is_an_operators_fault_to_mend() -> None:
+    """The bytes would be refused as well."""
+    async with answered_by(refused(403, "AccessDenied")) as (store, _):
+        with pytest.raises(StoreAccessDeniedError, match="a b"):
+            await store.copy_part(UPLOAD, 1, 0, 1, SOURCE)
 
 
 # Bodies
@@ -475,14 +558,16 @@ async def test_a_listing_goes_on_page_by_page() -> None:
         assert "continuation-token=t2" in server.requests[2].path
 
 
-async def test_what_is_no_key_is_left_out() -> None:
+async def test_what_is_no_key_is_a_stray() -> None:
     """Folder markers of consoles, and names that would lead elsewhere."""
+    strays = ("a/", "a//b", "../c", "./d", "/")
     page = page_of(
-        *("pre/a/", "pre/a//b", "pre/../c", "pre/./d", "pre/e", "pre//"),
-        prefixes=("pre//", "pre/f/", "pre/../"),
+        *(f"pre/{name}" for name in strays), "pre/e", prefixes=("pre//", "pre/f/", "pre/../")
     )
-    async with answered_by(page) as (store, _):
+    async with answered_by(page, page) as (store, _):
         assert await listed(store, delimiter=True) == ["e", "f/"]
+        told = [found async for listing in store.list("") for found in listing.strays]
+        assert [found.key for found in told] == list(strays)
 
 
 @pytest.mark.parametrize(
@@ -538,6 +623,28 @@ async def test_a_store_that_knows_no_checksums(refusal: tuple[int, str]) -> None
         assert asked == [True, False, False, False]
 
 
+async def test_an_upload_for_copies_asks_for_no_checksum() -> None:
+    """Some stores take that of the whole source for that of a range; parts are sent without too."""
+    begun = xml("InitiateMultipartUploadResult", "<UploadId>u1</UploadId>")
+    copied = xml(
+        "CopyPartResult", "<ETag>&quot;p1&quot;</ETag><ChecksumCRC64NVME>AAA=</ChecksumCRC64NVME>"
+    )
+    sent = replace(WRITTEN, headers=WRITTEN.headers | {"x-amz-checksum-crc64nvme": "AAA="})
+    async with answered_by(begun, copied, sent, COMPLETED, found(DATA, etag='"e2"')) as answered:
+        store, server = answered
+        upload = await store.start_upload("k", for_copies=True)
+        receipts = [
+            await store.copy_part(upload, 1, 0, 1, SOURCE),
+            await store.upload_part(upload, 2, 1, b"x"),
+        ]
+        await store.create_from_upload(upload, receipts)
+        assert receipts == ['"p1"', '"e2"']
+        assert not [
+            name for asked in server.requests[:4] for name in asked.headers if "check" in name
+        ]
+        assert b"Checksum" not in server.requests[3].body
+
+
 async def test_the_checksum_that_a_store_keeps() -> None:
     """The one of the whole object counts; that of a list of pieces is another thing."""
     whole = {"x-amz-checksum-crc64nvme": checksum_text(DATA), "x-amz-checksum-type": "FULL_OBJECT"}
@@ -582,6 +689,39 @@ def test_a_part_is_read_like_a_file() -> None:
     file.seek(0)
     assert io.BufferedReader(file).read() == DATA
     assert file.seekable()
+
+
+def uploads_of(*uploads: tuple[str, str], is_truncated: bool) -> Answer:
+    """Returns a page of uploads, each a key and an id."""
+    entries = "".join(
+        f"<Upload><Key>pre/{key}</Key><UploadId>{upload_id}</UploadId>"
+        "<Initiated>2026-11-25T00:00:00.000Z</Initiated></Upload>"
+        for key, upload_id in uploads
+    )
+    truncated = f"<IsTruncated>{str(is_truncated).lower()}</IsTruncated>"
+    return xml("ListMultipartUploadsResult", entries + truncated)
+
+
+async def test_a_page_of_uploads_ends_with_a_whole_key() -> None:
+    """What may go on with the next page comes with it; only a key that fills a page is cut."""
+    pages = [
+        uploads_of(("a", "1"), ("b", "1"), is_truncated=True),
+        uploads_of(("b", "1"), ("b", "2"), is_truncated=True),
+        uploads_of(("b", "3"), is_truncated=False),
+    ]
+    async with answered_by(*pages) as (store, server):
+        told = [found.upload async for found in store.uploads("")]
+        assert told == [Upload("a", "1"), *(Upload("b", number) for number in "123")]
+        queries = [parse_qs(urlsplit(asked.path).query) for asked in server.requests]
+        assert [query.get("key-marker") for query in queries] == [None, ["pre/a"], ["pre/b"]]
+        assert [query.get("upload-id-marker") for query in queries] == [None, None, ["2"]]
+
+
+async def test_a_page_of_uploads_that_leads_nowhere_is_a_failure() -> None:
+    """It would be asked for for ever."""
+    async with answered_by(uploads_of(is_truncated=True)) as (store, _):
+        with pytest.raises(StoreUnavailableError, match="not S3"):
+            await anext(aiter(store.uploads("")))
 
 
 async def test_what_is_written_is_encrypted_with_the_operators_key() -> None:

@@ -16,6 +16,7 @@ from assetd_server import logs
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.facade import Assets
 from assetd_server.assets.settings import AssetsSettings
+from assetd_server.assets.sources import Sources
 from assetd_server.cache.budget import Limits
 from assetd_server.cache.layout import AssetsDir
 from assetd_server.cache.linux import FileSystem
@@ -24,6 +25,7 @@ from assetd_server.config import (
     Config,
     ConfigError,
     DirectoryLocation,
+    PushSources,
     S3Location,
     StoreLocation,
     load,
@@ -32,7 +34,6 @@ from assetd_server.listen import Address, ListenError
 from assetd_server.rpc.server import Server, ServerSettings
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.local import LocalStore
-from assetd_server.store.objects import S3Settings, open_s3_store
 from assetd_server.store.retrying import RetryingStore
 from assetd_server.telemetry import Telemetry
 
@@ -119,7 +120,8 @@ async def running(
         # botocore reads files, and may ask the machine for its role.
         store = await asyncio.to_thread(_open_store, config.store)
         settings = _assets_settings(config, recovered)
-        assets = Assets(store, assets_dir, settings, telemetry, clock)
+        sources = _make_sources(config.push_sources, assets_dir)
+        assets = Assets(store, assets_dir, settings, telemetry, clock, sources)
         server = Server(
             _server_settings(config),
             assets,
@@ -128,6 +130,7 @@ async def running(
             monotonic=clock.monotonic,
         )
         try:
+            await sources.load()
             await assets.load()
             addresses = await server.start()
             await assets.start()
@@ -137,6 +140,7 @@ async def running(
             assets.drain()
             await server.stop(config.drain_grace_seconds)
             await assets.close()
+            await sources.close()
     finally:
         assets_dir.close()
         await asyncio.to_thread(telemetry.shutdown)
@@ -164,8 +168,28 @@ def _open_store(location: StoreLocation | None) -> ObjectStore | None:
                 path.mkdir()
             return RetryingStore(LocalStore(path))
         case S3Location(bucket, prefix, endpoint_url, region, kms_key_id):
-            settings = S3Settings(bucket, prefix, endpoint_url, region, kms_key_id)
-            return RetryingStore(open_s3_store(settings))
+            return _open_bucket(bucket, prefix, endpoint_url, region, kms_key_id)
+
+
+def _open_bucket(
+    bucket: str,
+    prefix: str,
+    endpoint_url: str | None,
+    region: str | None,
+    kms_key_id: str | None = None,
+) -> ObjectStore:
+    # A third of all that a start imports, and only those who use it need it.
+    from assetd_server.store.objects import S3Settings, open_s3_store
+
+    settings = S3Settings(bucket, prefix, endpoint_url, region, kms_key_id)
+    return RetryingStore(open_s3_store(settings))
+
+
+def _make_sources(sources: PushSources, assets_dir: AssetsDir) -> Sources:
+    def open_bucket(bucket: str) -> ObjectStore:
+        return _open_bucket(bucket, "", sources.endpoint_url, sources.region)
+
+    return Sources(assets_dir, sources.allowed, open_bucket)
 
 
 def _telemetry(config: Config) -> Telemetry:
@@ -187,6 +211,7 @@ def _assets_settings(config: Config, recovered: Recovered) -> AssetsSettings:
         connection_count=config.connection_count,
         transfer_memory_bytes=config.transfer_memory_bytes,
         range_bytes=config.range_bytes,
+        single_pusher=config.single_pusher,
         staging_max_age_seconds=config.staging_max_age_seconds,
         limits=limits,
         writable=recovered.writable,

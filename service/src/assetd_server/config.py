@@ -14,12 +14,21 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from assetd_server import parsing, variables
+from assetd_server.assets.source_uris import SourceUri
 from assetd_server.listen import Address, UnixAddress
 from assetd_server.model import Freshness
 from assetd_server.variables import DirectoryLocation, S3Location, StoreLocation, Variable
 from assetd_server.versioning import VersioningSystem
 
-__all__ = ["Config", "ConfigError", "DirectoryLocation", "S3Location", "StoreLocation", "load"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "DirectoryLocation",
+    "PushSources",
+    "S3Location",
+    "StoreLocation",
+    "load",
+]
 
 T = TypeVar("T")
 
@@ -41,11 +50,21 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True)
+class PushSources:
+    """The places that pushes may name as their source, and how to reach those that are buckets."""
+
+    allowed: tuple[SourceUri, ...] = ()
+    endpoint_url: str | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True)
 class Config:
     """What an operator has chosen; `variables` tells what each value means."""
 
     assets_dir: Path
     store: StoreLocation | None
+    push_sources: PushSources
     listen: tuple[Address, ...]
     freshness: Freshness
     versioning: VersioningSystem
@@ -62,6 +81,7 @@ class Config:
     connection_count: int
     transfer_memory_bytes: int
     staging_max_age_seconds: float
+    single_pusher: bool
     max_calls: int
     reflection: bool
     log_level: str
@@ -131,10 +151,12 @@ def _read(reader: _Reader, user_id: int) -> Config:
     listen = _read_listen(reader, user_id)
     assets_dir, store = _read_assets_dir(reader), _read_store(reader)
     _require_apart(reader, assets_dir, store)
+    push_sources = _read_push_sources(reader, assets_dir, store)
     _warn_of_unknown(reader)
     return Config(
         assets_dir=assets_dir,
         store=store,
+        push_sources=push_sources,
         listen=listen,
         freshness=reader.value(variables.FRESHNESS),
         versioning=_read_versioning(reader),
@@ -151,6 +173,7 @@ def _read(reader: _Reader, user_id: int) -> Config:
         connection_count=reader.value(variables.CONNECTIONS),
         transfer_memory_bytes=reader.value(variables.TRANSFER_MEMORY),
         staging_max_age_seconds=reader.value(variables.STAGING_MAX_AGE),
+        single_pusher=_read_single_pusher(reader),
         max_calls=reader.value(variables.MAX_CALLS),
         reflection=_read_reflection(reader, listen),
         log_level=reader.value(variables.LOG_LEVEL),
@@ -238,6 +261,34 @@ def _require_apart(reader: _Reader, assets_dir: Path, store: StoreLocation | Non
         )
 
 
+def _read_push_sources(
+    reader: _Reader, assets_dir: Path, store: StoreLocation | None
+) -> PushSources:
+    allowed = reader.value(variables.PUSH_SOURCES)
+    for uri in allowed:
+        if not uri.bucket:
+            _require_source(reader, Path(uri.path), assets_dir)
+    if isinstance(store, S3Location):
+        return PushSources(allowed, store.endpoint_url, store.region)
+    if not any(uri.bucket for uri in allowed):
+        return PushSources(allowed)
+    return PushSources(allowed, reader.value(variables.S3_ENDPOINT), _read_region(reader))
+
+
+def _require_source(reader: _Reader, directory: Path, assets_dir: Path) -> None:
+    if not _is_directory(directory):
+        reader.fault(
+            variables.PUSH_SOURCES, f"names {directory}, which is no directory: make or mount it"
+        )
+    elif _is_within(directory, assets_dir) or _is_within(assets_dir, directory):
+        reader.fault(
+            variables.PUSH_SOURCES,
+            f"names {directory}, which is in ASSETS_DIR or holds it, so that pushes could read what"
+            " others are pushing: name a directory beside it; .assetd/push in ASSETS_DIR is always"
+            " allowed",
+        )
+
+
 def _is_within(inner: Path, outer: Path) -> bool:
     """Compare inodes, not texts: a symlink or a bind mount has another path to the same place."""
     real, status = _real(inner), _status(outer)
@@ -304,6 +355,16 @@ def _read_force_download(reader: _Reader) -> bool:
             " where any text means yes"
         )
     return wanted
+
+
+def _read_single_pusher(reader: _Reader) -> bool:
+    declared = reader.value(variables.PUSH_SINGLE_PUSHER)
+    if declared:
+        reader.warnings.append(
+            f"{reader.shown(variables.PUSH_SINGLE_PUSHER)}: the store is not tried before a push,"
+            " and a second daemon that pushes there may lose versions"
+        )
+    return declared
 
 
 def _read_traces(reader: _Reader) -> bool:

@@ -214,7 +214,7 @@ class StoreAccessDeniedError(AssetError):
 
 
 class SourceNotAllowedError(AssetError):
-    """The push names a source outside of what the operator allows."""
+    """The push names a source that the operator does not allow, or the daemon may not read."""
 
     reason = "SOURCE_NOT_ALLOWED"
 

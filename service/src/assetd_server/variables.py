@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from assetd_server import logs, parsing
+from assetd_server.assets.source_uris import parse_allowed
 from assetd_server.listen import Address, ListenError, parse_address
 from assetd_server.model import Freshness
 from assetd_server.versioning import VersioningSystem
@@ -172,6 +173,14 @@ REGION: Final = Variable(
     " Python reads that one only.",
     _optional(str),
 )
+PUSH_SOURCES: Final = Variable(
+    "ASSETD_PUSH_SOURCES",
+    "",
+    "What a push may name as its source_uri, separated by spaces or commas: directories as"
+    " file:///directory and prefixes of buckets as s3://bucket/prefix, each with all that is below"
+    " it. Whoever may push may read all of that. By default nothing.",
+    parse_allowed,
+)
 LISTEN: Final = Variable(
     "ASSETD_LISTEN",
     "",
@@ -284,6 +293,14 @@ MAX_CALLS: Final = Variable(
     "How many calls run at once, holds among them; more are refused with TOO_MANY_REQUESTS.",
     parsing.parse_count,
 )
+PUSH_SINGLE_PUSHER: Final = Variable(
+    "ASSETD_PUSH_SINGLE_PUSHER",
+    "false",
+    "With true, the store is not tried before the first push, and pushes to a store without atomic"
+    " conditional writes are not refused: the operator answers for it that no other daemon pushes"
+    " there.",
+    parsing.parse_switch,
+)
 REFLECTION: Final = Variable(
     "ASSETD_REFLECTION",
     "",
@@ -329,6 +346,7 @@ ALL: Final[tuple[Variable[Any], ...]] = (
     S3_ENDPOINT,
     KMS_KEY_ID,
     REGION,
+    PUSH_SOURCES,
     LISTEN,
     FRESHNESS,
     VERSIONING,
@@ -344,6 +362,7 @@ ALL: Final[tuple[Variable[Any], ...]] = (
     RANGE_BYTES,
     TRANSFER_MEMORY,
     STAGING_MAX_AGE,
+    PUSH_SINGLE_PUSHER,
     MAX_CALLS,
     REFLECTION,
     LOG_LEVEL,

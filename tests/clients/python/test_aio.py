@@ -405,10 +405,37 @@ async def test_push_returns_the_version(client: assetd.aio.Client, tmp_path: Pat
         on_event=lambda e: events.append(e.WhichOneof("event")),
     )
     assert version == "1.3"
-    assert phases == [PushPhase.HASHING]
+    assert phases == [PushPhase.HASHING, PushPhase.SENDING, PushPhase.STORING]
     assert events == ["accepted", "wanted", "completed"]
     with pytest.raises(ValueError, match="both"):
         await client.push(tmp_path, "a", new=True, update=True)
+
+
+async def test_every_way_to_push_has_its_fields(
+    daemon: ScriptedDaemon, client: assetd.aio.Client, tmp_path: Path
+) -> None:
+    """The same as from the blocking client, to which all is handed on."""
+    (tmp_path / "weights").write_bytes(b"w")
+    (tmp_path / "link").symlink_to("weights")
+    push_id = "4fb0a3e2-3a1c-4d5e-8f60-718293a4b5c6"
+    labels = {"git": "a1b2"}
+    await client.push(
+        tmp_path,
+        "nlp/ranker",
+        exclude=["link"],
+        labels=labels,
+        validate_only=True,
+        push_id=push_id,
+    )
+    await client.push_staged("model", "nlp/ranker", labels=labels, push_id=push_id)
+    await client.push_from("file:///srv/model", "nlp/ranker", labels=labels, validate_only=True)
+    folder, staged, found = daemon.push_records
+    assert [dict(record.header.labels) for record in daemon.push_records] == [labels] * 3
+    assert [file.path for file in folder.files] == ["weights"]
+    assert (folder.header.push_id, staged.header.push_id) == (push_id, push_id)
+    assert (folder.header.validate_only, found.header.validate_only) == (True, True)
+    assert staged.header.staged_path == "model"
+    assert found.header.source_uri == "file:///srv/model"
 
 
 async def test_what_a_callback_of_a_push_raises_ends_it(

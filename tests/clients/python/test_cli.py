@@ -146,7 +146,10 @@ def test_push_shows_its_phases(run: Run, tmp_path: Path) -> None:
     """A row each."""
     (tmp_path / "weights").write_bytes(b"w" * 100)
     ended = run("push", str(tmp_path / "weights"), "nlp/weights", "--progress", "lines")
-    assert ended.err == "assetd: hashing 100 % of 100 bytes\n"
+    assert ended.err.splitlines() == [
+        "assetd: hash 100 % of 100 bytes",
+        "assetd: upload 0 % of 100 bytes",
+    ]
 
 
 def test_push_prints_every_event_as_json(run: Run, tmp_path: Path) -> None:
@@ -182,6 +185,8 @@ def listing() -> ListResponse:
     full = asset_pb2.AssetVersion()
     full.CopyFrom(VERSION)
     full.push_time.CopyFrom(NOON)
+    full.pushed_by = "ci-7"
+    full.labels.update({"git": "a1b2", "by": "ci"})
     bare = asset_pb2.AssetVersion(name="[red]nlp/x\x1b[31m", version="0.1")
     return ListResponse(
         entries=[
@@ -222,9 +227,10 @@ def test_list_tells_more_when_asked(daemon: ScriptedDaemon, run: Run) -> None:
     daemon.list_pages.extend([first, second])
     lines = [line.split("  ") for line in run("list", "--long").out.splitlines()]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
-    assert cells[0][4:] == ["SIZE", "FILES", "PUSHED", "DIGEST"]
-    assert cells[1][4:] == ["100 bytes", "2", NOON_TEXT, VERSION.digest]
-    assert cells[4][4:] == ["?", "?", "?", "?"]
+    assert cells[0][4:] == ["SIZE", "FILES", "PUSHED", "BY", "DIGEST", "LABELS"]
+    known = ["100 bytes", "2", NOON_TEXT, "ci-7", VERSION.digest, "by=ci git=a1b2"]
+    assert cells[1][4:] == known
+    assert cells[4][4:] == ["?", "?", "?", "?", "?"]
     assert len(cells) == 9
     assert daemon.list_requests[0].view == ListRequest.VIEW_FULL
 

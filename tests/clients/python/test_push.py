@@ -8,8 +8,8 @@ from pathlib import Path
 
 import assetd
 import pytest
-from assetd import Client, PushPhase, PushProgress
-from assetd._push import FILES_PER_MESSAGE
+from assetd import Client, PushPhase, PushProgress, RetryPolicy
+from assetd._content import FILES_PER_MESSAGE
 from assetd.v1 import asset_pb2
 from assetd.v1.asset_service_pb2 import (
     PushAccepted,
@@ -27,6 +27,7 @@ from tests.clients.python.scripted import (
     GUARD_SECONDS,
     Context,
     Failure,
+    PushScript,
     ScriptedDaemon,
 )
 
@@ -350,17 +351,19 @@ def test_progress_covers_hashing_and_all_that_the_daemon_does(
 ) -> None:
     """Within a phase it never falls, also not where a daemon counts anew."""
 
-    def tell(phase: WirePushProgress.Phase.ValueType, *, done: int) -> PushResponse:
+    def tell(
+        phase: WirePushProgress.Phase.ValueType, *, done: int, stored: int = 0
+    ) -> PushResponse:
         return PushResponse(
-            progress=WirePushProgress(phase=phase, received_bytes=done, stored_bytes=done)
+            progress=WirePushProgress(phase=phase, received_bytes=done, stored_bytes=stored)
         )
 
     def script(requests: Iterator[PushRequest], _: Context) -> Iterator[PushResponse]:
         next(requests)
         yield accepted()
-        yield tell(WirePushProgress.PHASE_RECEIVING, done=3)
-        yield tell(WirePushProgress.PHASE_STORING, done=2)
-        yield tell(WirePushProgress.PHASE_STORING, done=1)
+        yield tell(WirePushProgress.PHASE_RECEIVING, done=3, stored=1)
+        yield tell(WirePushProgress.PHASE_STORING, done=3, stored=2)
+        yield tell(WirePushProgress.PHASE_STORING, done=3, stored=1)
         yield tell(WirePushProgress.PHASE_COMMITTING, done=0)
         yield created()
 
@@ -372,7 +375,131 @@ def test_progress_covers_hashing_and_all_that_the_daemon_does(
     assert seen == [
         PushProgress(PushPhase.HASHING, 4, 4),
         PushProgress(PushPhase.SENDING, 3, 4),
+        PushProgress(PushPhase.STORING, 1, 4),
         PushProgress(PushPhase.STORING, 2, 4),
         PushProgress(PushPhase.STORING, 2, 4),
         PushProgress(PushPhase.COMMITTING, 4, 4),
     ]
+
+
+def test_what_the_store_has_counts_as_done(
+    daemon: ScriptedDaemon, client: Client, weights: Path
+) -> None:
+    """A push that finds most of it there does not end with a bar near its beginning."""
+    total_bytes = weights.stat().st_size
+    daemon.wants = lambda _: [PushWanted.Part(path="", offset=2 * MEBIBYTE)]
+    seen: list[PushProgress] = []
+    client.push(weights, "nlp/weights", on_progress=seen.append)
+    assert seen[-2:] == [
+        PushProgress(PushPhase.SENDING, 2 * MEBIBYTE, total_bytes),
+        PushProgress(PushPhase.STORING, 2 * MEBIBYTE, total_bytes),
+    ]
+
+
+def test_labels_and_a_push_id_travel(daemon: ScriptedDaemon, client: Client, weights: Path) -> None:
+    """As they are given."""
+    push_id = str(uuid.uuid4())
+    client.push(weights, "nlp/weights", labels={"git": "a1b2", "": "x=y"}, push_id=push_id)
+    (record,) = daemon.push_records
+    assert dict(record.header.labels) == {"git": "a1b2", "": "x=y"}
+    assert record.header.push_id == push_id
+
+
+def test_a_dry_run_sends_no_byte(daemon: ScriptedDaemon, client: Client, folder: Path) -> None:
+    """The same turns, with the digest and no chunk, whatever the daemon wants."""
+    told: list[PushResponse] = []
+    version = client.push(folder, "nlp/ranker", validate_only=True, on_event=told.append)
+    (record,) = daemon.push_records
+    assert version == told[-1].completed.asset_version.version == "1.3"
+    assert record.header.validate_only
+    assert record.header.digest == record.commit_digest
+    assert record.steps == ["header", "accepted", "files", "wanted", "commit", "completed"]
+
+
+def test_what_is_excluded_is_not_announced(
+    daemon: ScriptedDaemon, client: Client, folder: Path
+) -> None:
+    """A link among it is no reason to refuse the rest, and the digest is that of the rest."""
+    (folder / "sub/link").symlink_to("b")
+    client.push(folder, "nlp/ranker", exclude=["sub/**", "empty"])
+    (record,) = daemon.push_records
+    assert [file.path for file in record.files] == ["a"]
+    line = f"{hashlib.sha256(b'aaaa').hexdigest()}  a\n"
+    assert record.commit_digest == digest_of(line.encode())
+
+
+def test_bytes_that_the_daemon_finds_by_itself_are_named(
+    daemon: ScriptedDaemon, client: Client
+) -> None:
+    """A header and a commit: the daemon knows neither kind nor digest from us."""
+    client.push_staged(Path("run 1/model"), "nlp/ranker", update=True, labels={"by": "me"})
+    client.push_from("s3://bucket/model", "nlp/ranker:1", new=True, validate_only=True)
+    staged, found = daemon.push_records
+    for record in (staged, found):
+        assert record.steps == ["header", "accepted", "commit", "completed"]
+        assert (record.header.kind, record.header.digest, record.commit_digest) == (0, "", "")
+        assert uuid.UUID(record.header.push_id).version == 4
+    assert staged.header.staged_path == "run 1/model"
+    assert (staged.header.mode, staged.header.labels["by"]) == (PushHeader.MODE_UPDATE, "me")
+    assert found.header.source_uri == "s3://bucket/model"
+    assert (found.header.mode, found.header.validate_only) == (PushHeader.MODE_NEW, True)
+
+
+def test_the_size_of_what_the_daemon_finds_comes_with_its_progress(
+    daemon: ScriptedDaemon, client: Client
+) -> None:
+    """Until then it is not known, which is not zero."""
+
+    def script(requests: Iterator[PushRequest], _: Context) -> Iterator[PushResponse]:
+        next(requests)
+        yield accepted()
+        next(requests)
+        yield PushResponse(progress=WirePushProgress(phase=WirePushProgress.PHASE_HASHING))
+        yield PushResponse(
+            progress=WirePushProgress(
+                phase=WirePushProgress.PHASE_STORING, stored_bytes=3, total_bytes=5
+            )
+        )
+        yield created()
+
+    daemon.pushes.append(script)
+    seen: list[PushProgress] = []
+    client.push_staged("model", "nlp/ranker", on_progress=seen.append)
+    assert seen == [
+        PushProgress(PushPhase.HASHING, 0, None),
+        PushProgress(PushPhase.STORING, 3, 5),
+    ]
+
+
+def refuses(failure: Failure) -> PushScript:
+    """A push that ends with a failure as soon as it has begun."""
+
+    def script(requests: Iterator[PushRequest], context: Context) -> Iterator[PushResponse]:
+        next(requests)
+        failure.end(context)
+
+    return script
+
+
+IN_PROGRESS = Failure("ABORTED", "PUSH_IN_PROGRESS")
+
+
+def test_a_cut_push_waits_for_its_own_dead_stream(
+    daemon: ScriptedDaemon, client: Client, weights: Path
+) -> None:
+    """The daemon may learn later than we do that the connection is gone."""
+    daemon.pushes += [refuses(CUT), refuses(IN_PROGRESS), refuses(IN_PROGRESS)]
+    assert client.push(weights, "nlp/weights") == "1.3"
+    assert not daemon.pushes
+
+
+def test_a_cut_push_does_not_wait_for_ever(daemon: ScriptedDaemon, weights: Path) -> None:
+    """The push in progress may be somebody else's."""
+    policy = RetryPolicy(first_delay_seconds=0.001, max_delay_seconds=0.001, patience_seconds=0.1)
+    daemon.pushes.append(refuses(CUT))
+    daemon.pushes.extend([refuses(IN_PROGRESS)] * 10_000)
+    with (
+        Client(daemon.address, retry=policy) as client,
+        pytest.raises(assetd.PushInProgressError),
+    ):
+        client.push(weights, "nlp/weights")

@@ -5,12 +5,24 @@ import os
 import socket as sockets
 import stat
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from assetd import InvalidPartError, SourceChangedError, UnsupportedFileError
-from assetd._source import MAX_PATH_BYTES, READ_BYTES, Source, hash_source, list_source
+from assetd import (
+    InvalidFieldError,
+    InvalidPartError,
+    SourceChangedError,
+    UnsupportedFileError,
+)
+from assetd._globs import Globs
+from assetd._hashing import hash_source
+from assetd._source import MAX_PATH_BYTES, READ_BYTES, Source, list_source
+from assetd_server.assets.globs import glob_matches
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.fixture
@@ -156,6 +168,114 @@ def test_an_empty_folder_is_refused(folder: Path, tmp_path: Path, name: str) -> 
     (root / name).mkdir()
     with pytest.raises(InvalidPartError, match="is an empty folder"):
         list_source(root)
+
+
+def left(folder: Path, *exclude: str) -> list[str]:
+    """What is pushed of a folder without what the globs match."""
+    return paths(list_source(folder, Globs(exclude)))
+
+
+def test_globs_leave_files_out(folder: Path) -> None:
+    """As a fetch would: `*` stops at a folder, and a folder's name alone is no file."""
+    assert left(folder, "*") == ["1_Pooling/config.json"]
+    assert left(folder, "**/*.json", ".*") == ["weights"]
+    assert left(folder, "1_Pooling/**") == [".gitattributes", "weights"]
+    assert left(folder, "1_Pooling") == paths(list_source(folder))
+
+
+def test_what_is_excluded_is_not_looked_at(folder: Path) -> None:
+    """Neither refused nor opened, whatever it is; to open the FIFO would hang."""
+    closed = folder / "closed" / "sub"
+    closed.mkdir(parents=True)
+    _make_hard_link(folder / "twice")
+    os.mkfifo(folder / "1_Pooling" / "fifo")
+    _make_folder_link(folder / "link")
+    os.mkfifo(closed / "fifo")
+    (folder / os.fsdecode(b"caf\xe9")).write_text("")
+    names = paths(list_source(folder, Globs(["caf?", "twice", "link", "**/fifo"])))
+    assert names == [".gitattributes", "1_Pooling/config.json", "weights"]
+
+
+def test_an_excluded_folder_is_not_entered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even opened, so that it may be one that nobody can read."""
+    entered: list[str] = []
+    open_ = os.open
+
+    def opened(path: str | Path, *arguments: Any, **options: Any) -> int:
+        entered.append(str(path))
+        return open_(path, *arguments, **options)
+
+    (folder / "deep/.git/objects").mkdir(parents=True)
+    monkeypatch.setattr(os, "open", opened)
+    left(folder, "**/.git/**")
+    assert sorted(entered) == sorted([str(folder), "1_Pooling", "deep"])
+
+
+def test_a_folder_that_globs_have_emptied_is_no_error(folder: Path) -> None:
+    """One that was empty before is, unless it is excluded itself."""
+    assert left(folder, "1_Pooling/*") == [".gitattributes", "weights"]
+    (folder / "empty").mkdir()
+    with pytest.raises(InvalidPartError, match="empty folder"):
+        left(folder, "1_Pooling/*")
+    assert left(folder, "1_Pooling/*", "empty/**") == [".gitattributes", "weights"]
+
+
+def test_nothing_left_is_an_error(folder: Path) -> None:
+    """No version is empty."""
+    with pytest.raises(InvalidPartError, match="no file that is not excluded") as raised:
+        left(folder, "**")
+    assert raised.value.metadata["path"] == str(folder)
+
+
+@pytest.mark.parametrize(("name", "glob"), [("weights", "*.json"), ("", "")])
+def test_globs_that_mean_nothing_are_refused(folder: Path, name: str, glob: str) -> None:
+    """For a file, and an empty one."""
+    with pytest.raises(InvalidFieldError) as raised:
+        list_source(folder / name, Globs([glob]))
+    assert raised.value.metadata == {"field": "exclude"}
+
+
+def test_a_change_of_what_is_excluded_is_none(folder: Path) -> None:
+    """A log may grow beside the model that is pushed; other files may not."""
+    source = list_source(folder, Globs(["*.log"]))
+    (folder / "train.log").write_text("more")
+    source.check_unchanged()
+    (folder / "train.txt").write_text("more")
+    with pytest.raises(SourceChangedError):
+        source.check_unchanged()
+
+
+GLOBS = st.text(alphabet="ab*?/[]!.", max_size=8)
+PATHS = st.lists(st.text(alphabet="ab[]!.", min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+@given(glob=GLOBS, segments=PATHS)
+def test_globs_mean_what_they_mean_to_the_daemon(glob: str, segments: list[str]) -> None:
+    """What is excluded from a push is what would be excluded from a fetch."""
+    path = "/".join(segments)
+    if glob:
+        assert Globs(glob).match(path) == glob_matches(glob, path)
+
+
+@given(glob=GLOBS, segments=PATHS, below=PATHS)
+def test_a_folder_is_left_out_only_if_all_in_it_is(
+    glob: str, segments: list[str], below: list[str]
+) -> None:
+    """Whatever lies in it, now or later."""
+    if glob and Globs(glob).match_all_below("/".join(segments)):
+        assert glob_matches(glob, "/".join([*segments, *below]))
+
+
+def test_what_stops_the_hashing_stops_all_of_it(folder: Path) -> None:
+    """No thread of it is left, and what was raised comes out, Ctrl-C too."""
+    before = threading.active_count()
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hash_source(list_source(folder), interrupt)
+    assert threading.active_count() == before
 
 
 def test_a_name_that_is_not_utf8_is_refused(folder: Path) -> None:

@@ -142,7 +142,8 @@ def test_a_push_draws_a_bar_for_each_phase(
     drawn = terminal.read_all()
     out, _ = process.communicate(timeout=GUARD_SECONDS)
     assert (process.returncode, out) == (0, "nlp/weights:1.3\n")
-    assert "hashing" in drawn
+    assert "hash" in drawn
+    assert "upload" in drawn
     assert "100/100 bytes" in drawn
 
 

@@ -42,6 +42,7 @@ async def died(bench: Bench, spec: str, last_call: int) -> tuple[Path, bool]:
     store.come_back()
     bench.daemons.remove(daemon)
     await daemon.assets.close()
+    await daemon.sources.close()
     daemon.assets_dir.close()
     return daemon.root, is_done
 

@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 from assetd_server.errors import DiskFullError, StoreAccessDeniedError, StoreUnavailableError
-from assetd_server.store.base import KeyExistsError, KeyNotFoundError, UploadNotFoundError
+from assetd_server.store.base import (
+    CopySource,
+    EtagMismatchError,
+    KeyExistsError,
+    KeyNotFoundError,
+    UploadNotFoundError,
+)
 from assetd_server.store.local import LocalStore
 from assetd_server.store.local.files import LocalFiles
 from assetd_server.store.local.root import LEFT_BEHIND_SECONDS, WORK_FOLDER, LocalRoot
@@ -297,6 +303,31 @@ async def test_what_is_shown_survives_an_abort(store: LocalStore, root: Path, sh
     assert files_below(root) == ["a/k"]
 
 
+async def test_what_is_shown_is_told_as_an_upload_until_it_is_ended(
+    store: LocalStore, shown: Any
+) -> None:
+    """Whoever tidies up finds it, and takes nothing but its name away."""
+    assert [found.upload async for found in store.uploads("a/")] == [shown[0]]
+    await store.abort_upload(shown[0])
+    assert [found async for found in store.uploads("")] == []
+
+
+async def test_an_upload_leaves_nothing_beside_it(store: LocalStore, root: Path) -> None:
+    """However it ends."""
+    for end in (store.create_from_upload, store.put_from_upload):
+        begun = await store.start_upload("k")
+        await end(begun, [await store.upload_part(begun, 1, 0, b"x")])
+    await store.abort_upload(await store.start_upload("k"))
+    assert list((root / WORK_FOLDER / "uploads").iterdir()) == []
+
+
+async def test_a_writer_that_died_before_its_upload_began(store: LocalStore, root: Path) -> None:
+    """Has left a key for an upload that is not there, and that is told to nobody."""
+    await store.abort_upload(await store.start_upload("k"))
+    (root / WORK_FOLDER / "uploads" / f"{'0' * 32}.key").symlink_to("k")
+    assert [found async for found in store.uploads("")] == []
+
+
 async def test_parts_that_leave_a_gap_are_refused(store: LocalStore) -> None:
     """A hole in a sparse file would read as zeros."""
     begun = await store.start_upload("k")
@@ -560,3 +591,70 @@ def test_the_root_is_an_absolute_path() -> None:
     """A relative one would be another after the first chdir."""
     with pytest.raises(ValueError, match="relative"):
         LocalRoot(Path("relative"))
+
+
+# Copies inside the store
+
+
+async def copied(store: LocalStore, source: CopySource, length: int) -> bytes:
+    """Returns what an object holds that was copied from another in one part."""
+    begun = await store.start_upload("copy", for_copies=True)
+    receipt = await store.copy_part(begun, 1, 0, length, source)
+    await store.create_from_upload(begun, [receipt])
+    return (await store.get("copy", 1 << 30))[1]
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+async def test_a_kernel_that_does_not_copy_costs_time_only(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Between file systems, or on an old kernel, the bytes are read and written."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    data = os.urandom((1 << 20) + 7)
+    info = await store.create("source", data)
+    assert await copied(store, CopySource(store.url, "source", info.etag), len(data)) == data
+
+
+async def test_a_disk_that_fails_while_it_copies_is_told(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says is given its meaning, as everywhere; nothing is read instead."""
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "copy_file_range", fail)
+    info = await store.create("source", b"source")
+    with pytest.raises(DiskFullError):
+        await copied(store, CopySource(store.url, "source", info.etag), 6)
+
+
+@pytest.mark.parametrize("change", [b"longer than before", b"", b"same l"])
+async def test_an_object_that_is_written_in_place_is_not_copied(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch, change: bytes
+) -> None:
+    """As modelkit does it; a copy has to be of one write."""
+    info = await store.create("source", b"source")
+    copy = os.copy_file_range
+
+    def change_and_copy(*arguments: int) -> int:
+        (root / "source").write_bytes(change)
+        return copy(*arguments)
+
+    monkeypatch.setattr(os, "copy_file_range", change_and_copy)
+    with pytest.raises(EtagMismatchError):
+        await copied(store, CopySource(store.url, "source", info.etag), 6)
+
+
+async def test_a_link_is_not_copied(store: LocalStore, root: Path) -> None:
+    """No more than it is read: what it leads to is nobody's object."""
+    (root.parent / "secret").write_bytes(b"secret")
+    (root / "source").symlink_to(root.parent / "secret")
+    facts = (root.parent / "secret").stat()
+    etag = f"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"
+    with pytest.raises(StoreAccessDeniedError):
+        await copied(store, CopySource(store.url, "source", etag), 6)

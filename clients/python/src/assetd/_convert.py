@@ -5,7 +5,7 @@ Knows no call: what is made here is sent, and what is read here came, elsewhere.
 
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -107,17 +107,32 @@ def resolve_request(
 
 
 def push_header(
-    spec: str, *, new: bool, update: bool, bump_major: bool, is_directory: bool, digest: str
+    spec: str,
+    *,
+    new: bool,
+    update: bool,
+    bump_major: bool,
+    labels: Mapping[str, str] | None,
+    validate_only: bool,
+    push_id: str | None,
 ) -> PushHeader:
-    """Return the header of a new push: its `push_id` is like no other."""
+    """Return the header of a push, without what it is of.
+
+    If no `push_id` is given, the push is a new one: it gets one like no other.
+
+    Raises:
+        ValueError: both `new` and `update`.
+    """
+    if new and update:
+        raise ValueError("a push is for a new asset or for an update, not for both")
     mode = PushHeader.MODE_UPDATE if update else PushHeader.MODE_UNSPECIFIED
     return PushHeader(
         spec=spec,
         bump=PushHeader.BUMP_MAJOR if bump_major else PushHeader.BUMP_UNSPECIFIED,
         mode=PushHeader.MODE_NEW if new else mode,
-        kind=asset_pb2.ASSET_KIND_DIRECTORY if is_directory else asset_pb2.ASSET_KIND_FILE,
-        push_id=str(uuid.uuid4()),
-        digest=digest,
+        labels=labels,
+        validate_only=validate_only,
+        push_id=push_id or str(uuid.uuid4()),
     )
 
 

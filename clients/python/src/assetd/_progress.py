@@ -44,15 +44,19 @@ class Attempts:
 
 
 class PushMeter:
-    """Turns hashing and the daemon's events into one progress. Not for several threads."""
+    """Turns hashing and the daemon's events into one progress. Not for several threads.
+
+    `total_bytes` is None where only the daemon will know it.
+    """
 
     def __init__(
         self,
-        total_bytes: int,
+        total_bytes: int | None,
         on_progress: Callable[[PushProgress], object] | None,
         on_event: Callable[[PushResponse], object] | None,
     ) -> None:
         self._total_bytes = total_bytes
+        self._kept_bytes = 0
         self._on_progress = on_progress
         self._on_event = on_event
         self._done_bytes = dict.fromkeys(PushPhase, 0)
@@ -61,19 +65,35 @@ class PushMeter:
         """Note that so many bytes of the source are hashed."""
         self._note(PushPhase.HASHING, hashed_bytes)
 
+    def lacks(self, lacking_bytes: int | None) -> None:
+        """Note how much is about to be sent: the rest is done. None: nothing is sent at all."""
+        if lacking_bytes is not None and self._total_bytes is not None:
+            self._kept_bytes = self._total_bytes - lacking_bytes
+            self._note(PushPhase.SENDING, self._kept_bytes)
+            self._note(PushPhase.STORING, self._kept_bytes)
+
     def observe(self, response: PushResponse) -> None:
         """Note what the daemon said, and pass it on."""
         if self._on_event is not None:
             self._on_event(response)
+        if response.HasField("accepted"):
+            # A new stream: what it keeps of the files is yet to be said.
+            self._kept_bytes = 0
         if response.HasField("progress"):
             self._note_progress(response.progress)
 
     def _note_progress(self, progress: WirePushProgress) -> None:
+        if self._total_bytes is None and progress.HasField("total_bytes"):
+            self._total_bytes = progress.total_bytes
         match progress.phase:
             case WirePushProgress.PHASE_RECEIVING:
-                self._note(PushPhase.SENDING, progress.received_bytes)
+                self._note(PushPhase.SENDING, self._kept_bytes + progress.received_bytes)
+                # Both go on at once, and the phase names but one.
+                self._note(PushPhase.STORING, progress.stored_bytes)
+            case WirePushProgress.PHASE_HASHING:
+                self._note(PushPhase.HASHING, progress.received_bytes)
             case WirePushProgress.PHASE_COMMITTING:
-                self._note(PushPhase.COMMITTING, self._total_bytes)
+                self._note(PushPhase.COMMITTING, self._total_bytes or progress.stored_bytes)
             case _:
                 self._note(PushPhase.STORING, progress.stored_bytes)
 

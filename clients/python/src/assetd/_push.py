@@ -1,45 +1,37 @@
 """One push: the two sides take turns, as the contract draws it.
 
 All files are announced before the first chunk, so that the daemon knows the whole version when
-bytes begin to arrive. Reads the source through `assetd._source` alone.
+bytes begin to arrive. What the requests say, `assetd._content` knows.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 
 import grpc
 
 from assetd._connection import Connection, Stream, drain
+from assetd._content import Content
+from assetd._progress import PushMeter
 from assetd._retry import Deadline, Retry
-from assetd._source import Digests, Source, SourceFile
-from assetd.errors import InternalError, PushMismatchError
+from assetd.errors import AssetdError, InternalError, PushInProgressError, PushMismatchError
 from assetd.v1.asset_service_pb2 import (
-    PushChunk,
-    PushCommit,
     PushCompleted,
-    PushFile,
-    PushFiles,
     PushHeader,
     PushRequest,
     PushResponse,
     PushWanted,
 )
 
-FILES_PER_MESSAGE = 1000
-
-Observer = Callable[[PushResponse], object]
-
 
 @dataclass(frozen=True)
 class Push:
-    """A push of one source under one header; its `push_id` makes repeating it safe."""
+    """A push of some content under one header; its `push_id` makes repeating it safe."""
 
     connection: Connection
     header: PushHeader
-    source: Source
-    digests: Digests
-    observe: Observer
+    content: Content
+    meter: PushMeter
 
     def run(self, deadline: Deadline) -> PushCompleted:
         """Create the version, or nothing; cut streams are continued.
@@ -52,6 +44,7 @@ class Push:
             AssetdError: the push failed, or its deadline passed.
         """
         retry = Retry(self.connection.policy, deadline)
+        was_cut = False
         while True:
             turns = _Turns()
             timeout = deadline.remaining_seconds()
@@ -61,26 +54,30 @@ class Push:
             except grpc.RpcError as failed:
                 if turns.failure is not None:
                     raise turns.failure from None
-                self._wait_or_raise(failed, retry, deadline)
+                error = self.connection.error_from(failed, deadline)
+                self._wait_or_raise(error, retry, was_cut=was_cut)
+                was_cut = True
             finally:
                 call.cancel()
                 turns.end()
 
-    def _wait_or_raise(self, failed: grpc.RpcError, retry: Retry, deadline: Deadline) -> None:
+    def _wait_or_raise(self, error: AssetdError, retry: Retry, *, was_cut: bool) -> None:
+        # The daemon may not know yet that the stream of our own earlier try is dead.
+        is_ours = was_cut and isinstance(error, PushInProgressError)
         try:
-            retry.wait_or_raise(self.connection.error_from(failed, deadline))
+            retry.wait_or_raise(error, passes=is_ours)
         except PushMismatchError:
             # The daemon sees other bytes than it was told; we can tell whose doing that is.
-            self.source.check_unchanged()
+            self.content.check_unchanged()
             raise
 
     def _follow(self, call: Stream[PushResponse], turns: "_Turns", retry: Retry) -> PushCompleted:
-        batches = self._batches()
+        batches = self.content.batches()
         wanted: list[PushWanted.Part] = []
         turns.take([PushRequest(header=self.header)])
         for response in call:
             retry.answered(response.progress.received_bytes + response.progress.stored_bytes)
-            self.observe(response)
+            self.meter.observe(response)
             if response.HasField("completed"):
                 # The status comes right behind. Whatever it says, the version exists.
                 turns.end()
@@ -94,34 +91,9 @@ class Push:
             turns.take(self._last_turn(wanted) if batch is None else [PushRequest(files=batch)])
         raise InternalError("the daemon ended the push without an answer")
 
-    def _batches(self) -> Iterator[PushFiles]:
-        files = self.source.files
-        for start in range(0, len(files), FILES_PER_MESSAGE):
-            batch = files[start : start + FILES_PER_MESSAGE]
-            yield PushFiles(
-                files=[
-                    PushFile(
-                        path=file.path,
-                        size_bytes=file.size_bytes,
-                        digest=self.digests.files[file.path],
-                    )
-                    for file in batch
-                ]
-            )
-
-    def _last_turn(self, wanted: Iterable[PushWanted.Part]) -> Iterator[PushRequest]:
-        files = {file.path: file for file in self.source.files}
-        for part in wanted:
-            if part.path not in files:
-                raise InternalError(f"the daemon wants {part.path!r}, which was not announced")
-            yield from self._chunks(files[part.path], part.offset)
-        self.source.check_unchanged()
-        yield PushRequest(commit=PushCommit(digest=self.digests.digest))
-
-    def _chunks(self, file: SourceFile, offset: int) -> Iterator[PushRequest]:
-        for data in self.source.read(file, offset):
-            yield PushRequest(chunk=PushChunk(path=file.path, offset=offset, data=data))
-            offset += len(data)
+    def _last_turn(self, wanted: list[PushWanted.Part]) -> Iterable[PushRequest]:
+        self.meter.lacks(self.content.lacking_bytes(wanted))
+        return self.content.last_turn(wanted)
 
 
 class _Turns:

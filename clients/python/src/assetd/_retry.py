@@ -130,24 +130,25 @@ class Retry:
             self._furthest_bytes = done_bytes
             self._failures = 0
 
-    def wait_or_raise(self, error: AssetdError) -> None:
+    def wait_or_raise(self, error: AssetdError, *, passes: bool = False) -> None:
         """Pause until the call may be made again.
 
         Raises:
             AssetdError: as `delay_or_raise`.
         """
-        self._pause(self.delay_or_raise(error))
+        self._pause(self.delay_or_raise(error, passes=passes))
 
-    def delay_or_raise(self, error: AssetdError) -> float:
+    def delay_or_raise(self, error: AssetdError, *, passes: bool = False) -> float:
         """Return after how many seconds the call may be made again.
 
-        They are at least what the daemon asked for.
+        They are at least what the daemon asked for. `passes`: the caller knows that this error
+        ends by itself, whatever its code.
 
         Raises:
             AssetdError: `error`, if a repeat is of no use: it is not UNAVAILABLE, patience has
                 ended, or the pause would outlast the call's deadline.
         """
-        if error.code != "UNAVAILABLE":
+        if error.code != "UNAVAILABLE" and not passes:
             raise error from None
         if not isinstance(error, DaemonUnavailableError):
             self._answered = True

@@ -1,18 +1,23 @@
-"""What is about to be pushed: listed, hashed, and read again, without following a link.
+"""What is about to be pushed: listed, and read as it was listed, without following a link.
 
 Knows nothing of gRPC. Every folder and file is opened beneath the descriptor of the one above,
 and what is no plain file is refused before it is opened: opening a FIFO or a device does things.
 """
 
-import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from assetd.errors import InvalidPartError, SourceChangedError, UnsupportedFileError
+from assetd._globs import Globs
+from assetd.errors import (
+    InvalidFieldError,
+    InvalidPartError,
+    SourceChangedError,
+    UnsupportedFileError,
+)
 
 READ_BYTES = 1 << 20
 # The store's limit for a key: a path beyond it is refused anyway, and it bounds the recursion.
@@ -41,6 +46,7 @@ class Source:
     root: Path
     is_directory: bool
     files: tuple[SourceFile, ...]
+    exclude: Globs = field(default_factory=Globs, compare=False)
 
     @property
     def total_bytes(self) -> int:
@@ -54,7 +60,7 @@ class Source:
             SourceChangedError: something is not as it was.
         """
         try:
-            now = list_source(self.root)
+            now = list_source(self.root, self.exclude)
         except (OSError, InvalidPartError, UnsupportedFileError):
             raise _changed(self.root, "") from None
         if now != self:
@@ -75,6 +81,8 @@ class Source:
             raise _changed(self.root, file.path) from None
         try:
             self._compare(descriptor, file)
+            # The disk is asked for more at a time: twice as fast where nothing is in memory.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
             yield descriptor
             self._compare(descriptor, file)
         finally:
@@ -98,64 +106,51 @@ class Source:
                 offset += len(data)
                 yield data
 
+    def read_into(self, buffer: memoryview, file: SourceFile) -> Iterator[memoryview]:
+        """Give all of the file's bytes, each time as many as `buffer` takes, where they lie in it.
 
-@dataclass(frozen=True)
-class Digests:
-    """What a source hashes to: the whole, and each file by its path."""
+        Raises:
+            SourceChangedError: as `read`.
+        """
+        offset = 0
+        with self.open(file) as descriptor:
+            while offset < file.size_bytes:
+                count = os.preadv(descriptor, [buffer], offset)
+                if not count:
+                    raise _changed(self.root, file.path)
+                offset += count
+                yield buffer[:count]
 
-    digest: str
-    files: dict[str, str]
 
-
-def list_source(root: Path) -> Source:
-    """Look at every file of a file or folder, opening none.
+def list_source(root: Path, exclude: Globs | None = None) -> Source:
+    """Look at every file of a file or folder, opening none, and at nothing that is excluded.
 
     Raises:
         UnsupportedFileError: there is a symlink, hard link, device, FIFO or socket.
-        InvalidPartError: there is an empty folder, or a name that is not UTF-8 or too long.
+        InvalidPartError: there is an empty folder, or a name that is not UTF-8 or too long; or
+            nothing is left.
+        InvalidFieldError: globs, and `root` is a file.
         OSError: `root` does not exist or cannot be read.
     """
+    exclude = exclude or Globs()
     status = root.lstat()
     if not stat.S_ISDIR(status.st_mode):
+        if exclude:
+            raise _not_a_folder(root)
         return Source(root, is_directory=False, files=(_plain_file(root, "", status),))
     descriptor = os.open(root, OPEN_FOLDER)
     try:
-        files = list(_walk(root, descriptor, ""))
+        files = list(_walk(root, exclude, descriptor, ""))
     finally:
         os.close(descriptor)
+    if not files:
+        raise _invalid(root, "", "has no file that is not excluded")
     files.sort(key=lambda file: file.path.encode())
-    return Source(root, is_directory=True, files=tuple(files))
+    return Source(root, is_directory=True, files=tuple(files), exclude=exclude)
 
 
-def hash_source(source: Source, on_hashed: Callable[[int], object]) -> Digests:
-    """Read everything once; `on_hashed` gets the bytes hashed so far.
-
-    Raises:
-        SourceChangedError: a file is not, or did not stay, what was listed.
-    """
-    hashed_bytes = 0
-    files = {}
-    lines = hashlib.sha256()
-    for file in source.files:
-        sha256 = hashlib.sha256()
-        for data in source.read(file):
-            sha256.update(data)
-            hashed_bytes += len(data)
-            on_hashed(hashed_bytes)
-        files[file.path] = f"sha256:{sha256.hexdigest()}"
-        # As `sha256sum` prints it, so that anyone can compute the digest of a folder.
-        lines.update(f"{sha256.hexdigest()}  {file.path}\n".encode())
-    digest = f"sha256:{lines.hexdigest()}" if source.is_directory else files[""]
-    return Digests(digest, files)
-
-
-def _walk(root: Path, folder: int, prefix: str) -> Iterator[SourceFile]:
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries]
-    if not names:
-        # The store keeps files only: the folder would silently be missing in the version.
-        raise _invalid(root, prefix, "is an empty folder")
-    for name in names:
+def _walk(root: Path, exclude: Globs, folder: int, prefix: str) -> Iterator[SourceFile]:
+    for name in _names(root, exclude, folder, prefix):
         path = prefix + name
         _check_path(root, path)
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -164,9 +159,27 @@ def _walk(root: Path, folder: int, prefix: str) -> Iterator[SourceFile]:
             continue
         below = os.open(name, OPEN_FOLDER, dir_fd=folder)
         try:
-            yield from _walk(root, below, f"{path}/")
+            yield from _walk(root, exclude, below, f"{path}/")
         finally:
             os.close(below)
+
+
+def _names(root: Path, exclude: Globs, folder: int, prefix: str) -> list[str]:
+    """Return what is in a folder and not excluded; its kind is known without a look at it."""
+    with os.scandir(folder) as found:
+        entries = list(found)
+        if not entries:
+            # The store keeps files only: the folder would silently be missing in the version.
+            raise _invalid(root, prefix, "is an empty folder")
+        return [entry.name for entry in entries if not _is_excluded(exclude, prefix, entry)]
+
+
+def _is_excluded(exclude: Globs, prefix: str, entry: "os.DirEntry[str]") -> bool:
+    if not exclude:
+        return False
+    path = prefix + entry.name
+    is_folder = entry.is_dir(follow_symlinks=False)
+    return exclude.match_all_below(path) if is_folder else exclude.match(path)
 
 
 def _check_path(root: Path, path: str) -> None:
@@ -237,6 +250,12 @@ def _changed(root: Path, path: str) -> SourceChangedError:
 def _invalid(root: Path, path: str, why: str) -> InvalidPartError:
     shown = _shown(root, path)
     return InvalidPartError(f"{shown} {why}, which no asset can hold", metadata={"path": shown})
+
+
+def _not_a_folder(root: Path) -> InvalidFieldError:
+    return InvalidFieldError(
+        f"{_shown(root, '')} is a file: exclude is for folders", metadata={"field": "exclude"}
+    )
 
 
 def _unsupported(root: Path, path: str, kind: str) -> UnsupportedFileError:

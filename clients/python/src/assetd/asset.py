@@ -83,7 +83,7 @@ class PushPhase(StrEnum):
     HASHING = auto()
     """The source is read and hashed; nothing has been sent yet."""
     SENDING = auto()
-    """Bytes that the store lacks go to the daemon; fewer than all, if it has some."""
+    """Bytes that the store lacks go to the daemon; those that it has count as done."""
     STORING = auto()
     """The daemon writes them to the store. Sending and storing may go on at once."""
     COMMITTING = auto()
@@ -104,11 +104,14 @@ class Holding(Protocol):
 
 @dataclass(frozen=True)
 class PushProgress:
-    """How far a push is. Within one phase, `done_bytes` never falls."""
+    """How far a push is. Within one phase, `done_bytes` never falls.
+
+    `total_bytes` is None until the daemon has looked at what it is to find by itself.
+    """
 
     phase: PushPhase
     done_bytes: int
-    total_bytes: int
+    total_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,13 @@ is asked for; how, is in `assetd._fetch`, `assetd._push` and `assetd._hold`.
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from assetd._pushing import Pushing
 from assetd._retry import Deadline, RetryPolicy
-from assetd._source import hash_source, list_source
 from assetd._tending import Tending
-from assetd.asset import Asset, PushProgress
+from assetd.asset import Asset
 
 if TYPE_CHECKING:
     from assetd._connection import Connection
@@ -23,12 +22,11 @@ if TYPE_CHECKING:
         FetchResponse,
         ListFilesResponse,
         ListResponse,
-        PushResponse,
         ResolveVersionResponse,
     )
 
 
-class Client(Tending):
+class Client(Pushing, Tending):
     """Talks to the assetd daemon of this node. Safe for threads.
 
     A call that finds the daemon UNAVAILABLE is repeated with growing pauses, see `RetryPolicy`;
@@ -180,67 +178,6 @@ class Client(Tending):
         request = _convert.resolve_request(spec, freshness=freshness, store_timeout=store_timeout)
         connection = self._connect()
         return connection.ask(connection.assets.ResolveVersion, request, timeout)
-
-    def push(
-        self,
-        path: str | os.PathLike[str],
-        spec: str,
-        *,
-        new: bool = False,
-        update: bool = False,
-        bump_major: bool = False,
-        on_progress: Callable[[PushProgress], object] | None = None,
-        on_event: "Callable[[PushResponse], object] | None" = None,
-        timeout: float | None = None,
-    ) -> str:
-        """Create one new version of an asset from a file or folder, and return the version.
-
-        All or nothing: when this returns, the version is durable and listed; when it raises,
-        nothing was created, unless the daemon was already committing. The source is read twice,
-        once to hash it and once for what the store lacks, and must not change meanwhile. A cut
-        push is continued where it was.
-
-        Args:
-            path: a plain file, or a folder of plain files and folders.
-            spec: `name` for the next version, `name:1` for the next 1.x, `name:1.2` for exactly
-                that.
-            new: the asset must not exist yet.
-            update: the asset must exist.
-            bump_major: raise the major number, for a spec without a version.
-            on_progress: gets how far the push is, hashing included. What it raises ends the push.
-            on_event: gets every event of the push.
-            timeout: seconds for the push, hashing included.
-
-        Raises:
-            UnsupportedFileError: the source holds a symlink, hard link, device, FIFO or socket.
-            InvalidPartError: it holds an empty folder, or a name that is not UTF-8.
-            SourceChangedError: it changed meanwhile.
-            VersionExistsError: the version exists with other content.
-            AssetExistsError, AssetNotFoundError: what `new` or `update` demands is not so.
-            PushInProgressError: somebody else is pushing this version.
-            DaemonUnavailableError: no daemon answers.
-            AssetdError: any of the other reasons of the contract.
-            OSError: the source cannot be read.
-            ValueError: both `new` and `update`.
-        """
-        from assetd import _convert, _progress, _push
-
-        if new and update:
-            raise ValueError("a push is for a new asset or for an update, not for both")
-        deadline = Deadline(timeout)
-        source = list_source(Path(path))
-        meter = _progress.PushMeter(source.total_bytes, on_progress, on_event)
-        digests = hash_source(source, meter.hashed)
-        header = _convert.push_header(
-            spec,
-            new=new,
-            update=update,
-            bump_major=bump_major,
-            is_directory=source.is_directory,
-            digest=digests.digest,
-        )
-        push = _push.Push(self._connect(), header, source, digests, meter.observe)
-        return push.run(deadline).asset_version.version
 
     def list(
         self,

@@ -46,6 +46,7 @@ from assetd_server.assets.resolve import Resolver
 from assetd_server.assets.room import Room
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.shielding import ended
+from assetd_server.assets.sources import Sources
 from assetd_server.assets.states import States
 from assetd_server.assets.tending import Tending
 from assetd_server.assets.threads import Threads
@@ -79,11 +80,13 @@ class Assets:
         settings: AssetsSettings,
         telemetry: Telemetry,
         clock: Clock,
+        sources: Sources | None = None,
     ) -> None:
         """Put the parts together; nothing is read, and nothing runs yet.
 
-        Owns `store` from here on, and closes it; `assets_dir` stays the caller's.
+        Owns `store` from here on, and closes it; `assets_dir` and `sources` stay the caller's.
         """
+        self._sources = sources
         self._store = store
         self._dir = assets_dir
         self._settings = settings
@@ -200,7 +203,9 @@ class Assets:
     def _make_pushes(self) -> Pushes | None:
         if self._catalog is None:
             return None
-        return Pushes(self._catalog, self._dir, self._disk, self._clock, self._settings.versioning)
+        return Pushes(
+            self._catalog, self._dir, self._disk, self._clock, self._sources, self._settings
+        )
 
     @property
     def warnings(self) -> Sequence[str]:

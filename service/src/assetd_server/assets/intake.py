@@ -9,9 +9,10 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 from assetd_server.assets.claimed import ClaimedVersion
-from assetd_server.assets.orders import PushChunk
+from assetd_server.assets.orders import PushChunk, PushPhase
 from assetd_server.assets.part_upload import Place, find_equal
 from assetd_server.assets.receiving import Received, spooled_parts, wrong_size
+from assetd_server.assets.sources import PushSource
 from assetd_server.assets.stock import Stock, StoredPart, look_at_stock
 from assetd_server.assets.storing import (
     ArrivingParts,
@@ -19,13 +20,16 @@ from assetd_server.assets.storing import (
     copy_stored,
     find_stored,
     for_each,
+    store_copy,
     store_parts,
+    store_read,
 )
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.spool import Spool
-from assetd_server.errors import PushInProgressError
+from assetd_server.errors import InvalidPushStreamError, PushInProgressError
 from assetd_server.manifest import Part
 from assetd_server.model import PartPath
+from assetd_server.store.base import CopySource, EtagMismatchError, KeyNotFoundError
 from assetd_server.store.catalog import part_key
 from assetd_server.store.known_versions import KnownVersions
 
@@ -204,6 +208,77 @@ class StreamedIntake(Intake):
     async def discard(self) -> None:
         """Drop what is on its way; what is in the store stays for a repeat."""
         await self._arriving.abandon()
+
+
+class SourceIntake(Intake):
+    """Bytes that lie where the header says: read, or copied by the store, and never sent."""
+
+    def __init__(self, received: Received, source: PushSource, versions: KnownVersions) -> None:
+        self._received = received
+        self._source = source
+        self._versions = versions
+        self._parts: tuple[Part, ...] = ()
+
+    async def wanted(self, files: Sequence[Part]) -> Collection[PartPath]:  # noqa: ARG002
+        """Refuse: what is pushed is what lies there; see `Intake.wanted`."""
+        raise _needs_no("files")
+
+    async def take(self, chunk: PushChunk) -> None:  # noqa: ARG002
+        """Refuse; see `Intake.take`."""
+        raise _needs_no("chunk")
+
+    async def parts(self) -> tuple[Part, ...]:
+        """Hash everything; see `PushSource.parts`."""
+        self._received.phase = PushPhase.HASHING
+        self._parts = await self._source.parts(self._count_hashed)
+        self._received.announced = {part.path: part for part in self._parts}
+        self._received.phase = None
+        return self._parts
+
+    def _count_hashed(self, count: int) -> None:
+        self._received.received_bytes += count
+
+    async def store(self, place: Place) -> dict[str, Stored]:
+        """Store all parts, and look whether the source is still what was hashed.
+
+        Raises:
+            SourceChangedError: it is not.
+            and what `Intake.store` and `PushSource.read` raise.
+        """
+        self._received.stored_bytes = 0
+        kind = self._received.plan.kind
+        stock = await look_at_stock(place.catalog, self._versions, place.claimed, kind)
+        store = partial(self._store, place, stock)
+        stored = await for_each(self._parts, store, self._received.count)
+        await self._source.check_unchanged()
+        return stored
+
+    async def _store(self, place: Place, stock: Stock, part: Part) -> Stored:
+        there = await find_equal(place, part) if stock.may_be_left(part) else None
+        if there is not None:
+            return Stored(part, there)
+        elsewhere = stock.find_elsewhere(part) if part.size_bytes else None
+        stored = await copy_stored(place, part, elsewhere) if elsewhere else None
+        source = self._source.copy_source(part.path) if part.size_bytes else None
+        if stored is None and source is not None:
+            stored = await self._copy(place, part, source)
+        return stored or await store_read(place, part, self._source.read)
+
+    async def _copy(self, place: Place, part: Part, source: CopySource) -> Stored | None:
+        try:
+            return await store_copy(place, part, source)
+        except (KeyNotFoundError, EtagMismatchError):
+            return None  # reading it tells what has become of it
+
+    async def discard(self) -> None:
+        """Close the source, which stays as it is."""
+        await self._source.close()
+
+
+def _needs_no(step: str) -> InvalidPushStreamError:
+    return InvalidPushStreamError(
+        "a push from a staged path or a URI has no {step}: send the commit", field=step, step=step
+    )
 
 
 def claim_lost(received: Received) -> PushInProgressError:

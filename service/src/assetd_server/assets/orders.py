@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from assetd_server.assets.selection import Selection
+from assetd_server.assets.source_uris import SourceUri, StagedPath
 from assetd_server.manifest import Part
 from assetd_server.model import (
     AssetKind,
@@ -145,12 +146,16 @@ class PushMode(Enum):
 
 @dataclass(frozen=True)
 class PushHeader:
-    """What is about to be pushed. `digest` lets the version be claimed before the bytes come."""
+    """What is about to be pushed. `digest` lets the version be claimed before the bytes come.
+
+    With `content` no bytes come: they are read there, and `kind` may be None.
+    """
 
     spec: Spec
-    kind: AssetKind
+    kind: AssetKind | None
     bump: Bump | None = None
     mode: PushMode | None = None
+    content: StagedPath | SourceUri | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     validate_only: bool = False
     push_id: str | None = None

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from assetd_server.errors import InvalidPageTokenError
+from assetd_server.manifest import decode_text
 
 _MAX_TOKEN_CHARACTERS = 16 * 1024
 _NOT_OURS = "it was not made by this method"
@@ -30,14 +31,14 @@ def read_token(token: str, arguments: Sequence[object], length: int) -> list[str
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise ValueError
         document = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-        fingerprint, *after = document
-        if len(after) != length or not all(isinstance(text, str) for text in document):
+        fingerprint, *after = (decode_text(word, "a word") for word in document)
+        if len(after) != length:
             raise ValueError
     except (ValueError, TypeError, RecursionError, binascii.Error):
         raise invalid_token() from None
     if fingerprint != _fingerprint(arguments):
         raise invalid_token("it was made for other arguments")
-    return list(after)
+    return after
 
 
 def _fingerprint(arguments: Sequence[object]) -> str:

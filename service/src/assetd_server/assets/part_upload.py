@@ -21,6 +21,7 @@ from assetd_server.cache.ingest import checksum_of
 from assetd_server.errors import AssetError, DigestMismatchError, StoreUnavailableError
 from assetd_server.manifest import Part, encode_crc64nvme
 from assetd_server.store.base import (
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -34,6 +35,8 @@ from assetd_server.store.catalog import Catalog, part_key
 # S3 takes 10,000 pieces an object, of 5 MiB or more each.
 PIECE_BYTES = 16 * 2**20
 _MAX_PIECES = 10_000
+# A range that a store copies by itself; S3 allows 5 GiB.
+COPY_BYTES = 2**30
 _REPLACE_TRIES = 5
 # To hash so many takes less than the hop into a thread is worth.
 _SHORT_BYTES = 256 * 2**10
@@ -86,6 +89,7 @@ class PartUpload:
         self._key = place.key(part)
         self._size_bytes = part.size_bytes or 0
         self._small = b""
+        self._is_copy = False
         self._held_bytes = 0
         self._upload: Upload | None = None
         self._sending: list[asyncio.Task[str]] = []
@@ -116,15 +120,36 @@ class PartUpload:
         self._sending.append(asyncio.create_task(sending))
         self._offset += len(data)
 
-    async def _begin(self) -> Upload:
-        upload = await self._store.start_upload(self._key)
+    async def _begin(self, *, for_copies: bool = False) -> Upload:
+        upload = await self._store.start_upload(self._key, for_copies=for_copies)
         await self._place.claims.note_upload(self._place.claimed, upload)
         return upload
+
+    async def copy_from(self, source: CopySource) -> None:
+        """Have the store copy the whole part, which is not empty; instead of `send`.
+
+        That it can, `finish` tells.
+        """
+        self._is_copy = True
+        self._upload = await self._begin(for_copies=True)
+        for number, offset in enumerate(range(0, self._size_bytes, COPY_BYTES), 1):
+            length = min(COPY_BYTES, self._size_bytes - offset)
+            copying = self._copy(self._upload, number, offset, length, source)
+            self._sending.append(asyncio.create_task(copying))
+
+    async def _copy(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        async with self._place.turns:
+            return await self._store.copy_part(upload, number, offset, length, source)
 
     async def _send(self, upload: Upload, number: int, offset: int, data: bytes) -> str:
         try:
             async with self._place.turns:
                 return await self._store.upload_part(upload, number, offset, data)
+        except UploadNotFoundError:
+            # Somebody took this push for dead, and ended what it had begun.
+            raise ClaimLostError from None
         finally:
             self._release(len(data))
 
@@ -138,6 +163,7 @@ class PartUpload:
         Raises:
             ClaimLostError: somebody released the claim meanwhile.
             DigestMismatchError: the part reads back other than it was written.
+            CannotCopyError, KeyNotFoundError, EtagMismatchError: it cannot be copied.
             StoreUnavailableError, StoreAccessDeniedError, DiskFullError.
         """
         try:
@@ -155,6 +181,7 @@ class PartUpload:
             info = await self._replace(part)
         proven = await self._prove(part, info)
         if proven is None:
+            await self._place.claims.require_held(self._place.claimed)
             raise DigestMismatchError(
                 "{key} reads back from the store other than it was written (crc64nvme {expected}"
                 " was sent): the version is not committed",
@@ -204,8 +231,8 @@ class PartUpload:
         )
 
     async def _begin_again(self) -> Upload:
-        if self._size_bytes > PIECE_BYTES:
-            # The bytes have been let go.
+        if self._is_copy or self._size_bytes > PIECE_BYTES:
+            # The bytes have been let go, or were never here.
             raise ClaimLostError
         upload = await self._begin()
         sending = self._store.upload_part(upload, 1, 0, self._small)
@@ -214,7 +241,7 @@ class PartUpload:
 
     async def _prove(self, part: Part, info: ObjectInfo) -> ObjectInfo | None:
         """Tell whether the store took the very bytes; None: it did not."""
-        if info.md5_hex is None or self._size_bytes > PIECE_BYTES:
+        if info.md5_hex is None or self._is_copy or self._size_bytes > PIECE_BYTES:
             return await find_equal(self._place, part)
         md5_hex = await self._place.off_the_loop(_md5_hex, self._small)
         return info if info.md5_hex == md5_hex else await find_equal(self._place, part)

@@ -21,6 +21,7 @@ from assetd_server.assets.clock import Clock
 from assetd_server.assets.intake import (
     Intake,
     NothingWanted,
+    SourceIntake,
     SpooledIntake,
     StreamedIntake,
     claim_lost,
@@ -41,7 +42,10 @@ from assetd_server.assets.orders import (
 )
 from assetd_server.assets.part_upload import Place
 from assetd_server.assets.receiving import Received
+from assetd_server.assets.safety import StoreSafety
 from assetd_server.assets.shielding import ended, to_the_end
+from assetd_server.assets.source_uris import SourceUri, StagedPath, not_allowed
+from assetd_server.assets.sources import Sources
 from assetd_server.assets.storing import confirm
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.layout import AssetsDir
@@ -52,7 +56,7 @@ from assetd_server.errors import (
     PushNotCommittedError,
 )
 from assetd_server.manifest import Part
-from assetd_server.model import AssetVersion, Digest
+from assetd_server.model import AssetKind, AssetVersion, Digest
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.known_versions import KnownVersions
 from assetd_server.versioning import Version, VersioningSystem
@@ -90,18 +94,22 @@ class Pusher:
         versions: KnownVersions,
         claiming: Claiming,
         claimed: ClaimedVersions,
+        safety: StoreSafety,
         assets_dir: AssetsDir,
         disk: Threads,
         clock: Clock,
+        sources: Sources | None,
         default_system: VersioningSystem,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
         self._claiming = claiming
         self._claimed = claimed
+        self._safety = safety
         self._dir = assets_dir
         self._disk = disk
         self._clock = clock
+        self._sources = sources
         self._default_system = default_system
         self._budget = ByteBudget(_MEMORY_BYTES)
         self._turns = asyncio.Semaphore(_CALLS_AT_ONCE)
@@ -114,7 +122,7 @@ class Pusher:
             commit.
             PushMismatchError: sizes, digests or offsets contradict what was announced.
             PushNotCommittedError: the steps end without a commit.
-            and what `Claiming.claim` and `Intake.store` raise.
+            and what `StoreSafety.require`, `Claiming.claim` and `Intake.store` raise.
         """
         began = self._clock.monotonic()
         header = await anext(steps, None)
@@ -122,6 +130,8 @@ class Pusher:
             raise InvalidPushStreamError("a push begins with its header", field="header")
         received = Received(header, self._plan(header))
         push = _Push(received, NothingWanted(received), began)
+        if not header.validate_only:
+            await self._safety.require()
         try:
             async with aclosing(self._run(push, steps)) as events:
                 async for event in events:
@@ -144,7 +154,8 @@ class Pusher:
             selector=spec.selector,
             bump_major=header.bump is Bump.MAJOR,
             mode=header.mode,
-            kind=header.kind,
+            # Of what lies somewhere it is found out there.
+            kind=header.kind or AssetKind.DIRECTORY,
             digest=header.digest or _NOT_KNOWN_YET,
             push_id=header.push_id or str(uuid.uuid4()),
             claim_id=uuid.uuid4().hex,
@@ -178,18 +189,29 @@ class Pusher:
         yield finishing.result()
 
     async def _accept(self, push: _Push) -> PushAccepted:
-        plan, header = push.plan, push.received.header
+        header = push.received.header
+        if header.content is not None:
+            push.intake = await self._sourced(push, header.content)
+        plan = push.plan
         if header.validate_only:
             version, is_final = await self._claiming.preview(plan), False
         elif header.digest is None:
             version, is_final = await self._claiming.preview(plan), plan.selector.exact is not None
-            push.intake = await self._spooled(push)
+            if header.content is None:
+                push.intake = await self._spooled(push)
         else:
             claimed = push.received.claimed = await self._claiming.claim(plan)
             version, is_final = claimed.version, True
-            if isinstance(claimed, ClaimedVersion):
+            if isinstance(claimed, ClaimedVersion) and header.content is None:
                 push.intake = StreamedIntake(push.received, self._place(claimed), self._versions)
         return PushAccepted(plan.push_id, str(version), is_final)
+
+    async def _sourced(self, push: _Push, content: StagedPath | SourceUri) -> Intake:
+        if self._sources is None:
+            raise not_allowed(content)
+        source = await self._sources.open(content, push.received.header.kind)
+        push.received.plan = replace(push.plan, kind=source.kind)
+        return SourceIntake(push.received, source, self._versions)
 
     async def _spooled(self, push: _Push) -> Intake:
         # The folder is this call's own: a repeat may come while the first call still cleans up.
@@ -254,8 +276,8 @@ class Pusher:
 
     async def _preview(self, push: _Push, commit: PushCommit) -> PushCompleted:
         """Tell what the push would create now, creating nothing."""
-        push.received.require_announced()
         parts = await push.intake.parts()
+        push.received.require_announced()
         digest = None
         if all(part.sha256_hex for part in parts):
             digest = push.received.require_digest(parts, commit.digest)
@@ -270,13 +292,19 @@ class Pusher:
     async def _commit(self, push: _Push, commit: PushCommit) -> PushCompleted:
         if isinstance(push.received.claimed, ExistingVersion):
             return self._completed(push, push.received.claimed)
-        push.received.require_announced()
-        if push.received.header.digest is not None:
-            push.received.require_digest(list(push.received.announced.values()), commit.digest)
+        if push.received.header.content is None:
+            self._require_announced(push, commit)
         parts = await self._unless_lost(push, push.intake.parts)
+        for part in parts:
+            self._catalog.require_short_keys(push.plan.name, part.path)
         digest = push.received.require_digest(parts, commit.digest)
         push.received.plan = replace(push.plan, digest=digest)
         return self._completed(push, await self._create(push))
+
+    def _require_announced(self, push: _Push, commit: PushCommit) -> None:
+        push.received.require_announced()
+        if push.received.header.digest is not None:
+            push.received.require_digest(list(push.received.announced.values()), commit.digest)
 
     def _completed(self, push: _Push, created: ExistingVersion) -> PushCompleted:
         return PushCompleted(
@@ -341,6 +369,8 @@ class Pusher:
 
 
 def _phase(received: Received) -> PushPhase:
+    if received.phase is not None:
+        return received.phase
     is_stored = received.stored_bytes == received.total_bytes
     return PushPhase.COMMITTING if is_stored else PushPhase.STORING
 

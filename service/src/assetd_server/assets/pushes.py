@@ -13,6 +13,9 @@ from assetd_server.assets.orders import PushEvent, PushStep
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.push_records import PushRecords
 from assetd_server.assets.push_settling import PushSettling
+from assetd_server.assets.safety import StoreSafety
+from assetd_server.assets.settings import AssetsSettings
+from assetd_server.assets.sources import Sources
 from assetd_server.assets.surveys import Surveys
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.layout import AssetsDir
@@ -21,7 +24,6 @@ from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claims
 from assetd_server.store.commits import Commits
 from assetd_server.store.known_versions import KnownVersions
-from assetd_server.versioning import VersioningSystem
 
 
 class Pushes:
@@ -33,8 +35,10 @@ class Pushes:
         assets_dir: AssetsDir,
         disk: Threads,
         clock: Clock,
-        default_system: VersioningSystem,
+        sources: Sources | None,
+        settings: AssetsSettings,
     ) -> None:
+        self._safety = StoreSafety(catalog.store, single_pusher=settings.single_pusher)
         claims = Claims(catalog.store)
         records = PushRecords(PushJournal(assets_dir), disk)
         self._commits = Commits(catalog, clock.sleep)
@@ -43,7 +47,16 @@ class Pushes:
         claimed = ClaimedVersions(claims, self._commits, records)
         claiming = Claiming(catalog, claims, self._commits, claimed, self._surveys, records, clock)
         self._pusher = Pusher(
-            catalog, versions, claiming, claimed, assets_dir, disk, clock, default_system
+            catalog,
+            versions,
+            claiming,
+            claimed,
+            self._safety,
+            assets_dir,
+            disk,
+            clock,
+            sources,
+            settings.versioning,
         )
         self._settling = PushSettling(records, claimed, catalog)
 
@@ -61,3 +74,4 @@ class Pushes:
         """Return when nothing is under way any more that pushes shared."""
         await self._commits.close()
         await self._surveys.close()
+        await self._safety.close()

@@ -19,7 +19,7 @@ from assetd_server.model import AssetKind, Digest, PartPath, require_distinct_pa
 
 @dataclass
 class Received:
-    """What has come of one push, and how far it is."""
+    """What has come of one push, and how far it is; `phase` where the figures do not say it."""
 
     header: PushHeader
     plan: PushPlan
@@ -27,6 +27,7 @@ class Received:
     wanted: set[PartPath] = field(default_factory=set)
     received_bytes: int = 0
     stored_bytes: int = 0
+    phase: PushPhase | None = None
     claimed: ClaimedVersion | ExistingVersion | None = None
 
     @property

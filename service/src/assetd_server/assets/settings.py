@@ -24,5 +24,7 @@ class AssetsSettings:
     writable: bool = True
     # Whether a lease keeps an eviction off: where it does not, nothing is evicted.
     leases_trusted: bool = True
+    # An operator's word that no other daemon pushes to the store, which is then never tried.
+    single_pusher: bool = False
     staging_max_age_seconds: float = 24 * 3600.0
     warnings: tuple[str, ...] = ()

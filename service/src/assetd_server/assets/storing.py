@@ -17,7 +17,14 @@ from assetd_server.cache.ingest import checksum_of
 from assetd_server.errors import DigestMismatchError, PushMismatchError
 from assetd_server.manifest import Part, encode_crc64nvme
 from assetd_server.model import AssetKind, PartPath
-from assetd_server.store.base import EtagMismatchError, KeyNotFoundError, ObjectInfo
+from assetd_server.store.base import (
+    CannotCopyError,
+    CopySource,
+    EtagMismatchError,
+    KeyNotFoundError,
+    ObjectInfo,
+    ObjectStore,
+)
 
 _PARTS_AT_ONCE = 16
 # Parts that have come whole and are not in the store yet; each is a task.
@@ -50,12 +57,13 @@ async def store_parts(
     """
 
     async def store(part: Part) -> Stored:
-        return await _store_read(place, part, read)
+        return await store_read(place, part, read)
 
     return await for_each(parts, store, count)
 
 
-async def _store_read(place: Place, part: Part, read: ReadPart) -> Stored:
+async def store_read(place: Place, part: Part, read: ReadPart) -> Stored:
+    """Store one part; see `store_parts`."""
     upload, size = PartUpload(place, part), part.size_bytes or 0
     try:
         for start in range(0, size, piece_bytes_of(size)):
@@ -92,21 +100,47 @@ async def copy_stored(place: Place, part: Part, source: StoredPart) -> Stored | 
 
     Raises: as `store_parts`.
     """
-
-    async def read(_: PartPath, start: int, length: int) -> bytes:
-        reader = await place.store.read(source.key, start=start, length=length)
-        return b"".join([chunk async for chunk in reader])
-
+    known = replace(part, crc64nvme=source.part.crc64nvme)
     try:
-        return await _store_read(place, replace(part, crc64nvme=source.part.crc64nvme), read)
+        info = await place.store.head(source.key)
+        if info.size_bytes != part.size_bytes:
+            return None
+        copied = await store_copy(place, known, CopySource(place.store.url, source.key, info.etag))
+        return copied or await store_read(place, known, _reader(place.store, source.key))
     except (DigestMismatchError, KeyNotFoundError, EtagMismatchError):
         return None
+
+
+async def store_copy(place: Place, part: Part, source: CopySource) -> Stored | None:
+    """Have the store copy a part, whose checksums are known; None where it cannot.
+
+    Raises:
+        KeyNotFoundError, EtagMismatchError: the source is gone, or another.
+        and what `store_parts` raises.
+    """
+    upload = PartUpload(place, part)
+    try:
+        await upload.copy_from(source)
+        return Stored(part, await upload.finish(part))
+    except CannotCopyError:
+        return None
+    finally:
+        await to_the_end(upload.abandon())
+
+
+def _reader(store: ObjectStore, key: str) -> ReadPart:
+    async def read(_: PartPath, start: int, length: int) -> bytes:
+        reader = await store.read(key, start=start, length=length)
+        return b"".join([chunk async for chunk in reader])
+
+    return read
 
 
 async def confirm(place: Place, kind: AssetKind, stored: Iterable[Stored]) -> None:
     """Look once more at what stands there: each part, as it was proven.
 
     Raises:
+        ClaimLostError: somebody released the claim meanwhile.
         DigestMismatchError: a part is gone, or another.
     """
     found = await place.catalog.parts_in_store(place.claimed.name, place.claimed.version, kind)
@@ -118,6 +152,7 @@ async def confirm(place: Place, kind: AssetKind, stored: Iterable[Stored]) -> No
         ):
             continue
         if await find_equal(place, one.part) is None:
+            await place.claims.require_held(place.claimed)
             raise DigestMismatchError(
                 "{key} was stored, and by now is gone or another (crc64nvme {expected} was sent):"
                 " the version is not committed",

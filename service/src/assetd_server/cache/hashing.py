@@ -1,22 +1,41 @@
 """Reading what stands or is staged in ASSETS_DIR, to hash it. Blocks for as long as that takes."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 
 from awscrt import checksums
 
 from assetd_server.cache.layout import AssetsDir, os_errors
-from assetd_server.cache.linux import FileSystem
+from assetd_server.cache.linux import Buffer, FileSystem
+from assetd_server.cache.scan import paths_below
 from assetd_server.errors import InvalidPartError, UnsafePathError
 from assetd_server.manifest import Manifest, Part
-from assetd_server.model import MARKER_NAME, AssetKind, PartPath
+from assetd_server.model import AssetKind, PartPath
 
 CHUNK_BYTES = 4 * 2**20
 
 
 def _ignore(_count: int) -> None:
     """Tell nobody."""
+
+
+class RunningHashes:
+    """Length, SHA-256 and crc64nvme of bytes that come one behind the other."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._crc64nvme = 0
+
+    def update(self, data: Buffer) -> None:
+        """Take the next bytes. Other threads run meanwhile."""
+        self._sha256.update(data)
+        self._crc64nvme = checksums.crc64nvme(data, self._crc64nvme)
+        self.size_bytes += len(data)
+
+    def part(self, path: PartPath) -> Part:
+        """Return what has come so far, as a part with that path."""
+        return Part(path, self.size_bytes, self._sha256.hexdigest(), self._crc64nvme)
 
 
 def hash_parts(
@@ -68,20 +87,18 @@ def _hash_part(
     assets_dir: AssetsDir, data: str, part: Part, on_bytes: Callable[[int], None]
 ) -> Part:
     path = f"{data}/{part.path}" if part.path else data
-    sha256, crc, offset = hashlib.sha256(), 0, 0
+    hashes = RunningHashes()
     with os_errors(path):
         try:
             with assets_dir.opened(path) as fd:
-                while chunk := assets_dir.fs.pread(fd, CHUNK_BYTES, offset):
-                    sha256.update(chunk)
-                    crc = checksums.crc64nvme(chunk, crc)
-                    offset += len(chunk)
+                while chunk := assets_dir.fs.pread(fd, CHUNK_BYTES, hashes.size_bytes):
+                    hashes.update(chunk)
                     on_bytes(len(chunk))
         except FileNotFoundError:
             raise UnsafePathError(
                 "{path} vanished from ASSETS_DIR while it was read: fetch it again", path=path
             ) from None
-    return replace(part, size_bytes=offset, sha256_hex=sha256.hexdigest(), crc64nvme=crc)
+    return hashes.part(part.path)
 
 
 def checksum_at(fs: FileSystem, fd: int, start: int, end: int, checksum: int = 0) -> int | None:
@@ -131,25 +148,3 @@ def _nearest(path: str) -> PartPath:
         except InvalidPartError:
             path = path.rpartition("/")[0]
     return PartPath.of_file()
-
-
-def paths_below(assets_dir: AssetsDir, data: str, below: str = "") -> Iterator[str]:
-    """Yield the path of each file below `data`, in no order; names may be such that no part has.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    try:
-        with assets_dir.folder(f"{data}/{below}".rstrip("/")) as fd:
-            entries = [
-                (entry.name, entry.is_dir(follow_symlinks=False))
-                for entry in assets_dir.fs.list_names(fd)
-            ]
-    except (FileNotFoundError, NotADirectoryError):
-        return  # somebody deleted by hand
-    for name, is_folder in entries:
-        path = f"{below}{name}"
-        if is_folder:
-            yield from paths_below(assets_dir, data, f"{path}/")
-        elif path != MARKER_NAME:
-            yield path

@@ -9,6 +9,7 @@ calls, fails the Nth, or stops at it.
 import ctypes
 import errno
 import fcntl
+import itertools
 import os
 import stat
 from collections.abc import Sequence
@@ -17,13 +18,18 @@ from pathlib import Path
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 _SYS_OPENAT2 = 437  # the same number on every architecture: it came after the tables were unified
-_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_NO_XDEV = 0x01
+_RESOLVE_NO_SYMLINKS = 0x04  # magic links of /proc among them
 _RESOLVE_BENEATH = 0x08
+_BENEATH = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _SYNC_FILE_RANGE_WRITE = 2
 _FICLONE = 0x40049409
 
+_ALWAYS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+# What a kernel before 5.6, and what a sandbox says.
+_NO_OPENAT2 = (errno.ENOSYS, errno.EPERM)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -58,27 +64,26 @@ class FileSystem:
 
         Never waits for the other end of a FIFO that somebody put there.
         """
-        flags |= os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        # No O_NOFOLLOW: beside O_DIRECTORY it would make a link at the end ENOTDIR, as if nothing
-        # but a plain file stood there.
-        how = _OpenHow(
-            flags=flags,
-            mode=mode if flags & os.O_CREAT else 0,
-            resolve=_RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS,
-        )
-        fd: int = _LIBC.syscall(
-            ctypes.c_long(_SYS_OPENAT2),
-            ctypes.c_int(dir_fd),
-            ctypes.c_char_p(os.fsencode(path)),
-            ctypes.byref(how),
-            ctypes.c_size_t(ctypes.sizeof(how)),
-        )
-        if fd >= 0:
-            return fd
-        code = ctypes.get_errno()
-        if code in (errno.ENOSYS, errno.EPERM):
-            return _open_by_steps(dir_fd, path, flags, mode)
-        raise OSError(code, os.strerror(code), path)
+        flags |= _ALWAYS
+        try:
+            return _openat2(dir_fd, path, flags, mode, _BENEATH)
+        except OSError as error:
+            if error.errno not in _NO_OPENAT2:
+                raise
+        return _open_by_steps(dir_fd, path, flags, mode)
+
+    def open_inside(self, dir_fd: int, path: str, flags: int) -> int:
+        """Open what is there as `open` does, and on the mount of `dir_fd` alone: else EXDEV.
+
+        Where openat2 is forbidden, mounts of one and the same file system are not told apart.
+        """
+        flags |= _ALWAYS
+        try:
+            return _openat2(dir_fd, path, flags, 0, _BENEATH | _RESOLVE_NO_XDEV)
+        except OSError as error:
+            if error.errno not in _NO_OPENAT2:
+                raise
+        return _open_by_steps(dir_fd, path, flags, 0, one_device=True)
 
     def close(self, fd: int) -> None:
         """Close a descriptor, and with it the locks that it carries."""
@@ -96,6 +101,11 @@ class FileSystem:
         """Return the entries of an open folder, in no order."""
         with os.scandir(fd) as entries:
             return list(entries)
+
+    def first_names(self, fd: int, count: int) -> Sequence[str]:
+        """Return the names of the entries of an open folder, at most `count`, in no order."""
+        with os.scandir(fd) as entries:
+            return [entry.name for entry in itertools.islice(entries, count)]
 
     def mkdir(self, dir_fd: int, name: str, mode: int = 0o755) -> None:
         """Make a folder in the open folder."""
@@ -195,6 +205,44 @@ class FileSystem:
         return facts.f_blocks * facts.f_frsize
 
 
+def is_unknown_call(error: OSError) -> bool:
+    """Tell whether a file system, a kernel or a sandbox does not know such a rename."""
+    return error.errno in (errno.EINVAL, errno.ENOSYS)
+
+
+def rename_new(fs: FileSystem, from_fd: int, name: str, to_fd: int, new_name: str) -> None:
+    """Rename where nothing stands; EEXIST where something does.
+
+    Not every file system knows RENAME_NOREPLACE (FUSE, some network ones). There a folder replaces
+    an empty folder too, which holds nothing that anybody could use; it never replaces more. A file
+    is renamed after a look, so it is for places where nobody else puts files.
+    """
+    try:
+        fs.rename_noreplace(from_fd, name, to_fd, new_name)
+    except OSError as error:
+        if not is_unknown_call(error):
+            raise
+        _rename_after_a_look(fs, from_fd, name, to_fd, new_name)
+
+
+def _rename_after_a_look(
+    fs: FileSystem, from_fd: int, name: str, to_fd: int, new_name: str
+) -> None:
+    try:
+        stands = fs.lstat(to_fd, new_name)
+    except FileNotFoundError:
+        stands = None
+    if stands is not None and not stat.S_ISDIR(stands.st_mode):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name)
+    try:
+        fs.rename(from_fd, name, to_fd, new_name)
+    except OSError as error:
+        # What the kernel says of a folder that is not empty, and of a file where a folder stands.
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name) from error
+        raise
+
+
 def write_at(fs: FileSystem, fd: int, data: Sequence[Buffer], offset: int) -> int:
     """Write all the buffers, one behind the other, at `offset`; return how many bytes that is.
 
@@ -229,7 +277,26 @@ def _raise_errno() -> None:
     raise OSError(code, os.strerror(code))
 
 
-def _open_by_steps(dir_fd: int, path: str, flags: int, mode: int) -> int:
+def _openat2(dir_fd: int, path: str, flags: int, mode: int, resolve: int) -> int:
+    # No O_NOFOLLOW: beside O_DIRECTORY it would make a link at the end ENOTDIR, as if nothing but a
+    # plain file stood there.
+    how = _OpenHow(flags=flags, mode=mode if flags & os.O_CREAT else 0, resolve=resolve)
+    fd: int = _LIBC.syscall(
+        ctypes.c_long(_SYS_OPENAT2),
+        ctypes.c_int(dir_fd),
+        ctypes.c_char_p(os.fsencode(path)),
+        ctypes.byref(how),
+        ctypes.c_size_t(ctypes.sizeof(how)),
+    )
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    return fd
+
+
+def _open_by_steps(
+    dir_fd: int, path: str, flags: int, mode: int, *, one_device: bool = False
+) -> int:
     """Open as openat2 would have, one folder at a time; each step refuses links."""
     flags |= os.O_NOFOLLOW
     *folders, name = path.split("/")
@@ -240,9 +307,13 @@ def _open_by_steps(dir_fd: int, path: str, flags: int, mode: int) -> int:
         for folder in folders:
             above, at = at, _open_one(at, folder, _DIRECTORY, 0)
             os.close(above)
-        return _open_one(at, name, flags, mode)
+        opened = _open_one(at, name, flags, mode)
     finally:
         os.close(at)
+    if one_device and os.fstat(opened).st_dev != os.fstat(dir_fd).st_dev:
+        os.close(opened)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    return opened
 
 
 def _open_one(at: int, name: str, flags: int, mode: int) -> int:

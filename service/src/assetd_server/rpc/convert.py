@@ -28,6 +28,7 @@ from assetd_server.assets.orders import (
     Scope,
 )
 from assetd_server.assets.selection import Selection
+from assetd_server.assets.source_uris import SourceUri, StagedPath
 from assetd_server.errors import (
     AssetError,
     InvalidFieldError,
@@ -53,7 +54,6 @@ MAX_LABEL_KEY_BYTES: Final = 128
 MAX_LABEL_VALUE_BYTES: Final = 2048
 MAX_FILES_A_MESSAGE = 1000
 
-_UNBUILT_HEADER_FIELDS: Final = ("staged_path", "source_uri")
 
 _FRESHNESS: Mapping[int, Freshness | None] = {
     asset_pb2.FRESHNESS_UNSPECIFIED: None,
@@ -218,7 +218,6 @@ def not_built(field: str) -> NotBuiltError:
 
 
 def _push_header(header: asset_service_pb2.PushHeader) -> PushHeader:
-    _refuse_unbuilt(header, _UNBUILT_HEADER_FIELDS, "header.")
     with field_named("header.spec"):
         spec = Spec.parse(header.spec)
     if spec.part is not None:
@@ -234,7 +233,8 @@ def _push_header(header: asset_service_pb2.PushHeader) -> PushHeader:
         )
     return PushHeader(
         spec=spec,
-        kind=_choice("header.kind", header.kind, _KINDS),
+        kind=_push_kind(header),
+        content=_push_content(header),
         bump=bump,
         mode=_choice("header.mode", header.mode, _MODES),
         labels=_labels(header.labels),
@@ -242,6 +242,21 @@ def _push_header(header: asset_service_pb2.PushHeader) -> PushHeader:
         push_id=_push_id(header.push_id),
         digest=_digest("header.digest", header.digest),
     )
+
+
+def _push_kind(header: asset_service_pb2.PushHeader) -> AssetKind | None:
+    if header.kind == asset_pb2.ASSET_KIND_UNSPECIFIED and header.WhichOneof("content"):
+        return None
+    return _choice("header.kind", header.kind, _KINDS)
+
+
+def _push_content(header: asset_service_pb2.PushHeader) -> StagedPath | SourceUri | None:
+    match header.WhichOneof("content"):
+        case "staged_path":
+            return StagedPath.parse(header.staged_path)
+        case "source_uri":
+            return SourceUri.parse(header.source_uri)
+    return None
 
 
 def _labels(labels: Mapping[str, str]) -> dict[str, str]:

@@ -13,8 +13,9 @@ an earlier one back: who must tell two equal writes apart puts something new int
 
 **Failures**, the same from every method: `StoreUnavailableError` where the store did not answer or
 answered that it cannot now; `StoreAccessDeniedError` where it refused our credentials;
-`DiskFullError` where it has no room. Only a store's own word that a key is absent is
-`KeyNotFoundError`: a refusal or a failure never means absent.
+`DiskFullError` where it has no room; `UnsafeStoreError` where it says that it does not know such a
+call, or such a condition. Only a store's own word that a key is absent is `KeyNotFoundError`: a
+refusal or a failure never means absent.
 
 **Lost answers.** A call that changes something and fails with `StoreUnavailableError`, or whose
 task is cancelled, may have taken effect, or may take effect later. Callers settle that by reading
@@ -24,6 +25,7 @@ again.
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 Buffer = bytes | bytearray | memoryview
@@ -53,6 +55,10 @@ class UploadNotFoundError(StoreSignalError):
     """The multipart upload was completed or aborted by somebody."""
 
 
+class CannotCopyError(StoreSignalError):
+    """The store cannot copy from there by itself: read the bytes, and upload them."""
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
     """What a store tells of an object without its bytes.
@@ -69,18 +75,47 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class Listing:
-    """One page of a listing: objects, and the prefixes (ending in `/`) of what lies deeper."""
+    """One page of a listing: objects, and the prefixes (ending in `/`) of what lies deeper.
+
+    `strays` are objects of other people's making whose names are no keys, such as `a//b` or `a/`:
+    no method takes them, and whoever must not overlook them finds them here.
+    """
 
     objects: Sequence[ObjectInfo]
     prefixes: Sequence[str] = ()
+    strays: Sequence[ObjectInfo] = ()
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A multipart upload under way; `upload_id` is the store's own name for it."""
+    """A multipart upload under way; `upload_id` is the store's own name for it.
+
+    `for_copies` where the store itself fills parts of it.
+    """
 
     key: str
     upload_id: str
+    for_copies: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True)
+class CopySource:
+    """The very write of an object that a store is to copy from; `url` is that of its own store.
+
+    All S3 stores of one daemon share an endpoint, so that a bucket means the same to each of them.
+    """
+
+    url: str
+    key: str
+    etag: str
+
+
+@dataclass(frozen=True)
+class UnfinishedUpload:
+    """An upload that was neither completed nor aborted, and when the store says that it began."""
+
+    upload: Upload
+    start_time: datetime
 
 
 class ObjectReader(Protocol):
@@ -179,8 +214,11 @@ class ObjectStore(ABC):
         """Remove the object, if there is one. Idempotent."""
 
     @abstractmethod
-    async def start_upload(self, key: str) -> Upload:
-        """Begin an object too large for one call. Nothing is visible until it is completed."""
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
+        """Begin an object too large for one call. Nothing is visible until it is completed.
+
+        `copy_part` needs one that is begun `for_copies`; parts may be sent to it as well.
+        """
 
     @abstractmethod
     async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
@@ -189,6 +227,23 @@ class ObjectStore(ABC):
         All parts but the last are of one size, 5 MiB to 5 GiB. In any order, at once, repeatable.
 
         Raises:
+            UploadNotFoundError: the upload was completed or aborted.
+        """
+
+    @abstractmethod
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        """Fill part `number` with the range that `source` has at `offset`; return its receipt.
+
+        The bytes do not travel through the caller. The range, which is not empty, lies within the
+        source, and comes to lie at the same `offset` of the object. Otherwise as `upload_part`.
+        Whoever does not trust the store to compare the ETag reads back what it has copied.
+
+        Raises:
+            CannotCopyError: this store cannot copy from there; `upload_part` goes on to work.
+            KeyNotFoundError: the source is absent.
+            EtagMismatchError: the source is another write by now; the part is undefined then.
             UploadNotFoundError: the upload was completed or aborted.
         """
 
@@ -214,6 +269,13 @@ class ObjectStore(ABC):
     @abstractmethod
     async def abort_upload(self, upload: Upload) -> None:
         """Drop an upload. Idempotent; after it the upload can no longer be completed."""
+
+    @abstractmethod
+    def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        """Yield the uploads under way whose keys begin with `prefix`, each once, in any order.
+
+        `prefix` is empty or ends in `/`. What begins or ends meanwhile may be among them or not.
+        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -17,10 +17,12 @@ from typing import TypeVar
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
     Buffer,
+    CopySource,
     Listing,
     ObjectInfo,
     ObjectReader,
     ObjectStore,
+    UnfinishedUpload,
     Upload,
 )
 
@@ -140,14 +142,22 @@ class RetryingStore(ObjectStore):
         """See `ObjectStore.delete`."""
         await self._repeat("delete", key, partial(self._inner.delete, key))
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         """See `ObjectStore.start_upload`. An upload whose answer was lost stays, empty."""
-        return await self._repeat("start_upload", key, partial(self._inner.start_upload, key))
+        call = partial(self._inner.start_upload, key, for_copies=for_copies)
+        return await self._repeat("start_upload", key, call)
 
     async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
         """See `ObjectStore.upload_part`."""
         call = partial(self._inner.upload_part, upload, number, offset, data)
         return await self._repeat("upload_part", upload.key, call)
+
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        """See `ObjectStore.copy_part`."""
+        call = partial(self._inner.copy_part, upload, number, offset, length, source)
+        return await self._repeat("copy_part", upload.key, call)
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """See `ObjectStore.create_from_upload`. A refusal may be due to our own first try."""
@@ -162,6 +172,15 @@ class RetryingStore(ObjectStore):
     async def abort_upload(self, upload: Upload) -> None:
         """See `ObjectStore.abort_upload`."""
         await self._repeat("abort_upload", upload.key, partial(self._inner.abort_upload, upload))
+
+    async def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        """See `ObjectStore.uploads`. All are gathered first, as none can be told twice."""
+
+        async def gather() -> list[UnfinishedUpload]:
+            return [upload async for upload in self._inner.uploads(prefix)]
+
+        for upload in await self._repeat("uploads", prefix, gather):
+            yield upload
 
     async def close(self) -> None:
         """Close the inner store."""

@@ -20,11 +20,11 @@ class StoppedError(Exception):
 
 
 class Push:
-    """One push of one task. `callbacks` are called in the loop, and what they raise ends it."""
+    """One push of one task. Its callbacks are called in the loop, and what they raise ends it."""
 
     def __init__(self, client: Client) -> None:
         """Own `client`: it is closed at the end."""
-        self._client = client
+        self.client = client
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
 
@@ -43,18 +43,21 @@ class Push:
 
         return called
 
-    async def run(self, *arguments: Any, **options: Any) -> str:
-        """Push as `Client.push` does. Cancelled, it gives the version up before this returns."""
-        work = asyncio.ensure_future(asyncio.to_thread(self._client.push, *arguments, **options))
+    async def run(self, push: Callable[..., str], *arguments: Any, **options: Any) -> str:
+        """Push by this method of the client.
+
+        Cancelled, it gives the version up before this returns.
+        """
+        work = asyncio.ensure_future(asyncio.to_thread(push, *arguments, **options))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             self._stopped.set()
             # Ends its call, wherever the thread waits for it.
-            self._client.close()
+            self.client.close()
             await asyncio.wait({work})
             # Looked at, so that nobody complains about an exception that nobody saw.
             work.exception()
             raise
         finally:
-            self._client.close()
+            self.client.close()

@@ -4,7 +4,7 @@ Importing this imports no grpc: what needs it is imported by the first call.
 """
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +15,7 @@ from assetd.asset import Asset, PushProgress
 
 if TYPE_CHECKING:
     from assetd.aio._connection import Connection
+    from assetd.aio._push import Push
     from assetd.v1.asset_pb2 import FetchProgress
     from assetd.v1.asset_service_pb2 import (
         FetchRequest,
@@ -145,6 +146,10 @@ class Client(BaseClient):
         new: bool = False,
         update: bool = False,
         bump_major: bool = False,
+        labels: Mapping[str, str] | None = None,
+        exclude: Iterable[str] = (),
+        validate_only: bool = False,
+        push_id: str | None = None,
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
@@ -154,23 +159,94 @@ class Client(BaseClient):
         Runs in a thread, with a connection of its own. Cancelled, it returns once the push has
         ended.
         """
-        from assetd.aio import _push
-        from assetd.client import Client as BlockingClient
-
-        self._require_open()
-        blocking = BlockingClient(
-            self.address, caller=self._caller, retry=self._policy, assets_dir=""
-        )
-        push = _push.Push(blocking)
+        push = self._push()
         return await push.run(
+            push.client.push,
             path,
             spec,
             new=new,
             update=update,
             bump_major=bump_major,
+            labels=labels,
+            exclude=exclude,
+            validate_only=validate_only,
+            push_id=push_id,
             on_progress=push.in_loop(on_progress),
             on_event=push.in_loop(on_event),
             timeout=timeout,
+        )
+
+    async def push_staged(
+        self,
+        relative_path: str | os.PathLike[str],
+        spec: str,
+        *,
+        new: bool = False,
+        update: bool = False,
+        bump_major: bool = False,
+        labels: Mapping[str, str] | None = None,
+        validate_only: bool = False,
+        push_id: str | None = None,
+        on_progress: Callable[[PushProgress], object] | None = None,
+        on_event: "Callable[[PushResponse], object] | None" = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Create one from what lies on the node: as `assetd.Client.push_staged`, run as `push`."""
+        push = self._push()
+        return await push.run(
+            push.client.push_staged,
+            relative_path,
+            spec,
+            new=new,
+            update=update,
+            bump_major=bump_major,
+            labels=labels,
+            validate_only=validate_only,
+            push_id=push_id,
+            on_progress=push.in_loop(on_progress),
+            on_event=push.in_loop(on_event),
+            timeout=timeout,
+        )
+
+    async def push_from(
+        self,
+        uri: str,
+        spec: str,
+        *,
+        new: bool = False,
+        update: bool = False,
+        bump_major: bool = False,
+        labels: Mapping[str, str] | None = None,
+        validate_only: bool = False,
+        push_id: str | None = None,
+        on_progress: Callable[[PushProgress], object] | None = None,
+        on_event: "Callable[[PushResponse], object] | None" = None,
+        timeout: float | None = None,
+    ) -> str:
+        """Create one from where a URI points: as `assetd.Client.push_from`, run as `push`."""
+        push = self._push()
+        return await push.run(
+            push.client.push_from,
+            uri,
+            spec,
+            new=new,
+            update=update,
+            bump_major=bump_major,
+            labels=labels,
+            validate_only=validate_only,
+            push_id=push_id,
+            on_progress=push.in_loop(on_progress),
+            on_event=push.in_loop(on_event),
+            timeout=timeout,
+        )
+
+    def _push(self) -> "Push":
+        from assetd.aio._push import Push
+        from assetd.client import Client as BlockingClient
+
+        self._require_open()
+        return Push(
+            BlockingClient(self.address, caller=self._caller, retry=self._policy, assets_dir="")
         )
 
     def list(

@@ -19,11 +19,12 @@ from assetd.cli.output import (
     print_failure,
 )
 from assetd.cli.prefetch import prefetch
+from assetd.cli.push import push
 from assetd.cli.run import run
 from assetd.cli.serve import serve
 from assetd.cli.show import list_versions, resolve, status
 from assetd.cli.tend import evict, pin, unpin, verify
-from assetd.cli.transfer import fetch, push
+from assetd.cli.transfer import fetch
 from assetd.errors import AssetdError
 
 HELP = """Fetch and push model assets by name and version.

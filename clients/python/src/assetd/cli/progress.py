@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import click
 
-from assetd.asset import PushProgress
+from assetd.asset import PushPhase, PushProgress
 from assetd.cli.output import Command, one_line, print_error, size_text
 
 if TYPE_CHECKING:
@@ -187,12 +187,22 @@ class VerifyReport(_Report):
         self._display.show("verify", "", progress.hashed_bytes, progress.total_bytes)
 
 
+# What was sent is not safe yet: an upload is as far as the store has it.
+PUSH_ROWS = {
+    PushPhase.HASHING: "hash",
+    PushPhase.STORING: "upload",
+    PushPhase.COMMITTING: "commit",
+}
+
+
 class PushReport(_Report):
-    """Shows a push, a row for each phase."""
+    """Shows a push: a row for the hash pass, the upload and the commit."""
 
     def update(self, progress: PushProgress) -> None:
         """Show how far it is."""
-        self._display.show(progress.phase, "", progress.done_bytes, progress.total_bytes)
+        row = PUSH_ROWS.get(progress.phase)
+        if row is not None:
+            self._display.show(row, "", progress.done_bytes, progress.total_bytes)
 
 
 def progress_options(command: Command) -> Command:

@@ -80,7 +80,7 @@ def resolve(session: Session, spec: str, freshness: str | None) -> None:
     "--long",
     "full",
     is_flag=True,
-    help="Size, date and digest too; reads one manifest a version, which is slower.",
+    help="All that is known of them, labels too; reads one manifest a version, which is slower.",
 )
 @json_option
 @click.pass_obj
@@ -97,7 +97,7 @@ def list_versions(session: Session, prefix: str, scope: str, latest: bool, full:
             return
         taken = list(pages)
     columns = ["ASSET", "VERSION", "CACHED", "STORE"]
-    columns += ["SIZE", "FILES", "PUSHED", "DIGEST"] if full else []
+    columns += ["SIZE", "FILES", "PUSHED", "BY", "DIGEST", "LABELS"] if full else []
     print_table(columns, [row for page in taken for row in rows(page, full=full)])
     warn_of_unreachable(taken)
 
@@ -125,8 +125,15 @@ def details(version: "AssetVersion") -> list[str]:
         size_text(version.size_bytes) if version.HasField("size_bytes") else "?",
         str(version.file_count) if version.HasField("file_count") else "?",
         time_text(version.push_time) if version.HasField("push_time") else "?",
+        version.pushed_by or "?",
         version.digest or "?",
+        " ".join(label_texts(version)),
     ]
+
+
+def label_texts(version: "AssetVersion") -> list[str]:
+    """Return each label as it is written for `assetd push`, by their keys."""
+    return [f"{key}={value}" for key, value in sorted(version.labels.items())]
 
 
 def warn_of_unreachable(pages: "Iterable[ListResponse]") -> None:

@@ -1,15 +1,10 @@
-"""The commands that move bytes: `assetd fetch` and `assetd push`.
-
-Options in, one line out: what a fetch or a push is, only the client knows.
-"""
-
-from pathlib import Path
+"""`assetd fetch`. Options in, one line out: what a fetch is, only the client knows."""
 
 import click
 
 from assetd.asset import Freshness, Resolution
 from assetd.cli.output import Session, json_option, print_message, warn_of_fallback
-from assetd.cli.progress import FetchReport, PushReport, display_for, progress_options
+from assetd.cli.progress import FetchReport, display_for, progress_options
 
 SECONDS = click.FloatRange(min=0, min_open=True)
 
@@ -20,14 +15,6 @@ Examples:
   cat "$(assetd fetch 'nlp/tokens:0.1[vocab/en.txt]')"
   assetd fetch nlp/ranker:1.2 --include '*.json' --include 'vocab/**'
   assetd fetch nlp/ranker:1.2 --json | jq -r 'select(.completed) | .completed.path'
-"""
-
-PUSH_EXAMPLES = """\b
-Examples:
-  assetd push ./model nlp/ranker
-  assetd push ./model nlp/ranker --new
-  assetd push weights.bin nlp/weights:1
-  assetd push ./model nlp/ranker --update --bump-major
 """
 
 
@@ -112,51 +99,3 @@ def fetch(
     if not session.as_json:
         warn_of_fallback(asset.resolution is Resolution.FALLBACK)
         click.echo(asset.path)
-
-
-@click.command(epilog=PUSH_EXAMPLES)
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.argument("spec")
-@click.option("--new", is_flag=True, help="Fail if the asset exists.")
-@click.option("--update", is_flag=True, help="Fail if the asset does not exist.")
-@click.option(
-    "--bump-major", is_flag=True, help="Raise the major number: after 1.2 comes 2.0, not 1.3."
-)
-@click.option("--timeout", type=SECONDS, metavar="SECONDS", help="Give up after that long.")
-@progress_options
-@json_option
-@click.pass_obj
-def push(
-    session: Session,
-    path: Path,
-    spec: str,
-    new: bool,
-    update: bool,
-    bump_major: bool,
-    timeout: float | None,
-    progress: str,
-    quiet: bool,
-) -> None:
-    """Create a version from a file or folder.
-
-    Prints its name:version. SPEC is name for the next version, name:1 for the next 1.x, name:1.2
-    for exactly that. The version is there as a whole or not at all, and it never changes. Only
-    plain files and folders can be pushed: symlinks, hard links, devices, FIFOs, sockets and empty
-    folders are refused.
-    """
-    if new and update:
-        raise click.UsageError("--new and --update exclude each other")
-    display = display_for(progress, quiet=quiet or session.as_json)
-    with session.client() as client, PushReport(display) as report:
-        version = client.push(
-            path,
-            spec,
-            new=new,
-            update=update,
-            bump_major=bump_major,
-            on_progress=report.update,
-            on_event=print_message if session.as_json else None,
-            timeout=timeout,
-        )
-    if not session.as_json:
-        click.echo(f"{spec.partition(':')[0]}:{version}")

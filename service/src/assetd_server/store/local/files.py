@@ -35,6 +35,9 @@ from assetd_server.store.base import (
 from assetd_server.store.local.root import WORK_FOLDER, LocalRoot, is_absence
 
 _PLACE_ATTEMPTS = 10
+# What copy_file_range says where it is not to be had: between file systems, or on an old kernel.
+_CANNOT_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_COPY_BYTES = 1 << 20
 
 
 class OpenObject:
@@ -53,6 +56,25 @@ class OpenObject:
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Return up to `size_bytes` from `offset`; less only at the end of the file."""
         return os.pread(self._descriptor, size_bytes, offset)
+
+    def copy_to(self, descriptor: int, offset: int, length: int) -> None:
+        """Write the range to the same place of another file, without reading it where possible.
+
+        A file system that can share blocks does that. Less is written where the file ends before.
+        """
+        end = offset + length
+        while offset < end and (copied := self._copy_some(descriptor, offset, end - offset)):
+            offset += copied
+
+    def _copy_some(self, descriptor: int, offset: int, length: int) -> int:
+        try:
+            return os.copy_file_range(self._descriptor, descriptor, length, offset, offset)
+        except OSError as error:
+            if error.errno not in _CANNOT_COPY:
+                raise
+        data = self.read_at(offset, min(length, _COPY_BYTES))
+        write_at(descriptor, memoryview(data), offset)
+        return len(data)
 
     def is_unchanged(self) -> bool:
         """Tell whether the file is still what it was when it was opened.

@@ -15,11 +15,14 @@ from typing import ParamSpec, TypeVar
 
 from assetd_server.store.base import (
     Buffer,
+    CannotCopyError,
+    CopySource,
     EtagMismatchError,
     Listing,
     ObjectInfo,
     ObjectReader,
     ObjectStore,
+    UnfinishedUpload,
     Upload,
 )
 from assetd_server.store.local.files import LocalFiles, OpenObject
@@ -116,9 +119,9 @@ class LocalStore(ObjectStore):
         """Unlink the file; see `ObjectStore.delete`."""
         await self._run(self._files.delete, key)
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         """Make an empty file aside; see `ObjectStore.start_upload`."""
-        return await self._run(self._uploads.start, key)
+        return await self._run(self._uploads.start, key, for_copies)
 
     async def upload_part(
         self,
@@ -129,6 +132,19 @@ class LocalStore(ObjectStore):
     ) -> str:
         """Write into the file at `offset`; see `ObjectStore.upload_part`."""
         return await self._run(self._uploads.write_part, upload, offset, data)
+
+    async def copy_part(
+        self,
+        upload: Upload,
+        number: int,  # noqa: ARG002 - the offset says it
+        offset: int,
+        length: int,
+        source: CopySource,
+    ) -> str:
+        """Copy inside the kernel, from this very store only; see `ObjectStore.copy_part`."""
+        if source.url != self.url:
+            raise CannotCopyError(source.key)
+        return await self._run(self._uploads.copy_part, upload, offset, length, source)
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Link the file; see `ObjectStore.create_from_upload`."""
@@ -141,6 +157,11 @@ class LocalStore(ObjectStore):
     async def abort_upload(self, upload: Upload) -> None:
         """Unlink the file; see `ObjectStore.abort_upload`."""
         await self._run(self._uploads.abort, upload)
+
+    async def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        """Look into the folder of uploads; see `ObjectStore.uploads`."""
+        for upload in await self._run(self._uploads.unfinished, prefix):
+            yield upload
 
     async def close(self) -> None:
         """End the store's own threads, after what they are doing; see `ObjectStore.close`."""

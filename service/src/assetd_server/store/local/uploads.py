@@ -3,6 +3,9 @@
 Blocking, called from threads only. Whoever writes a part shares the lock of the file; whoever
 completes or aborts has it alone. So a part that comes late, from a frozen thread or process, finds
 the file gone, or shown under its key, and never writes into an object that readers see.
+
+Which key an upload is for stands beside its file, as the target of a symbolic link: that is written
+and read in one call, and nobody ever follows it.
 """
 
 import fcntl
@@ -11,13 +14,23 @@ import re
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from assetd_server.store.base import Buffer, ObjectInfo, Upload, UploadNotFoundError
+from assetd_server.store.base import (
+    Buffer,
+    CopySource,
+    EtagMismatchError,
+    ObjectInfo,
+    UnfinishedUpload,
+    Upload,
+    UploadNotFoundError,
+)
 from assetd_server.store.local.files import LocalFiles, object_info, write_at
 from assetd_server.store.local.root import WORK_FOLDER, LocalRoot, is_absence
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+_LABEL_ENDING = ".key"
 
 
 class LocalUploads:
@@ -27,26 +40,46 @@ class LocalUploads:
         self._root = root
         self._files = files
 
-    def start(self, key: str) -> Upload:
+    def start(self, key: str, for_copies: bool) -> Upload:
         """Begin an upload; see `ObjectStore.start_upload`."""
         with self._root.failures(key):
-            upload = Upload(key=key, upload_id=uuid.uuid4().hex)
+            upload = Upload(key, uuid.uuid4().hex, for_copies)
             path = self._root.work_path("uploads", upload.upload_id)
+            # First, and removed last: no upload is ever without its key.
+            self._label(upload).symlink_to(key)
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
             return upload
 
     def write_part(self, upload: Upload, offset: int, data: Buffer) -> str:
         """Write a part at its place, durably, and return its receipt."""
+        view = memoryview(data).cast("B")
+        with self._open_for_part(upload) as descriptor:
+            write_at(descriptor, view, offset)
+        return f"{offset}+{view.nbytes}"
+
+    def copy_part(self, upload: Upload, offset: int, length: int, source: CopySource) -> str:
+        """Copy a range of another object to its place, durably, and return its receipt."""
+        found = self._files.open(source.key)
+        if found.info.etag != source.etag:
+            raise EtagMismatchError(source.key)
+        with self._open_for_part(upload) as descriptor:
+            found.copy_to(descriptor, offset, length)
+        # Somebody else may write in place, as modelkit does.
+        if not found.is_unchanged():
+            raise EtagMismatchError(source.key)
+        return f"{offset}+{length}"
+
+    @contextmanager
+    def _open_for_part(self, upload: Upload) -> Iterator[int]:
+        """Open the upload's file; what the block wrote is durable after it."""
         key = upload.key
         with self._root.failures(key), self._locked(upload, fcntl.LOCK_SH) as descriptor:
             # Shown already, by a process that died before it could remove the name here.
             if os.fstat(descriptor).st_nlink > 1:
                 raise UploadNotFoundError(key)
-            view = memoryview(data).cast("B")
-            write_at(descriptor, view, offset)
+            yield descriptor
             # Here and not at the end alone: completing a large object would take minutes.
             os.fdatasync(descriptor)
-            return f"{offset}+{view.nbytes}"
 
     def create(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Show the upload where the key is absent; see `ObjectStore.create_from_upload`."""
@@ -56,7 +89,7 @@ class LocalUploads:
                 return self._finish(upload, descriptor)
             self._seal(descriptor, receipts)
             self._files.place(key, lambda target: target.hardlink_to(path))
-            path.unlink()
+            self._forget(upload)
             return object_info(key, os.fstat(descriptor))
 
     def put(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
@@ -68,7 +101,9 @@ class LocalUploads:
                 return self._finish(upload, descriptor)
             self._seal(descriptor, receipts)
             with self._root.key_lock(key):
-                return self._files.replace(key, path)
+                info = self._files.replace(key, path)
+            self._forget(upload)
+            return info
 
     def abort(self, upload: Upload) -> None:
         """Drop an upload; see `ObjectStore.abort_upload`."""
@@ -77,7 +112,15 @@ class LocalUploads:
             suppress(UploadNotFoundError),
             self._locked(upload, fcntl.LOCK_EX),
         ):
-            self._path(upload).unlink()
+            self._forget(upload)
+
+    def unfinished(self, prefix: str) -> list[UnfinishedUpload]:
+        """Return the uploads under way; see `ObjectStore.uploads`."""
+        with self._root.failures(prefix):
+            self._root.require(prefix)
+            labels = sorted(self._root.path(f"{WORK_FOLDER}/uploads").glob(f"*{_LABEL_ENDING}"))
+            found = [_unfinished(label) for label in labels]
+            return [one for one in found if one is not None and one.upload.key.startswith(prefix)]
 
     @contextmanager
     def _locked(self, upload: Upload, lock: int) -> Iterator[int]:
@@ -102,6 +145,15 @@ class LocalUploads:
             raise UploadNotFoundError(upload.key)
         return self._root.path(f"{WORK_FOLDER}/uploads/{upload.upload_id}")
 
+    def _label(self, upload: Upload) -> Path:
+        path = self._path(upload)
+        return path.with_name(path.name + _LABEL_ENDING)
+
+    def _forget(self, upload: Upload) -> None:
+        for path in (self._path(upload), self._label(upload)):
+            with suppress(FileNotFoundError):
+                path.unlink()
+
     def _is_shown(self, key: str, descriptor: int) -> bool:
         """Tell whether the key shows this upload already: somebody died on the last step."""
         return _is_same_file(self._root.path(key), descriptor)
@@ -114,8 +166,19 @@ class LocalUploads:
     def _finish(self, upload: Upload, descriptor: int) -> ObjectInfo:
         """Do what is left to do for an upload that its key shows already."""
         self._root.sync_folders(upload.key)
-        self._path(upload).unlink()
+        self._forget(upload)
         return object_info(upload.key, os.fstat(descriptor))
+
+
+def _unfinished(label: Path) -> UnfinishedUpload | None:
+    """Return the upload whose key the label tells; None where it has ended, or ends just now."""
+    try:
+        label.with_suffix("").lstat()
+        key, began = str(label.readlink()), label.lstat().st_mtime
+    except FileNotFoundError:
+        return None
+    upload = Upload(key=key, upload_id=label.with_suffix("").name)
+    return UnfinishedUpload(upload, datetime.fromtimestamp(began, UTC))
 
 
 def _is_same_file(path: Path, descriptor: int) -> bool:

@@ -13,8 +13,10 @@ from assetd_server.errors import (
     DiskFullError,
     StoreAccessDeniedError,
     StoreUnavailableError,
+    UnsafeStoreError,
 )
 from assetd_server.store.base import (
+    CannotCopyError,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -34,6 +36,11 @@ _DENIED_CODES = {  # those that come with status 400
     "InvalidAccessKeyId",
     "InvalidToken",
     "TokenRefreshRequired",
+}
+_PASSING_STATUSES = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.TOO_MANY_REQUESTS,
 }
 _FULL_CODES = {"QuotaExceeded", "XMinioStorageFull"}
 # The second is what a store says that is just dropping the parts.
@@ -127,9 +134,27 @@ class S3Failures:
             return KeyExistsError(key)
         if status == HTTPStatus.PRECONDITION_FAILED:
             return EtagMismatchError(key)
+        if code == "NotImplemented":
+            return self._lacking(key, refusal)
         if status == HTTPStatus.NOT_FOUND:
             return self._not_found(key, code)
         return self.unavailable(key, str(refusal))
+
+    def of_copy(
+        self, key: str, source_bucket: str, source_key: str, refusal: Refusal
+    ) -> AssetError | StoreSignalError:
+        """Return what the refusal to copy an object into an upload of `key` means.
+
+        What a store does not know, or not from that bucket, it refuses in many ways: whatever is
+        neither a word on the objects nor a failure that may pass. Reading the source will tell.
+        """
+        error = self.error(source_key, refusal)
+        if isinstance(error, UploadNotFoundError):
+            return UploadNotFoundError(key)
+        is_ours = refusal.code == "NoSuchBucket" and source_bucket == self._bucket
+        if isinstance(error, StoreUnavailableError) and _is_final(refusal.status) and not is_ours:
+            return CannotCopyError(source_key)
+        return error
 
     def _not_found(self, key: str, code: str) -> AssetError | StoreSignalError:
         if code == "NoSuchKey":
@@ -166,6 +191,16 @@ class S3Failures:
             cause=refusal,
         )
 
+    def _lacking(self, key: str, refusal: Refusal) -> UnsafeStoreError:
+        return UnsafeStoreError(
+            "the store {store} at {where} does not know a condition or a call that pushes need:"
+            " {cause}, for {key!r}; use another store, or a newer release of it",
+            store=self._url,
+            where=self._where,
+            key=key,
+            cause=refusal,
+        )
+
     def _denied(self, key: str, refusal: Refusal) -> StoreAccessDeniedError:
         return StoreAccessDeniedError(
             "the store {store} at {where} refused the daemon's credentials for {key!r}: {cause};"
@@ -186,3 +221,10 @@ class S3Failures:
             key=key,
             cause=cause,
         )
+
+
+def _is_final(status: int | None) -> bool:
+    """Tell whether the same request would be refused again."""
+    if status is None or status in _PASSING_STATUSES:
+        return False
+    return status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED

@@ -18,6 +18,7 @@ import obstore
 
 from assetd_server.store.base import (
     Buffer,
+    CopySource,
     EtagMismatchError,
     KeyExistsError,
     KeyNotFoundError,
@@ -26,6 +27,7 @@ from assetd_server.store.base import (
     ObjectReader,
     ObjectStore,
     ObjectTooLargeError,
+    UnfinishedUpload,
     Upload,
     UploadNotFoundError,
 )
@@ -45,6 +47,7 @@ from assetd_server.store.objects.clients import (
     make_client,
     make_store,
 )
+from assetd_server.store.objects.copies import bucket_of, copied_range
 from assetd_server.store.objects.failures import Refusal, S3Failures
 from assetd_server.store.objects.pace import Pace
 from assetd_server.store.objects.reader import S3Reader
@@ -201,7 +204,7 @@ class S3ObjectStore(ObjectStore):
     async def list(
         self, prefix: str, *, after: str = "", delimiter: bool = False
     ) -> AsyncIterator[Listing]:
-        """Ask page by page; see `ObjectStore.list`. Leaves out what is no key, such as `a//b`."""
+        """Ask page by page; see `ObjectStore.list`. What is no key, such as `a//b`, is a stray."""
         arguments = {"Bucket": self._bucket, "Prefix": self._root + prefix}
         if after:
             arguments["StartAfter"] = self._root + after
@@ -219,14 +222,14 @@ class S3ObjectStore(ObjectStore):
     def _listing(self, page: Mapping[str, Any], after: str) -> Listing:
         skip = len(self._root)
         keys = ((entry["Key"][skip:], entry) for entry in page.get("Contents", ()))
+        found = [
+            self._info(key, entry["Size"], entry["ETag"]) for key, entry in keys if key > after
+        ]
         prefixes = (entry["Prefix"][skip:] for entry in page.get("CommonPrefixes", ()))
         return Listing(
-            objects=[
-                self._info(key, entry["Size"], entry["ETag"])
-                for key, entry in keys
-                if key > after and _is_key(key)
-            ],
+            objects=[info for info in found if _is_key(info.key)],
             prefixes=[name for name in prefixes if name > after and _is_key(name[:-1])],
+            strays=[info for info in found if not _is_key(info.key)],
         )
 
     async def put(self, key: str, data: Buffer) -> ObjectInfo:
@@ -259,14 +262,16 @@ class S3ObjectStore(ObjectStore):
         with suppress(KeyNotFoundError):
             await self._ask(key, obstore.delete_async(self._store, self._root + key))
 
-    async def start_upload(self, key: str) -> Upload:
+    async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
         """Send CreateMultipartUpload; see `ObjectStore.start_upload`.
 
         The store is asked to keep a checksum of the whole. One that refuses for want of knowing
-        such a thing is not asked again.
+        such a thing is not asked again. Nor is one that copies: what versitygw 1.8 says a range
+        hashes to is what the whole source does, and readers would refuse the object. Without being
+        asked stores compute a checksum that is right, if any.
         """
         create, named = self._client.create_multipart_upload, self._where(key) | self._encryption
-        if self._checks:
+        if self._checks and not for_copies:
             try:
                 answer = await self._run(create, **named, **CHECKED_UPLOAD)
             except SDK_ERRORS as error:
@@ -276,7 +281,7 @@ class S3ObjectStore(ObjectStore):
             else:
                 return Upload(key=key, upload_id=answer["UploadId"])
         answer = await self._call(key, create, **named)
-        return Upload(key=key, upload_id=answer["UploadId"])
+        return Upload(key, answer["UploadId"], for_copies)
 
     async def upload_part(
         self,
@@ -289,11 +294,24 @@ class S3ObjectStore(ObjectStore):
         return await self._call(upload.key, self._send_part, upload, number, data)
 
     def _send_part(self, upload: Upload, number: int, data: Buffer) -> str:
-        checked = {"ChecksumCRC64NVME": checksum_text(data)} if self._checks else {}
+        is_checked = self._checks and not upload.for_copies
+        checked = {"ChecksumCRC64NVME": checksum_text(data)} if is_checked else {}
         answer = self._client.upload_part(
             **self._named(upload), **checked, PartNumber=number, Body=BodyFile(data)
         )
-        return receipt_of(answer["ETag"], answer.get("ChecksumCRC64NVME"))
+        return receipt_of(answer["ETag"], answer.get("ChecksumCRC64NVME") if is_checked else None)
+
+    async def copy_part(
+        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
+    ) -> str:
+        """Send UploadPartCopy with the source's ETag; see `ObjectStore.copy_part`."""
+        wanted = self._named(upload) | copied_range(source, offset, length)
+        try:
+            answer = await self._run(self._client.upload_part_copy, **wanted, PartNumber=number)
+        except SDK_ERRORS as error:
+            refusal, bucket = refusal_of(error), bucket_of(source)
+            raise self._failures.of_copy(upload.key, bucket, source.key, refusal) from error
+        return str(answer["CopyPartResult"]["ETag"])
 
     async def create_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
         """Send CompleteMultipartUpload with If-None-Match; see `ObjectStore.create_from_upload`."""
@@ -332,6 +350,21 @@ class S3ObjectStore(ObjectStore):
         with suppress(UploadNotFoundError):
             await self._call(upload.key, self._client.abort_multipart_upload, **self._named(upload))
 
+    async def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:
+        """Send ListMultipartUploads page by page; see `ObjectStore.uploads`."""
+        arguments = {"Bucket": self._bucket, "Prefix": self._root + prefix}
+        markers: Mapping[str, str] | None = {}
+        while markers is not None:
+            list_page = self._client.list_multipart_uploads
+            page = await self._call(prefix, list_page, **arguments, **markers)
+            if page.get("IsTruncated") and not page.get("Uploads"):
+                raise self._failures.unavailable(prefix, "not S3")
+            entries, markers = _whole_keys(page)
+            for entry in entries:
+                key = entry["Key"][len(self._root) :]
+                if _is_key(key):
+                    yield UnfinishedUpload(Upload(key, entry["UploadId"]), entry["Initiated"])
+
     async def close(self) -> None:
         """End the store's own threads, after what they are doing; see `ObjectStore.close`."""
         if self._owns_executor:
@@ -365,6 +398,24 @@ class S3ObjectStore(ObjectStore):
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
+
+
+def _whole_keys(
+    page: Mapping[str, Any],
+) -> tuple[Sequence[Mapping[str, Any]], Mapping[str, str] | None]:
+    """Return the uploads of a page, and after what the next page begins; None: it is the last.
+
+    The last key may have more uploads on the next page. S3 goes on in the midst of a key, but
+    versitygw 1.8 refuses to: so all of that key is left to the next page, unless it fills this one.
+    """
+    entries = page.get("Uploads", [])
+    if not page.get("IsTruncated"):
+        return entries, None
+    before = [entry for entry in entries if entry["Key"] != entries[-1]["Key"]]
+    if before:
+        return before, {"KeyMarker": before[-1]["Key"]}
+    last = entries[-1]
+    return entries, {"KeyMarker": last["Key"], "UploadIdMarker": last["UploadId"]}
 
 
 def _is_key(name: str) -> bool:
