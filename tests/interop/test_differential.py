@@ -33,9 +33,9 @@ ON_S3 = range(1000, 1003)
 
 
 @pytest.fixture(scope="module")
-def differential(s3_server: S3Server) -> Iterator[Differential]:
+def differential(request: pytest.FixtureRequest) -> Iterator[Differential]:
     """Both parties, gone before the server: it waits for whoever is connected."""
-    assert s3_server
+    request.getfixturevalue("s3_server")
     with scratch_folder() as folder, running_differential(folder) as differential:
         yield differential
 
