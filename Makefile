@@ -111,6 +111,10 @@ soak-deaths: setup ## A daemon that dies every two seconds for ten minutes, with
 soak-leases: setup ## A million evictions against leases from three namespaces, call by call (root)
 	$(BIN)/python -m tests.soak.leases $(SOAKED)
 
+.PHONY: soak-differential
+soak-differential: setup tools modelkit ## 1,000 histories of modelkit and assetd, alone and together
+	$(BIN)/python -m tests.soak.differential $(SOAKED)
+
 .PHONY: soak-push-races
 soak-push-races: setup tools ## 10,000 races of pushers for one version, on S3 and on a directory
 	$(BIN)/python -m tests.soak.push_races $(SOAKED)
