@@ -11,7 +11,7 @@ from queue import SimpleQueue
 import grpc
 
 from assetd._connection import Connection, Stream, drain
-from assetd._content import Content
+from assetd._content import Content, Request
 from assetd._progress import PushMeter
 from assetd._retry import Deadline, Retry
 from assetd.errors import AssetdError, InternalError, PushInProgressError, PushMismatchError
@@ -48,7 +48,7 @@ class Push:
         while True:
             turns = _Turns()
             timeout = deadline.remaining_seconds()
-            call = self.connection.start(self.connection.assets.Push, iter(turns), timeout)
+            call = self.connection.start(self.connection.push, iter(turns), timeout)
             try:
                 return self._follow(call, turns, retry)
             except grpc.RpcError as failed:
@@ -91,7 +91,7 @@ class Push:
             turns.take(self._last_turn(wanted) if batch is None else [PushRequest(files=batch)])
         raise InternalError("the daemon ended the push without an answer")
 
-    def _last_turn(self, wanted: list[PushWanted.Part]) -> Iterable[PushRequest]:
+    def _last_turn(self, wanted: list[PushWanted.Part]) -> Iterable[Request]:
         self.meter.lacks(self.content.lacking_bytes(wanted))
         return self.content.last_turn(wanted)
 
@@ -104,10 +104,10 @@ class _Turns:
     """
 
     def __init__(self) -> None:
-        self._turns: SimpleQueue[Iterable[PushRequest] | None] = SimpleQueue()
+        self._turns: SimpleQueue[Iterable[Request] | None] = SimpleQueue()
         self.failure: Exception | None = None
 
-    def take(self, turn: Iterable[PushRequest]) -> None:
+    def take(self, turn: Iterable[Request]) -> None:
         """Send these next."""
         self._turns.put(turn)
 
@@ -115,7 +115,7 @@ class _Turns:
         """Send no more."""
         self._turns.put(None)
 
-    def __iter__(self) -> Iterator[PushRequest]:
+    def __iter__(self) -> Iterator[Request]:
         for turn in iter(self._turns.get, None):
             try:
                 yield from turn
