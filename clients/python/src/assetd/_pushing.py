@@ -9,7 +9,7 @@ from assetd._base import BaseClient
 from assetd._globs import Globs
 from assetd._retry import Deadline
 from assetd._source import list_source
-from assetd.asset import PushProgress
+from assetd.asset import PushedVersion, PushProgress
 
 if TYPE_CHECKING:
     from assetd._connection import Connection
@@ -39,7 +39,7 @@ class Pushing(BaseClient):
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> str:
+    ) -> PushedVersion:
         """Create one new version of an asset from a file or folder, and return the version.
 
         All or nothing: when this returns, the version is durable and listed; when it raises,
@@ -59,7 +59,7 @@ class Pushing(BaseClient):
                 match is not looked at, whatever it is; nor is a folder of which `folder/**` leaves
                 nothing.
             validate_only: check all that can be checked, and create nothing. Returns the version
-                that would be created; `on_event` gets a `completed` that describes it.
+                that would be created, and whether it is there already.
             push_id: the UUID4 of this push, in its canonical form; by default a new one. Another
                 call with the same one, after whatever failure, continues this push or returns its
                 answer.
@@ -117,7 +117,7 @@ class Pushing(BaseClient):
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> str:
+    ) -> PushedVersion:
         """Create one new version from what lies below `ASSETS_DIR/.assetd/push` on the node.
 
         No byte travels to the daemon: it reads the file or folder where it lies, which must not
@@ -156,7 +156,7 @@ class Pushing(BaseClient):
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> str:
+    ) -> PushedVersion:
         """Create one new version from where a URI points, and return the version.
 
         The daemon reads it; no byte comes from here. `uri` is `s3://...` or `file://...`, among
@@ -186,7 +186,7 @@ class Pushing(BaseClient):
         on_progress: Callable[[PushProgress], object] | None,
         on_event: "Callable[[PushResponse], object] | None",
         timeout: float | None,
-    ) -> str:
+    ) -> PushedVersion:
         from assetd import _content, _progress
 
         meter = _progress.PushMeter(None, on_progress, on_event)
@@ -194,8 +194,8 @@ class Pushing(BaseClient):
 
     def _push(
         self, header: "PushHeader", content: "Content", meter: "PushMeter", deadline: Deadline
-    ) -> str:
-        from assetd import _push
+    ) -> PushedVersion:
+        from assetd import _convert, _push
 
         push = _push.Push(self._connect(), header, content, meter)
-        return push.run(deadline).asset_version.version
+        return _convert.pushed_version(push.run(deadline), header.push_id)

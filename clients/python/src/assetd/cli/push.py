@@ -14,6 +14,7 @@ from assetd.cli.table import print_table
 from assetd.cli.transfer import SECONDS
 
 if TYPE_CHECKING:
+    from assetd.asset import PushedVersion
     from assetd.client import Client
     from assetd.v1.asset_service_pb2 import PushCompleted, PushResponse
 
@@ -140,7 +141,7 @@ def push(
 
 def _way(
     client: "Client", path: str, *, staged: bool, exclude: tuple[str, ...]
-) -> Callable[..., str]:
+) -> Callable[..., "PushedVersion"]:
     """Return the client's method for where PATH points, with that already said.
 
     Raises:
