@@ -23,6 +23,7 @@ from assetd.v1.asset_service_pb2 import (
     PushWanted,
 )
 from assetd.v1.asset_service_pb2 import PushProgress as WirePushProgress
+from assetd.v1.cache_service_pb2 import GetCacheStatusResponse
 
 from tests.clients.python.scripted import (
     CUT,
@@ -481,6 +482,19 @@ def test_bytes_that_the_daemon_finds_by_itself_are_named(
     assert (staged.header.mode, staged.header.labels["by"]) == (PushHeader.MODE_UPDATE, "me")
     assert found.header.source_uri == "s3://bucket/model"
     assert (found.header.mode, found.header.validate_only) == (PushHeader.MODE_NEW, True)
+
+
+def test_a_staged_path_may_be_absolute(daemon: ScriptedDaemon, tmp_path: Path) -> None:
+    """As this program has ASSETS_DIR mounted, or as the daemon has it; elsewhere it is refused."""
+    daemon.status = GetCacheStatusResponse(assets_dir="/theirs")
+    here = tmp_path / "ours"
+    with Client(daemon.address, assets_dir=here) as client:
+        client.push_staged(here / ".assetd/push/x/y", "nlp/ranker")
+        client.push_staged("/theirs/.assetd/push/x/y", "nlp/ranker")
+        with pytest.raises(assetd.InvalidFieldError) as raised:
+            client.push_staged("/theirs/.assetd/other", "nlp/ranker")
+    assert [record.header.staged_path for record in daemon.push_records] == ["x/y", "x/y"]
+    assert raised.value.metadata["field"] == "header.staged_path"
 
 
 def test_the_size_of_what_the_daemon_finds_comes_with_its_progress(

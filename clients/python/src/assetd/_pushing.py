@@ -10,12 +10,16 @@ from assetd._globs import Globs
 from assetd._retry import Deadline
 from assetd._source import list_source
 from assetd.asset import PushedVersion, PushProgress
+from assetd.errors import InvalidFieldError
 
 if TYPE_CHECKING:
     from assetd._connection import Connection
     from assetd._content import Content
     from assetd._progress import PushMeter
     from assetd.v1.asset_service_pb2 import PushHeader, PushResponse
+
+# Below ASSETS_DIR.
+STAGED = Path(".assetd", "push")
 
 
 class Pushing(BaseClient):
@@ -105,7 +109,7 @@ class Pushing(BaseClient):
 
     def push_staged(
         self,
-        relative_path: str | os.PathLike[str],
+        path: str | os.PathLike[str],
         spec: str,
         *,
         new: bool = False,
@@ -121,15 +125,17 @@ class Pushing(BaseClient):
         """Create one new version from what lies below `ASSETS_DIR/.assetd/push` on the node.
 
         No byte travels to the daemon: it reads the file or folder where it lies, which must not
-        change until the push has ended. `relative_path` is relative to that folder; all else is
-        as for `push`.
+        change until the push has ended. `path` is relative to that folder, or absolute and below
+        it, as the daemon or this client's `assets_dir` has it; all else is as for `push`.
 
         Raises:
+            InvalidFieldError: the path is absolute, and not below that folder.
             SourceNotAllowedError: the path leads elsewhere, or nothing lies there.
             AssetdError, ValueError: as `push`.
         """
         from assetd import _convert
 
+        deadline = Deadline(timeout)
         header = _convert.push_header(
             spec,
             new=new,
@@ -139,8 +145,8 @@ class Pushing(BaseClient):
             validate_only=validate_only,
             push_id=push_id,
         )
-        header.staged_path = os.fspath(relative_path)
-        return self._push_found(header, on_progress, on_event, timeout)
+        header.staged_path = self._below_staged(Path(path), deadline)
+        return self._push_found(header, on_progress, on_event, deadline)
 
     def push_from(
         self,
@@ -168,6 +174,7 @@ class Pushing(BaseClient):
         """
         from assetd import _convert
 
+        deadline = Deadline(timeout)
         header = _convert.push_header(
             spec,
             new=new,
@@ -178,19 +185,19 @@ class Pushing(BaseClient):
             push_id=push_id,
         )
         header.source_uri = uri
-        return self._push_found(header, on_progress, on_event, timeout)
+        return self._push_found(header, on_progress, on_event, deadline)
 
     def _push_found(
         self,
         header: "PushHeader",
         on_progress: Callable[[PushProgress], object] | None,
         on_event: "Callable[[PushResponse], object] | None",
-        timeout: float | None,
+        deadline: Deadline,
     ) -> PushedVersion:
         from assetd import _content, _progress
 
         meter = _progress.PushMeter(None, on_progress, on_event)
-        return self._push(header, _content.FoundContent(), meter, Deadline(timeout))
+        return self._push(header, _content.FoundContent(), meter, deadline)
 
     def _push(
         self, header: "PushHeader", content: "Content", meter: "PushMeter", deadline: Deadline
@@ -199,3 +206,27 @@ class Pushing(BaseClient):
 
         push = _push.Push(self._connect(), header, content, meter)
         return _convert.pushed_version(push.run(deadline), header.push_id)
+
+    def _below_staged(self, path: Path, deadline: Deadline) -> str:
+        """Return the path below the folder of what is staged."""
+        if not path.is_absolute():
+            return str(path)
+        if self._assets_dir is not None and path.is_relative_to(self._assets_dir / STAGED):
+            return str(path.relative_to(self._assets_dir / STAGED))
+        folder = self._staged_folder(deadline)
+        if not path.is_relative_to(folder):
+            raise InvalidFieldError(
+                f"{path} is not below {folder}, where the daemon looks for it",
+                metadata={"field": "header.staged_path", "staged_path": str(path)},
+            )
+        return str(path.relative_to(folder))
+
+    def _staged_folder(self, deadline: Deadline) -> Path:
+        """Ask the daemon where it looks."""
+        from assetd.v1.cache_service_pb2 import GetCacheStatusRequest
+
+        connection = self._connect()
+        status = connection.ask(
+            connection.cache.GetCacheStatus, GetCacheStatusRequest(), deadline.remaining_seconds()
+        )
+        return Path(status.assets_dir, STAGED)

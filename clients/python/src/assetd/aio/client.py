@@ -178,7 +178,7 @@ class Client(BaseClient):
 
     async def push_staged(
         self,
-        relative_path: str | os.PathLike[str],
+        path: str | os.PathLike[str],
         spec: str,
         *,
         new: bool = False,
@@ -195,7 +195,7 @@ class Client(BaseClient):
         push = self._push()
         return await push.run(
             push.client.push_staged,
-            relative_path,
+            path,
             spec,
             new=new,
             update=update,
@@ -246,7 +246,12 @@ class Client(BaseClient):
 
         self._require_open()
         return Push(
-            BlockingClient(self.address, caller=self._caller, retry=self._policy, assets_dir="")
+            BlockingClient(
+                self.address,
+                caller=self._caller,
+                retry=self._policy,
+                assets_dir=self._assets_dir or "",
+            )
         )
 
     def list(

@@ -75,7 +75,10 @@ def _labels(
     help="Check all that can be checked and say what would be created; create nothing.",
 )
 @click.option(
-    "--staged", is_flag=True, help="PATH is below ASSETS_DIR/.assetd/push, on the daemon's node."
+    "--staged",
+    is_flag=True,
+    help="PATH is below ASSETS_DIR/.assetd/push on the daemon's node: relative to that folder, or "
+    "absolute.",
 )
 @click.option(
     "--push-id",
