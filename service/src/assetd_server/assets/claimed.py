@@ -122,6 +122,16 @@ class ClaimedVersions:
         await self._claims.delete(name, version)
         return manifest
 
+    async def is_held(self, record: PushRecord) -> bool:
+        """Tell whether the open claim on the version is the one that the record tells of."""
+        try:
+            held = await self._claims.read(record.name, record.version)
+        except BadManifestError:
+            return False
+        if held is None or held.claim.claim_id != record.claim.claim_id:
+            return False
+        return held.claim.state is ClaimState.OPEN
+
     async def require_held(self, claimed: ClaimedVersion) -> None:
         """Check that what was found in the store cannot be another's work.
 
