@@ -103,9 +103,17 @@ soak-crashes: setup system-packages ## Power cuts at every call, on ext4 and XFS
 soak-kills: setup ## 20,000 kills at random microseconds and calls, judged from outside
 	$(BIN)/python -m tests.soak.kills $(SOAKED)
 
+.PHONY: soak-deaths
+soak-deaths: setup ## A daemon that dies every two seconds for ten minutes, with eight callers
+	$(BIN)/python -m tests.soak.deaths $(SOAKED)
+
 .PHONY: soak-leases
 soak-leases: setup ## A million evictions against leases from three namespaces, call by call (root)
 	$(BIN)/python -m tests.soak.leases $(SOAKED)
+
+.PHONY: soak-differential
+soak-differential: setup tools modelkit ## 1,000 histories of modelkit and assetd, alone and together
+	$(BIN)/python -m tests.soak.differential $(SOAKED)
 
 .PHONY: soak-push-races
 soak-push-races: setup tools ## 10,000 races of pushers for one version, on S3 and on a directory

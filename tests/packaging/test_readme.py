@@ -226,8 +226,6 @@ def codes_in(text: str) -> list[str]:
 NOT_BUILT: dict[str, asset_service_pb2.PushHeader] = {
     "PushHeader.staged_path": asset_service_pb2.PushHeader(spec="a", staged_path="b"),
     "PushHeader.source_uri": asset_service_pb2.PushHeader(spec="a", source_uri="s3://b/c"),
-    "PushHeader.labels": asset_service_pb2.PushHeader(spec="a", labels={"b": "c"}),
-    "PushHeader.validate_only": asset_service_pb2.PushHeader(spec="a", validate_only=True),
 }
 
 

@@ -39,7 +39,7 @@ EAGER: Final = RetryPolicy(
 # What the machine that runs the tests says of its own assets, buckets and collectors.
 _FOREIGN: Final = ("ASSETD_", "ASSETS_DIR", "AWS_", "MODELKIT_", "OTEL_", "S3_ENDPOINT")
 # Files that a daemon which ended well leaves none of.
-_PASSING_FOLDERS: Final = ("staging", "push", "trash")
+_PASSING_FOLDERS: Final = ("staging", "push", "push/.journal", "trash")
 
 
 class StartFailedError(Exception):
@@ -213,13 +213,14 @@ class Daemon:
         return wait_until(look, f"line {count} of {event!r}")[0]
 
     def leftovers(self) -> list[str]:
-        """Returns what lies in staging, push and trash, relative to ASSETS_DIR."""
+        """Returns what lies in staging, push, its journal and trash, relative to ASSETS_DIR."""
         own = self.assets_dir / ".assetd"
         folders = [own / name for name in _PASSING_FOLDERS if (own / name).is_dir()]
         return sorted(
             str(path.relative_to(self.assets_dir))
             for folder in folders
             for path in folder.iterdir()
+            if path not in folders
         )
 
     def kept_downloads(self) -> list[str]:

@@ -36,7 +36,6 @@ from assetd_server.listen import Address, ListenError
 from assetd_server.rpc.server import Server, ServerSettings
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.local import LocalStore
-from assetd_server.store.objects import S3Settings, open_s3_store
 from assetd_server.store.retrying import RetryingStore
 from assetd_server.telemetry import Telemetry
 
@@ -189,14 +188,26 @@ def _make_store(location: StoreLocation | None) -> ObjectStore | None:
         case DirectoryLocation(path):
             return RetryingStore(LocalStore(path))
         case S3Location(bucket, prefix, endpoint_url, region, kms_key_id):
-            settings = S3Settings(bucket, prefix, endpoint_url, region, kms_key_id)
-            return RetryingStore(open_s3_store(settings))
+            return _open_bucket(bucket, prefix, endpoint_url, region, kms_key_id)
+
+
+def _open_bucket(
+    bucket: str,
+    prefix: str,
+    endpoint_url: str | None,
+    region: str | None,
+    kms_key_id: str | None = None,
+) -> ObjectStore:
+    # A third of all that a start imports, and only those who use it need it.
+    from assetd_server.store.objects import S3Settings, open_s3_store
+
+    settings = S3Settings(bucket, prefix, endpoint_url, region, kms_key_id)
+    return RetryingStore(open_s3_store(settings))
 
 
 def _make_sources(sources: PushSources, assets_dir: AssetsDir) -> Sources:
     def open_bucket(bucket: str) -> ObjectStore:
-        settings = S3Settings(bucket, "", sources.endpoint_url, sources.region)
-        return RetryingStore(open_s3_store(settings))
+        return _open_bucket(bucket, "", sources.endpoint_url, sources.region)
 
     return Sources(assets_dir, sources.allowed, open_bucket)
 

@@ -191,6 +191,14 @@ GOOD = {
         json.dumps({**GOOD, "files": {"a": {}, "a/b": {}}}).encode(),
         json.dumps({**GOOD, "files": {"a": {"size": -1}}}).encode(),
         json.dumps({**GOOD, "uploads": ["x"]}).encode(),
+        # Found by the fuzz: they were read, and then could not be compared, told or stored.
+        json.dumps({**GOOD, "time": "0001-01-01T00:00:00+14:00"}).encode(),
+        json.dumps({**GOOD, "owner": "\ud800"}).encode(),
+        json.dumps({**GOOD, "push_id": 7}).encode(),
+        json.dumps({**GOOD, "uploads": [["\ud800", "id"]]}).encode(),
+        json.dumps({**GOOD, "files": {"a": {}}}).encode(),
+        json.dumps({**GOOD, "kind": "directory", "files": {"": {}}}).encode(),
+        json.dumps(GOOD).encode().replace(b'"format"', b'"format": 1, "format"'),
         json.dumps({**GOOD, "uploads": 7}).encode(),
     ],
 )

@@ -32,10 +32,11 @@ def hash_source(source: Source, on_hashed: Callable[[int], object]) -> Digests:
     Raises:
         SourceChangedError: a file is not, or did not stay, what was listed.
     """
-    # The threads share it: each file is handed out once.
-    todo = iter(source.files)
+    # The threads share it: each file is handed out once. The largest first: were it the last one,
+    # all other threads would be done long before.
+    todo = iter(sorted(source.files, key=lambda file: -file.size_bytes))
     stopped = Event()
-    count = min(len(source.files), os.cpu_count() or 1)
+    count = min(len(source.files), len(os.sched_getaffinity(0)))
     hashers = [_Hasher(source, todo, stopped) for _ in range(count)]
     with ThreadPoolExecutor(count) as threads:
         try:

@@ -103,6 +103,16 @@ class ClaimedVersions:
         """Finish a committing claim; see `finish_claim`."""
         return await finish_claim(self._claims, self._commits, name, version, held, committed)
 
+    async def is_held(self, record: PushRecord) -> bool:
+        """Tell whether the open claim on the version is the one that the record tells of."""
+        try:
+            held = await self._claims.read(record.name, record.version)
+        except BadManifestError:
+            return False
+        if held is None or held.claim.claim_id != record.claim.claim_id:
+            return False
+        return held.claim.state is ClaimState.OPEN
+
     async def require_held(self, claimed: ClaimedVersion) -> None:
         """Check that what was found in the store cannot be another's work.
 
