@@ -33,9 +33,9 @@ ON_S3 = range(1000, 1003)
 
 
 @pytest.fixture(scope="module")
-def differential(request: pytest.FixtureRequest) -> Iterator[Differential]:
+def differential(s3_server: S3Server) -> Iterator[Differential]:
     """Both parties, gone before the server: it waits for whoever is connected."""
-    request.getfixturevalue("s3_server")
+    assert s3_server.port
     with scratch_folder() as folder, running_differential(folder) as differential:
         yield differential
 

@@ -17,6 +17,7 @@ from assetd_server.assets.clock import Clock
 from assetd_server.assets.facade import Assets
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.sources import Sources
+from assetd_server.assets.upkeep import Upkeep
 from assetd_server.cache.budget import Limits
 from assetd_server.cache.layout import AssetsDir
 from assetd_server.cache.linux import FileSystem
@@ -29,6 +30,7 @@ from assetd_server.config import (
     S3Location,
     StoreLocation,
     load,
+    load_store,
 )
 from assetd_server.listen import Address, ListenError
 from assetd_server.rpc.server import Server, ServerSettings
@@ -157,15 +159,33 @@ def store_name(location: StoreLocation | None) -> str:
             return f"s3://{bucket}/{prefix}"
 
 
+def configured_upkeep(overrides: Mapping[str, str]) -> Upkeep | None:
+    """Return what looks after the store that the environment names; None where it names none.
+
+    Needs no daemon and no ASSETS_DIR, and creates nothing. May block for seconds.
+
+    Raises:
+        ConfigError: what names the store is at fault.
+        StoreAccessDeniedError, StoreUnavailableError: the store cannot be such.
+    """
+    store = _make_store(load_store(overrides=overrides))
+    return Upkeep(store, Clock()) if store else None
+
+
 def _open_store(location: StoreLocation | None) -> ObjectStore | None:
+    if isinstance(location, DirectoryLocation):
+        # More than the last folder would hide a typo, or a disk that is not mounted; the store
+        # itself says what is missing.
+        with suppress(OSError):
+            location.path.mkdir()
+    return _make_store(location)
+
+
+def _make_store(location: StoreLocation | None) -> ObjectStore | None:
     match location:
         case None:
             return None
         case DirectoryLocation(path):
-            # More than the last folder would hide a typo, or a disk that is not mounted; the store
-            # itself says what is missing.
-            with suppress(OSError):
-                path.mkdir()
             return RetryingStore(LocalStore(path))
         case S3Location(bucket, prefix, endpoint_url, region, kms_key_id):
             return _open_bucket(bucket, prefix, endpoint_url, region, kms_key_id)
