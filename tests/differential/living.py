@@ -121,7 +121,8 @@ class Living:
         own = theirs if step.party is Party.MODELKIT else ours
         differs = False
         for left, right, crossed in ((theirs, ours, False), (own, shared, True)):
-            if _is_equal(left, right) or (crossed and name in self._unequal):
+            is_unequal = name in self._unequal or _folder_of(name) in self._unequal
+            if _is_equal(left, right) or (crossed and is_unequal):
                 continue
             differs = True
             by = self._pushed_by.get((name, step.version))

@@ -85,30 +85,25 @@ class Differential:
         storages = {world: stores.new(folder / f"store of {world}") for world in WORLDS}
         return live(lived, folder, storages, self.modelkit, self.runner, self.judge)
 
-    def explain(self, failed: History, stores: Stores) -> str:
+    def explain(self, failed: History, difference: str, stores: Stores) -> str:
         """Return the shortest history found in which something differs, and what does."""
-        shortest = self._shrink(failed, stores)
-        found = self.live(shortest, stores)
-        return f"{shortest}\n\n{found.difference}"
-
-    def _shrink(self, failed: History, stores: Stores) -> History:
-        """Leave out steps, many at a time and then each, as long as something still differs."""
         size = max(1, len(failed.steps) // 2)
-        while True:
+        while size:
             shorter = self._without(failed, size, stores)
-            if shorter is not None:
-                failed = shorter
-            elif size == 1:
-                return failed
-            else:
+            if shorter is None:
                 size //= 2
+            else:
+                failed, difference = shorter
+        return f"{failed}\n\n{difference}"
 
-    def _without(self, failed: History, size: int, stores: Stores) -> History | None:
+    def _without(self, failed: History, size: int, stores: Stores) -> tuple[History, str] | None:
+        """Leave out so many steps, somewhere; tell what differs still."""
         for start in range(0, len(failed.steps), size):
             steps: Sequence[Step] = failed.steps[:start] + failed.steps[start + size :]
             shorter = failed.with_steps(steps)
-            if self.live(shorter, stores).difference:
-                return shorter
+            difference = self.live(shorter, stores).difference
+            if difference:
+                return shorter, difference
         return None
 
 

@@ -57,7 +57,7 @@ def live(differential: Differential, stores: Stores, lived: History) -> Lived:
     """Live through a history in which nothing new may differ."""
     found = differential.live(lived, stores)
     if found.difference:
-        pytest.fail(differential.explain(lived, stores))
+        pytest.fail(differential.explain(lived, found.difference, stores))
     return found
 
 
@@ -102,7 +102,7 @@ def test_what_is_not_listed_is_found(differential: Differential, folders: Stores
     assert live(differential, folders, overwriting).used == {"D2"}
     rows = [row for row in ROWS if row.key != "D2"]
     strict = replace(differential, judge=partial(judge, rows=rows))
-    told = strict.explain(overwriting, folders)
+    told = strict.explain(overwriting, "", folders)
     assert re.findall(r"(?m)^  \d+\. (.*?) '", told) == ["new", "update", "update, exact"]
     assert "modelkit and assetd differ" in told
     assert "[VersionExistsError" in told

@@ -134,7 +134,7 @@ def crowd(
     where = {"PROVIDER": "local", "BUCKET": str(tmp_path), "PREFIX": "store"}
     variables: dict[str, str] = {}
     if request.param == "s3":
-        where = {"PROVIDER": "s3", "BUCKET": BUCKET, "PREFIX": request.node.originalname}
+        where = {"PROVIDER": "s3", "BUCKET": BUCKET, "PREFIX": tmp_path.name}
         variables |= bucket.environment
     (tmp_path / "store").mkdir()
     variables |= {f"MODELKIT_STORAGE_{name}": value for name, value in where.items()}
@@ -145,11 +145,13 @@ def crowd(
     return crowd
 
 
-def test_what_modelkit_drops_from_the_index(crowd: Crowd) -> None:
-    """What a modelkit that pushes drops from an index is listed again by the next push.
+@pytest.mark.parametrize("again", ["", ".1"], ids=["next", "exact"])
+def test_what_modelkit_drops_from_the_index(crowd: Crowd, again: str) -> None:
+    """What a modelkit that pushes drops from an index is listed again by a later push.
 
     modelkit has read the index before we have listed our version, and writes it afterwards: nobody
-    can see that coming. Until the next push it is found under its exact version only.
+    can see that coming. Until then it is found under its exact version only. The push may be one of
+    the next number, or once more of what was dropped.
     """
     until = crowd.folder.parent / "until"
     os.mkfifo(until)
@@ -167,9 +169,10 @@ def test_what_modelkit_drops_from_the_index(crowd: Crowd) -> None:
         assert crowd.listed() == ["2.1", "2.0", "1.0"]
         assert client.fetch(f"{NAME}:1").version == "1.0"
         assert read_tree(client.fetch(f"{NAME}:1.1").path) == tree
-        # It would be 1.1: so this daemon finds at once what is there.
-        assert client.push(ours, f"{NAME}:1") == "1.2"
-    assert crowd.listed() == ["2.1", "2.0", "1.2", "1.1", "1.0"]
+        # The next would be 1.1: so this daemon finds at once what is there.
+        pushed = client.push(ours, f"{NAME}:1{again}")
+    assert pushed == ("1.1" if again else "1.2")
+    assert crowd.listed() == ["2.1", "2.0", *{"1.1": ["1.1"], "1.2": ["1.2", "1.1"]}[pushed], "1.0"]
 
 
 def test_pushes_beside_modelkit(crowd: Crowd) -> None:

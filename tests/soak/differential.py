@@ -20,10 +20,11 @@ _ON_S3_EACH: Final = 10
 
 def live(soak: Soak, differential: Differential, stores: Stores, number: int) -> None:
     """Live through one history, and note what came of it."""
-    lived = differential.live(history(soak.seed, number), stores)
+    written = history(soak.seed, number)
+    lived = differential.live(written, stores)
     findings = []
     if lived.difference:
-        findings.append(differential.explain(history(soak.seed, number), stores))
+        findings.append(differential.explain(written, lived.difference, stores))
     figures = {
         "histories": 1,
         "steps": lived.step_count,
