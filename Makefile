@@ -63,7 +63,7 @@ check: setup tools ## Format, lint, types, contracts, fast tests: what every com
 	$(PYTEST) tests/unit tests/conformance
 
 .PHONY: test
-test: setup tools model modelkit system-packages ## All tests, on the real model, S3 server, modelkit and Go client
+test: setup tools model modelkit s3rver system-packages ## All tests, on the real model, S3 server, modelkit and Go client
 	cd $(GO_CLIENT) && $(GO) test ./...
 	$(PYTEST) tests
 
@@ -78,7 +78,7 @@ generate: setup tools ## Write the stubs of every client from protos/
 	$(BIN)/python tools/generate
 
 .PHONY: coverage
-coverage: setup tools model modelkit system-packages ## All Python tests, with the branches that none of them took
+coverage: setup tools model modelkit s3rver system-packages ## All Python tests, with the branches that none of them took
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup tests
 	$(BIN)/coverage combine --quiet
@@ -103,9 +103,17 @@ soak-crashes: setup system-packages ## Power cuts at every call, on ext4 and XFS
 soak-kills: setup ## 20,000 kills at random microseconds and calls, judged from outside
 	$(BIN)/python -m tests.soak.kills $(SOAKED)
 
+.PHONY: soak-deaths
+soak-deaths: setup ## A daemon that dies every two seconds for ten minutes, with eight callers
+	$(BIN)/python -m tests.soak.deaths $(SOAKED)
+
 .PHONY: soak-leases
 soak-leases: setup ## A million evictions against leases from three namespaces, call by call (root)
 	$(BIN)/python -m tests.soak.leases $(SOAKED)
+
+.PHONY: soak-differential
+soak-differential: setup tools modelkit ## 1,000 histories of modelkit and assetd, alone and together
+	$(BIN)/python -m tests.soak.differential $(SOAKED)
 
 .PHONY: soak-push-races
 soak-push-races: setup tools ## 10,000 races of pushers for one version, on S3 and on a directory
@@ -191,6 +199,17 @@ $(GO_TOOLS:%=$(TOOLS)/bin/%): $(TOOLS)/bin/.stamp
 $(TOOLS)/bin/.stamp: tools/go.mod tools/go.sum
 	command -v go >/dev/null || { echo "this needs Go 1.25 or newer" >&2; exit 1; }
 	cd tools && GOBIN=$(CURDIR)/$(@D) $(GO) install tool
+	touch $@
+
+# npm's registry is whichever this machine uses: the lock holds hashes and no address.
+.PHONY: s3rver
+s3rver: $(TOOLS)/s3rver/.stamp ## An S3 server that ignores preconditions, to be refused
+
+$(TOOLS)/s3rver/.stamp: tools/s3rver/package.json tools/s3rver/package-lock.json tools/s3rver/.npmrc
+	command -v npm >/dev/null || { echo "this needs Node 20 with npm" >&2; exit 1; }
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
 # From Debian, and only where nobody has to be asked; whoever lacks one of these programs elsewhere

@@ -12,7 +12,9 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAM_FOLDERS = os.pathsep.join([str(ROOT / ".tools/bin"), os.environ["PATH"]])
+PROGRAM_FOLDERS = os.pathsep.join(
+    [str(ROOT / ".tools/bin"), str(ROOT / ".tools/s3rver/node_modules/.bin"), os.environ["PATH"]]
+)
 IN_CI = os.environ.get("CI") == "true"
 
 pytest.register_assert_rewrite("tests.support")

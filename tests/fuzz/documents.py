@@ -251,14 +251,17 @@ def at_once(asked: Coroutine[Any, Any, T]) -> T:
 
 
 def judge_claim(_raw: bytes, held: HeldClaim | None) -> None:
-    """Its parts can be stored."""
+    """Its parts can be stored, its age told, and its words go over a wire."""
     if held is None:
         return
     claim = held.claim
-    require_distinct_parts([part.path for part in claim.parts])
-    for part in claim.parts[:50]:
-        if part.path:
-            require_version_in_place(NAME, VERSION, part.path)
+    if claim.parts:
+        require_fitting(claim.kind, claim.parts)
+    assert claim.time.astimezone(UTC) == claim.time
+    for text in (claim.push_id, claim.claim_id, claim.owner, claim.pushed_by, claim.nonce):
+        text.encode()
+    for upload in claim.uploads:
+        f"{upload.key} {upload.upload_id}".encode()
 
 
 def judge_receipt(raw: bytes, read: tuple[Marker, Receipt | None] | None) -> None:

@@ -8,9 +8,10 @@ after its effect, or stops it there until it lets it go.
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
@@ -98,6 +99,7 @@ class MemoryStore(ObjectStore):
     ) -> None:
         self.steps: list[Step] = []
         self.is_closed = False
+        self.now: Callable[[], datetime] = partial(datetime.now, UTC)
         self._chunk_bytes = chunk_bytes
         self._page_keys = page_keys
         self._failure_rate = failure_rate
@@ -249,7 +251,7 @@ class MemoryStore(ObjectStore):
         failure = await self._step("start_upload", key)
         upload = Upload(key, f"upload-{next(self._serial)}", for_copies)
         self._uploads[upload.upload_id] = {}
-        self._unfinished[upload.upload_id] = UnfinishedUpload(upload, datetime.now(UTC))
+        self._unfinished[upload.upload_id] = UnfinishedUpload(upload, self.now())
         if failure:
             raise failure
         return upload

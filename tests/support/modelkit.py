@@ -29,7 +29,7 @@ class ModelkitError(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """What modelkit's `fetch_asset` answers."""
+    """What modelkit's `fetch_asset` answers; of a path that is no asset only that."""
 
     path: Path
     version: str
@@ -58,15 +58,66 @@ class Modelkit:
             variables=variables,
         )
 
-    def fetch(self, spec: str, assets_dir: Path, variables: Mapping[str, str]) -> Fetched:
+    def push_as_command(
+        self,
+        what: Path,
+        spec: str,
+        variables: Mapping[str, str],
+        *,
+        new: bool,
+        bump_major: bool = False,
+        now: str = "",
+    ) -> str:
+        """Does what `modelkit assets new` and `update` do, which choose the version; returns it.
+
+        Raises:
+            ModelkitError: modelkit raised.
+        """
+        return str(
+            self._order(
+                do="command new" if new else "command update",
+                path=str(what),
+                spec=spec,
+                bump_major=bump_major,
+                variables=variables,
+                **({"now": now} if now else {}),
+            )
+        )
+
+    def versions(self, name: str, variables: Mapping[str, str]) -> list[str]:
+        """Returns what the asset's index lists, in its order.
+
+        Raises:
+            ModelkitError: modelkit raised.
+        """
+        return list(self._order(do="versions", name=name, variables=variables))
+
+    def fetch(
+        self,
+        spec: str,
+        assets_dir: Path,
+        variables: Mapping[str, str],
+        *,
+        force: bool = False,
+        folder: Path | None = None,
+    ) -> Fetched:
         """Fetches into `assets_dir`; where `variables` name no store, finds it there.
 
         Raises:
             ModelkitError: modelkit raised.
         """
         assets_dir.mkdir(parents=True, exist_ok=True)
-        answer = self._order(do="fetch", spec=spec, assets_dir=str(assets_dir), variables=variables)
-        return Fetched(Path(answer["path"]), answer["version"], answer["from_cache"])
+        answer = self._order(
+            do="fetch",
+            spec=spec,
+            assets_dir=str(assets_dir),
+            force=force,
+            variables=variables,
+            **({"folder": str(folder)} if folder else {}),
+        )
+        return Fetched(
+            Path(answer["path"]), answer.get("version", ""), answer.get("from_cache", False)
+        )
 
     def _order(self, **order: Any) -> Any:
         assert self._process.stdin is not None

@@ -1,7 +1,8 @@
 """Does with the real modelkit what it is told, one JSON object a line, until its input ends.
 
 Runs in modelkit's own environment (`make modelkit`), where nothing of assetd is installed; tests
-use it through `modelkit` beside it. Each order has `variables`, modelkit's whole configuration.
+use it through `modelkit` beside it. Each order has `variables`, modelkit's whole configuration, and
+may have the `folder` that modelkit works in and `now`, what its clock says.
 """
 
 import json
@@ -9,18 +10,37 @@ import os
 import sys
 from typing import Any
 
+import click
+
 
 def obey(order: dict[str, Any]) -> Any:
     """Does one thing and returns modelkit's answer."""
     # Late: modelkit logs as soon as it is imported.
+    from modelkit.assets import cli  # type: ignore[import-not-found]
     from modelkit.assets.manager import AssetsManager  # type: ignore[import-not-found]
     from modelkit.assets.remote import StorageProvider  # type: ignore[import-not-found]
+    from modelkit.assets.versioning import simple_date  # type: ignore[import-not-found]
 
-    if order["do"] == "fetch":
-        manager = AssetsManager(assets_dir=order["assets_dir"])
-        return manager.fetch_asset(order["spec"], return_info=True)
-    push = StorageProvider().new if order["do"] == "new" else StorageProvider().update
-    push(order["path"], order["name"], order["version"])
+    if "folder" in order:
+        os.chdir(order["folder"])
+    if "now" in order:
+        # It has no other seam for its clock.
+        simple_date._utcnow = lambda: order["now"]  # noqa: SLF001
+    match order["do"]:
+        case "fetch":
+            manager = AssetsManager(assets_dir=order["assets_dir"])
+            force = True if order["force"] else None
+            return manager.fetch_asset(order["spec"], return_info=True, force_download=force)
+        case "versions":
+            return StorageProvider().get_versions_info(order["name"])
+        case "command new":
+            return cli.new_(order["path"], order["spec"], None, False)
+        case "command update":
+            return cli.update_(order["path"], order["spec"], None, order["bump_major"], False)
+        case "new":
+            StorageProvider().new(order["path"], order["name"], order["version"])
+        case "update":
+            StorageProvider().update(order["path"], order["name"], order["version"])
     return None
 
 
@@ -30,6 +50,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     inherited = dict(os.environ)
+    # modelkit's commands ask whether they may: whoever gives an order has said so.
+    click.prompt = lambda _: "y"  # type: ignore[assignment]
     for line in sys.stdin:
         order = json.loads(line)
         os.environ.clear()

@@ -17,6 +17,7 @@ from assetd_server.assets.clock import Clock
 from assetd_server.assets.facade import Assets
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.sources import Sources
+from assetd_server.assets.upkeep import Upkeep
 from assetd_server.cache.budget import Limits
 from assetd_server.cache.layout import AssetsDir
 from assetd_server.cache.linux import FileSystem
@@ -29,12 +30,12 @@ from assetd_server.config import (
     S3Location,
     StoreLocation,
     load,
+    load_store,
 )
 from assetd_server.listen import Address, ListenError
 from assetd_server.rpc.server import Server, ServerSettings
 from assetd_server.store.base import ObjectStore
 from assetd_server.store.local import LocalStore
-from assetd_server.store.objects import S3Settings, open_s3_store
 from assetd_server.store.retrying import RetryingStore
 from assetd_server.telemetry import Telemetry
 
@@ -158,25 +159,55 @@ def store_name(location: StoreLocation | None) -> str:
             return f"s3://{bucket}/{prefix}"
 
 
+def configured_upkeep(overrides: Mapping[str, str]) -> Upkeep | None:
+    """Return what looks after the store that the environment names; None where it names none.
+
+    Needs no daemon and no ASSETS_DIR, and creates nothing. May block for seconds.
+
+    Raises:
+        ConfigError: what names the store is at fault.
+        StoreAccessDeniedError, StoreUnavailableError: the store cannot be such.
+    """
+    store = _make_store(load_store(overrides=overrides))
+    return Upkeep(store, Clock()) if store else None
+
+
 def _open_store(location: StoreLocation | None) -> ObjectStore | None:
+    if isinstance(location, DirectoryLocation):
+        # More than the last folder would hide a typo, or a disk that is not mounted; the store
+        # itself says what is missing.
+        with suppress(OSError):
+            location.path.mkdir()
+    return _make_store(location)
+
+
+def _make_store(location: StoreLocation | None) -> ObjectStore | None:
     match location:
         case None:
             return None
         case DirectoryLocation(path):
-            # More than the last folder would hide a typo, or a disk that is not mounted; the store
-            # itself says what is missing.
-            with suppress(OSError):
-                path.mkdir()
             return RetryingStore(LocalStore(path))
         case S3Location(bucket, prefix, endpoint_url, region, kms_key_id):
-            settings = S3Settings(bucket, prefix, endpoint_url, region, kms_key_id)
-            return RetryingStore(open_s3_store(settings))
+            return _open_bucket(bucket, prefix, endpoint_url, region, kms_key_id)
+
+
+def _open_bucket(
+    bucket: str,
+    prefix: str,
+    endpoint_url: str | None,
+    region: str | None,
+    kms_key_id: str | None = None,
+) -> ObjectStore:
+    # A third of all that a start imports, and only those who use it need it.
+    from assetd_server.store.objects import S3Settings, open_s3_store
+
+    settings = S3Settings(bucket, prefix, endpoint_url, region, kms_key_id)
+    return RetryingStore(open_s3_store(settings))
 
 
 def _make_sources(sources: PushSources, assets_dir: AssetsDir) -> Sources:
     def open_bucket(bucket: str) -> ObjectStore:
-        settings = S3Settings(bucket, "", sources.endpoint_url, sources.region)
-        return RetryingStore(open_s3_store(settings))
+        return _open_bucket(bucket, "", sources.endpoint_url, sources.region)
 
     return Sources(assets_dir, sources.allowed, open_bucket)
 

@@ -17,7 +17,8 @@ from assetd_server import parsing, variables
 from assetd_server.assets.source_uris import SourceUri
 from assetd_server.listen import Address, UnixAddress
 from assetd_server.model import Freshness
-from assetd_server.variables import DirectoryLocation, S3Location, StoreLocation, Variable
+from assetd_server.reader import Reader
+from assetd_server.variables import DirectoryLocation, S3Location, StoreLocation
 from assetd_server.versioning import VersioningSystem
 
 __all__ = [
@@ -37,7 +38,6 @@ _OURS: Final = "ASSETD_"
 _INJECTED: Final = re.compile(r"ASSETD_(?:\w+_)?(?:PORT|SERVICE)(?:_|$)")
 # The client's.
 _NEIGHBOURS: Final = {"ASSETD_ADDRESS"}
-_CREDENTIALS: Final = re.compile(r"//[^/?#]*@")
 _ROOT_SOCKET: Final = "/run/assetd/assetd.sock"
 
 
@@ -103,51 +103,40 @@ def load(
     Raises:
         ConfigError: something is wrong; all of it is told.
     """
-    chosen = {name: text for name, text in (overrides or {}).items() if text}
-    texts = {**(os.environ if environ is None else environ), **chosen}
-    if variables.ASSETS_DIR.name in chosen:
-        texts.pop(variables.MODELKIT_ASSETS_DIR.name, None)
-    reader = _Reader(texts)
+    reader = Reader(_texts(environ, overrides))
     config = _read(reader, os.geteuid() if user_id is None else user_id)
     if reader.faults:
         raise ConfigError(reader.faults)
     return config
 
 
-class _Reader:
-    """Reads variables, and collects what is wrong with them."""
+def load_store(
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str | None] | None = None,
+) -> StoreLocation | None:
+    """Return where the store is, as `load` would, for who needs nothing else.
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self.texts = texts
-        self.faults: list[str] = []
-        self.warnings: list[str] = []
-
-    def text(self, variable: Variable[T]) -> str:
-        """Return what is set; empty where nothing is."""
-        return self.texts.get(variable.name, "")
-
-    def value(self, variable: Variable[T]) -> T:
-        """Return the value that is set, else the default; the default also after a fault."""
-        if text := self.text(variable):
-            try:
-                return variable.parse(text)
-            except ValueError as wrong:
-                self.fault(variable, wrong)
-        return variable.parse(variable.default)
-
-    def fault(self, variable: Variable[T], wrong: object) -> None:
-        """Note that the text of a variable `wrong`, as in "is no size: ...".
-
-        The daemon will not start, but the others are still to be read.
-        """
-        self.faults.append(f"{self.shown(variable)} {wrong}")
-
-    def shown(self, variable: Variable[T]) -> str:
-        """Return name and text for people, without the credentials of a URL."""
-        return f"{variable.name}={_CREDENTIALS.sub('//***@', self.text(variable))!r}"
+    Raises:
+        ConfigError: something is wrong with what says so.
+    """
+    reader = Reader(_texts(environ, overrides))
+    store = _read_store(reader)
+    if reader.faults:
+        raise ConfigError(reader.faults)
+    return store
 
 
-def _read(reader: _Reader, user_id: int) -> Config:
+def _texts(
+    environ: Mapping[str, str] | None, overrides: Mapping[str, str | None] | None
+) -> dict[str, str]:
+    chosen = {name: text for name, text in (overrides or {}).items() if text}
+    texts = {**(os.environ if environ is None else environ), **chosen}
+    if variables.ASSETS_DIR.name in chosen:
+        texts.pop(variables.MODELKIT_ASSETS_DIR.name, None)
+    return texts
+
+
+def _read(reader: Reader, user_id: int) -> Config:
     listen = _read_listen(reader, user_id)
     assets_dir, store = _read_assets_dir(reader), _read_store(reader)
     _require_apart(reader, assets_dir, store)
@@ -183,7 +172,7 @@ def _read(reader: _Reader, user_id: int) -> Config:
     )
 
 
-def _read_assets_dir(reader: _Reader) -> Path:
+def _read_assets_dir(reader: Reader) -> Path:
     ours, modelkits = variables.ASSETS_DIR, variables.MODELKIT_ASSETS_DIR
     chosen = ours if reader.text(ours) else modelkits
     if not reader.text(chosen):
@@ -203,7 +192,7 @@ def _read_assets_dir(reader: _Reader) -> Path:
     return path
 
 
-def _read_store(reader: _Reader) -> StoreLocation | None:
+def _read_store(reader: Reader) -> StoreLocation | None:
     chosen = variables.STORE if reader.text(variables.STORE) else None
     store = reader.value(chosen) if chosen else _read_modelkit_store(reader)
     if isinstance(store, S3Location):
@@ -216,12 +205,12 @@ def _read_store(reader: _Reader) -> StoreLocation | None:
     return store
 
 
-def _read_region(reader: _Reader) -> str | None:
+def _read_region(reader: Reader) -> str | None:
     """Return what the AWS library would not find by itself."""
     return None if reader.texts.get("AWS_DEFAULT_REGION") else reader.value(variables.REGION)
 
 
-def _read_modelkit_store(reader: _Reader) -> StoreLocation | None:
+def _read_modelkit_store(reader: Reader) -> StoreLocation | None:
     provider = reader.value(variables.STORAGE_PROVIDER)
     bucket = variables.STORAGE_BUCKET
     if not provider:
@@ -246,7 +235,7 @@ def _read_modelkit_store(reader: _Reader) -> StoreLocation | None:
         return None
 
 
-def _require_apart(reader: _Reader, assets_dir: Path, store: StoreLocation | None) -> None:
+def _require_apart(reader: Reader, assets_dir: Path, store: StoreLocation | None) -> None:
     if not isinstance(store, DirectoryLocation):
         return
     if _is_within(store.path, assets_dir) or _is_within(assets_dir, store.path):
@@ -262,7 +251,7 @@ def _require_apart(reader: _Reader, assets_dir: Path, store: StoreLocation | Non
 
 
 def _read_push_sources(
-    reader: _Reader, assets_dir: Path, store: StoreLocation | None
+    reader: Reader, assets_dir: Path, store: StoreLocation | None
 ) -> PushSources:
     allowed = reader.value(variables.PUSH_SOURCES)
     for uri in allowed:
@@ -275,7 +264,7 @@ def _read_push_sources(
     return PushSources(allowed, reader.value(variables.S3_ENDPOINT), _read_region(reader))
 
 
-def _require_source(reader: _Reader, directory: Path, assets_dir: Path) -> None:
+def _require_source(reader: Reader, directory: Path, assets_dir: Path) -> None:
     if not _is_directory(directory):
         reader.fault(
             variables.PUSH_SOURCES, f"names {directory}, which is no directory: make or mount it"
@@ -315,7 +304,7 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _read_listen(reader: _Reader, user_id: int) -> tuple[Address, ...]:
+def _read_listen(reader: Reader, user_id: int) -> tuple[Address, ...]:
     listen, runtime_dir = variables.LISTEN, variables.RUNTIME_DIR
     if reader.text(listen):
         return reader.value(listen)
@@ -334,20 +323,20 @@ def _read_listen(reader: _Reader, user_id: int) -> tuple[Address, ...]:
         return ()
 
 
-def _read_reflection(reader: _Reader, listen: tuple[Address, ...]) -> bool:
+def _read_reflection(reader: Reader, listen: tuple[Address, ...]) -> bool:
     wanted = reader.value(variables.REFLECTION)
     if wanted is None:
         return all(isinstance(address, UnixAddress) for address in listen)
     return wanted
 
 
-def _read_versioning(reader: _Reader) -> VersioningSystem:
+def _read_versioning(reader: Reader) -> VersioningSystem:
     if reader.text(variables.VERSIONING):
         return reader.value(variables.VERSIONING)
     return reader.value(variables.MODELKIT_VERSIONING)
 
 
-def _read_force_download(reader: _Reader) -> bool:
+def _read_force_download(reader: Reader) -> bool:
     wanted = reader.value(variables.FORCE_DOWNLOAD)
     if wanted:
         reader.warnings.append(
@@ -357,7 +346,7 @@ def _read_force_download(reader: _Reader) -> bool:
     return wanted
 
 
-def _read_single_pusher(reader: _Reader) -> bool:
+def _read_single_pusher(reader: Reader) -> bool:
     declared = reader.value(variables.PUSH_SINGLE_PUSHER)
     if declared:
         reader.warnings.append(
@@ -367,7 +356,7 @@ def _read_single_pusher(reader: _Reader) -> bool:
     return declared
 
 
-def _read_traces(reader: _Reader) -> bool:
+def _read_traces(reader: Reader) -> bool:
     """Tell whether OpenTelemetry's own variables ask for traces that we can send."""
     endpoints = (variables.OTLP_ENDPOINT, variables.OTLP_TRACES_ENDPOINT)
     if not any(reader.text(endpoint) for endpoint in endpoints):
@@ -385,7 +374,7 @@ def _read_traces(reader: _Reader) -> bool:
     return True
 
 
-def _warn_of_unknown(reader: _Reader) -> None:
+def _warn_of_unknown(reader: Reader) -> None:
     known = {variable.name for variable in variables.ALL} | _NEIGHBOURS
     for name in sorted(reader.texts):
         if name.startswith(_OURS) and name not in known and not _INJECTED.match(name):

@@ -36,8 +36,8 @@ Run = Callable[..., Ended]
 @pytest.fixture(autouse=True)
 def _no_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fetches are calls, whatever the machine that runs the tests has in its environment."""
-    monkeypatch.delenv("ASSETS_DIR", raising=False)
-    monkeypatch.delenv("MODELKIT_ASSETS_DIR", raising=False)
+    for name in ("ASSETS_DIR", "MODELKIT_ASSETS_DIR", "ASSETD_STORE", "MODELKIT_STORAGE_PROVIDER"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

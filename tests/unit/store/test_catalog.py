@@ -23,11 +23,14 @@ from assetd_server.manifest import MAX_INDEX_BYTES, MAX_MANIFEST_BYTES, encode_m
 from assetd_server.model import AssetKind, AssetName, NamePrefix, PartPath
 from assetd_server.store.catalog import (
     Catalog,
+    Place,
+    PlaceKind,
     claim_key,
     claims_prefix,
     index_key,
     meta_key,
     part_key,
+    place_of,
 )
 from assetd_server.versioning import Version
 
@@ -414,3 +417,45 @@ def test_keys_that_no_store_can_hold() -> None:
 
 async def _never() -> None:
     raise AssertionError("nobody waits here")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "name", "version"),
+    [
+        ("some/asset.versions", PlaceKind.INDEX, "some/asset", None),
+        ("some/asset/0.1.meta", PlaceKind.MANIFEST, "some/asset", "0.1"),
+        ("some/asset/0.1", PlaceKind.PART, "some/asset", "0.1"),
+        ("some/asset/0.1/sub/part", PlaceKind.PART, "some/asset", "0.1"),
+        ("a/2026-11-23T00-00-00Z/x", PlaceKind.PART, "a", "2026-11-23T00-00-00Z"),
+        # What a part is called means nothing.
+        ("some/asset/0.1/b.versions", PlaceKind.PART, "some/asset", "0.1"),
+        ("some/asset/0.1/2.0.meta", PlaceKind.PART, "some/asset", "0.1"),
+        (".assetd/claims/some/asset/0.1", PlaceKind.CLAIM, "some/asset", "0.1"),
+    ],
+)
+def test_every_key_of_the_layout_is_known(
+    key: str, kind: PlaceKind, name: str, version: str | None
+) -> None:
+    """By whoever looks a bucket through: what it is of which asset, and of which version."""
+    expected = Version.parse(version) if version else None
+    assert place_of(key) == Place(kind, AssetName(name), expected)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "README.md",
+        "0.1",
+        "0.1/part",
+        "some/asset/notes.meta",
+        "some/asset/0.1.meta.bak",
+        "..versions",
+        ".assetd/claims/0.1",
+        ".assetd/claims/some/asset/none",
+        ".assetd/probe/0a.absent",
+        "some/../asset/0.1",
+    ],
+)
+def test_what_is_outside_of_the_layout_is_nobodys(key: str) -> None:
+    """It may be anybody's, so it is neither counted nor touched."""
+    assert place_of(key) is None

@@ -191,6 +191,14 @@ GOOD = {
         json.dumps({**GOOD, "files": {"a": {}, "a/b": {}}}).encode(),
         json.dumps({**GOOD, "files": {"a": {"size": -1}}}).encode(),
         json.dumps({**GOOD, "uploads": ["x"]}).encode(),
+        # Found by the fuzz: they were read, and then could not be compared, told or stored.
+        json.dumps({**GOOD, "time": "0001-01-01T00:00:00+14:00"}).encode(),
+        json.dumps({**GOOD, "owner": "\ud800"}).encode(),
+        json.dumps({**GOOD, "push_id": 7}).encode(),
+        json.dumps({**GOOD, "uploads": [["\ud800", "id"]]}).encode(),
+        json.dumps({**GOOD, "files": {"a": {}}}).encode(),
+        json.dumps({**GOOD, "kind": "directory", "files": {"": {}}}).encode(),
+        json.dumps(GOOD).encode().replace(b'"format"', b'"format": 1, "format"'),
         json.dumps({**GOOD, "uploads": 7}).encode(),
     ],
 )
@@ -208,3 +216,15 @@ async def test_a_good_claim_is_read(store: PausingStore, claims: Claims) -> None
     held = await claims.read(NAME, VERSION)
     assert held is not None
     assert held.claim.state is ClaimState.OPEN
+
+
+async def test_no_claim_names_what_is_not_its_own(store: PausingStore, claims: Claims) -> None:
+    """Whoever takes a claim over ends its uploads: a claim may name none of anything else."""
+    for key in ("some/asset/0.10", "some/asset/0.1.meta", "other/0.1", "../x", "some/asset/0.1"):
+        await store.inner.delete(KEY)
+        await claims.create(NAME, VERSION, replace(OURS, uploads=(Upload(key, "id"),)))
+        if key == "some/asset/0.1":
+            assert await claims.read(NAME, VERSION) is not None
+            continue
+        with pytest.raises(BadManifestError):
+            await claims.read(NAME, VERSION)

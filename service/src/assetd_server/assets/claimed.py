@@ -100,27 +100,18 @@ class ClaimedVersions:
         held: HeldClaim,
         committed: Collection[Version] = (),
     ) -> Manifest:
-        """Finish a committing claim as it says, whoever began it; return what is committed.
+        """Finish a committing claim; see `finish_claim`."""
+        return await finish_claim(self._claims, self._commits, name, version, held, committed)
 
-        Idempotent, and the same whoever does it: all of the manifest stands in the claim. Of
-        `committed`, versions known to exist, those that the index has lost are listed again.
-        """
-        claim = held.claim
-        manifest = await self._commits.create_manifest(
-            name,
-            version,
-            Manifest(
-                kind=claim.kind,
-                push_time=claim.time,
-                parts=claim.parts,
-                push_id=claim.push_id,
-                labels=claim.labels,
-                pushed_by=claim.pushed_by,
-            ),
-        )
-        await self._commits.list_version(name, version, committed)
-        await self._claims.delete(name, version)
-        return manifest
+    async def is_held(self, record: PushRecord) -> bool:
+        """Tell whether the open claim on the version is the one that the record tells of."""
+        try:
+            held = await self._claims.read(record.name, record.version)
+        except BadManifestError:
+            return False
+        if held is None or held.claim.claim_id != record.claim.claim_id:
+            return False
+        return held.claim.state is ClaimState.OPEN
 
     async def require_held(self, claimed: ClaimedVersion) -> None:
         """Check that what was found in the store cannot be another's work.
@@ -225,3 +216,34 @@ class ClaimedVersions:
             released = replace(held.claim, state=ClaimState.RELEASED)
             return await self._claims.swap(name, version, held, released) is not None
         return True
+
+
+async def finish_claim(
+    claims: Claims,
+    commits: Commits,
+    name: AssetName,
+    version: Version,
+    held: HeldClaim,
+    committed: Collection[Version] = (),
+) -> Manifest:
+    """Finish a committing claim as it says, whoever began it; return what is committed.
+
+    Idempotent, and the same whoever does it: all of the manifest stands in the claim. Of
+    `committed`, versions known to exist, those that the index has lost are listed again.
+    """
+    claim = held.claim
+    manifest = await commits.create_manifest(
+        name,
+        version,
+        Manifest(
+            kind=claim.kind,
+            push_time=claim.time,
+            parts=claim.parts,
+            push_id=claim.push_id,
+            labels=claim.labels,
+            pushed_by=claim.pushed_by,
+        ),
+    )
+    await commits.list_version(name, version, committed)
+    await claims.delete(name, version)
+    return manifest

@@ -142,7 +142,7 @@ class Claiming:
                     return claimed
                 else:
                     # Somebody committed and deleted the claim between our two looks.
-                    await self._claimed.give_up(attempt)
+                    await self._claimed.settle(attempt)
         raise _contended(plan)
 
     async def _claim_next(self, plan: PushPlan) -> ClaimedVersion | ExistingVersion:
@@ -260,9 +260,11 @@ class Claiming:
         is_there = await self._commits.is_committed(plan.name, attempt.version)
         if not is_done and not elsewhere and not is_there:
             return True
-        await self._claimed.give_up(attempt)
         if is_done or elsewhere:
+            await self._claimed.give_up(attempt)
             raise _contended(plan)
+        # A claim beside a manifest would be litter, which every later push looks at.
+        await self._claimed.settle(attempt)
         self._surveys.doubt(plan.name)
         return False
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from assetd_server.assets.clock import Clock
+from assetd_server.assets.in_bulk import in_bulk
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.walking import Walker, cut
 from assetd_server.cache.budget import Budget, Disk, Entry, Limits
@@ -85,7 +86,8 @@ class Ledger:
             walked = await self._walker.walk(self._known_sizes(remembered))
             downloads = await self._disk.run(kept_downloads, self._dir)
             self._folder_times = walked.folder_times
-            self._apply(walked.found, remembered)
+            with in_bulk():
+                self._apply(walked.found, remembered)
             self._apply_downloads(downloads)
             self._walk_seconds = self._clock.monotonic() - began
             self._next_walk_at = began + self._walk_seconds / _WALK_SHARE

@@ -11,8 +11,9 @@ import structlog
 from assetd_server.assets.claimed import ClaimedVersions
 from assetd_server.assets.push_records import PushRecord, PushRecords
 from assetd_server.errors import AssetError, StoreUnavailableError
+from assetd_server.model import PartPath
 from assetd_server.store.base import Upload
-from assetd_server.store.catalog import Catalog
+from assetd_server.store.catalog import Catalog, part_key
 
 
 class PushSettling:
@@ -44,13 +45,21 @@ class PushSettling:
                     return
 
     async def _settle(self, record: PushRecord) -> None:
-        # First, while the record still names them; what was completed is not touched by it.
-        await self._end_uploads(record.uploads)
+        # First, while the record still names them, and the claim keeps others from uploading.
+        for upload in {*record.uploads, *await self._unnamed_uploads(record)}:
+            await self._store.abort_upload(upload)
         await self._claimed.settle(record)
         self._log.info(
             "settled a push that had ended early", asset=record.name, version=str(record.version)
         )
 
-    async def _end_uploads(self, uploads: Sequence[Upload]) -> None:
-        for upload in uploads:
-            await self._store.abort_upload(upload)
+    async def _unnamed_uploads(self, record: PushRecord) -> Sequence[Upload]:
+        """Return uploads of which the record has no name: the answer that told it was lost."""
+        if not await self._claimed.is_held(record):
+            return ()
+        key = part_key(record.name, record.version, PartPath.of_file())
+        return [
+            unfinished.upload
+            async for unfinished in self._store.uploads(f"{record.name}/")
+            if f"{unfinished.upload.key}/".startswith(f"{key}/")
+        ]

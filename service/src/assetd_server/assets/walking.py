@@ -1,4 +1,4 @@
-"""The walk over ASSETS_DIR for the ledger: in a few threads, and past what is known not to change.
+"""The walk over ASSETS_DIR for the ledger: in threads or processes, past what has not changed.
 
 Knows no policy, and remembers nothing: what earlier runs knew is handed in.
 """
@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from assetd_server.assets.clock import Clock
+from assetd_server.assets.in_bulk import in_bulk
+from assetd_server.assets.scouts import Scouts
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.layout import PARTIAL, AssetsDir
 from assetd_server.cache.scan import Folder, Found, Known, list_folder, look_at, recall
@@ -20,6 +22,8 @@ _BATCH_VERSIONS = 500
 _BATCH_FOLDERS = 16
 # More threads wait for each other more than for the disk, and others need some too.
 _WALKERS = 4
+# Scouts take a quarter of a second to start: below some 10,000 versions threads are as quick.
+_SCOUTED_BATCHES = 20
 # A folder that changed a moment ago may change again without another mtime.
 _SETTLED_NS = 2 * 10**9
 
@@ -35,10 +39,20 @@ class Walked:
 class Walker:
     """Walks one ASSETS_DIR."""
 
-    def __init__(self, assets_dir: AssetsDir, disk: Threads, clock: Clock) -> None:
+    def __init__(
+        self,
+        assets_dir: AssetsDir,
+        disk: Threads,
+        clock: Clock,
+        scouts: Scouts | None = None,
+        scouted_batches: int = _SCOUTED_BATCHES,
+    ) -> None:
+        """Make it; where there are so many batches of versions to look at, scouts do."""
         self._dir = assets_dir
         self._disk = disk
         self._clock = clock
+        self._scouts = scouts or Scouts(assets_dir, disk)
+        self._scouted_batches = scouted_batches
 
     async def walk(self, known: Mapping[str, Known]) -> Walked:
         """Return all versions that stand there.
@@ -49,28 +63,40 @@ class Walker:
             ReadOnlyError, UnsafePathError, IoError: ASSETS_DIR cannot be read.
         """
 
-        def list_all(paths: Sequence[str]) -> list[Folder]:
-            return [list_folder(self._dir, path) for path in paths]
-
-        def look(folders: Sequence[Folder]) -> list[Found]:
-            return [found for folder in folders for found in self._look(folder, known)]
+        def list_all(paths: Sequence[str]) -> list[tuple[list[Found], Folder]]:
+            with in_bulk():
+                return [recall(list_folder(self._dir, path), known) for path in paths]
 
         found: list[Found] = []
+        rest: list[Folder] = []
         times: dict[str, int] = {}
         settled_before = int(self._clock.now().timestamp() * 10**9) - _SETTLED_NS
         paths = ["", PARTIAL]
         while paths:
-            folders = await self._in_batches(list_all, cut(paths, _BATCH_FOLDERS))
+            listed = await self._in_batches(list_all, cut(paths, _BATCH_FOLDERS))
+            folders = [folder for _, folder in listed]
             times |= {one.path: one.mtime_ns for one in folders if one.mtime_ns < settled_before}
-            found += await self._in_batches(look, _batches(folders))
+            found += [one for recalled, _ in listed for one in recalled]
+            rest += folders
             paths = [path for folder in folders for path in folder.folders]
-        return Walked(found, times)
+        return Walked(found + await self._look(list(_batches(rest)), known), times)
 
-    def _look(self, folder: Folder, known: Mapping[str, Known]) -> list[Found]:
-        recalled = recall(folder, known)
-        names = {found.key for found in recalled}
-        rest = [paths for paths in folder.versions if paths.data not in names]
-        return recalled + look_at(self._dir, folder.path, rest, known, folder.trees)
+    async def _look(
+        self, batches: Sequence[Sequence[Folder]], known: Mapping[str, Known]
+    ) -> list[Found]:
+        if len(batches) >= self._scouted_batches:
+            found = await self._scouts.look(batches, known)
+            if found is not None:
+                return found
+
+        def look(folders: Sequence[Folder]) -> list[Found]:
+            return [
+                found
+                for one in folders
+                for found in look_at(self._dir, one.path, one.versions, known, one.trees)
+            ]
+
+        return await self._in_batches(look, batches)
 
     async def _in_batches(
         self, call: Callable[[Sequence[_T]], list[_R]], batches: Iterable[Sequence[_T]]

@@ -1,15 +1,16 @@
 """Reading what stands or is staged in ASSETS_DIR, to hash it. Blocks for as long as that takes."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from awscrt import checksums
 
 from assetd_server.cache.layout import AssetsDir, os_errors
 from assetd_server.cache.linux import Buffer, FileSystem
+from assetd_server.cache.scan import paths_below
 from assetd_server.errors import InvalidPartError, UnsafePathError
 from assetd_server.manifest import Manifest, Part
-from assetd_server.model import MARKER_NAME, AssetKind, PartPath
+from assetd_server.model import AssetKind, PartPath
 
 CHUNK_BYTES = 4 * 2**20
 
@@ -147,25 +148,3 @@ def _nearest(path: str) -> PartPath:
         except InvalidPartError:
             path = path.rpartition("/")[0]
     return PartPath.of_file()
-
-
-def paths_below(assets_dir: AssetsDir, data: str, below: str = "") -> Iterator[str]:
-    """Yield the path of each file below `data`, in no order; names may be such that no part has.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    try:
-        with assets_dir.folder(f"{data}/{below}".rstrip("/")) as fd:
-            entries = [
-                (entry.name, entry.is_dir(follow_symlinks=False))
-                for entry in assets_dir.fs.list_names(fd)
-            ]
-    except (FileNotFoundError, NotADirectoryError):
-        return  # somebody deleted by hand
-    for name, is_folder in entries:
-        path = f"{below}{name}"
-        if is_folder:
-            yield from paths_below(assets_dir, data, f"{path}/")
-        elif path != MARKER_NAME:
-            yield path

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 from assetd_server.cache.linux import FileSystem
 from assetd_server.errors import (
@@ -78,9 +79,10 @@ class VersionPaths:
         """The version's final path, wherever this is about: what a pin names."""
         return f"{self.name}/{self.version}"
 
-    @property
+    @cached_property
     def data(self) -> str:
         """The version itself: a file or a folder."""
+        # The ledger knows a version by it, and asks for it a dozen times in a walk.
         return f"{self.folder}/{self.leaf}"
 
     def part(self, part: PartPath) -> str:

@@ -205,6 +205,44 @@ class FileSystem:
         return facts.f_blocks * facts.f_frsize
 
 
+def is_unknown_call(error: OSError) -> bool:
+    """Tell whether a file system, a kernel or a sandbox does not know such a rename."""
+    return error.errno in (errno.EINVAL, errno.ENOSYS)
+
+
+def rename_new(fs: FileSystem, from_fd: int, name: str, to_fd: int, new_name: str) -> None:
+    """Rename where nothing stands; EEXIST where something does.
+
+    Not every file system knows RENAME_NOREPLACE (FUSE, some network ones). There a folder replaces
+    an empty folder too, which holds nothing that anybody could use; it never replaces more. A file
+    is renamed after a look, so it is for places where nobody else puts files.
+    """
+    try:
+        fs.rename_noreplace(from_fd, name, to_fd, new_name)
+    except OSError as error:
+        if not is_unknown_call(error):
+            raise
+        _rename_after_a_look(fs, from_fd, name, to_fd, new_name)
+
+
+def _rename_after_a_look(
+    fs: FileSystem, from_fd: int, name: str, to_fd: int, new_name: str
+) -> None:
+    try:
+        stands = fs.lstat(to_fd, new_name)
+    except FileNotFoundError:
+        stands = None
+    if stands is not None and not stat.S_ISDIR(stands.st_mode):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name)
+    try:
+        fs.rename(from_fd, name, to_fd, new_name)
+    except OSError as error:
+        # What the kernel says of a folder that is not empty, and of a file where a folder stands.
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new_name) from error
+        raise
+
+
 def write_at(fs: FileSystem, fd: int, data: Sequence[Buffer], offset: int) -> int:
     """Write all the buffers, one behind the other, at `offset`; return how many bytes that is.
 

@@ -26,6 +26,7 @@ from assetd_server.cache.layout import (
     os_errors,
 )
 from assetd_server.cache.leases import exclusive, same_inode, try_lock
+from assetd_server.cache.linux import rename_new
 from assetd_server.cache.lookup import has_size, names_in, versions_in
 from assetd_server.cache.receipt import (
     FORMAT,
@@ -281,7 +282,7 @@ class PartialVersions:
 
     def _move_away(self, folder: int, leaf: str, aside: str) -> None:
         with self._dir.ensured_folder(TRASH) as trash:
-            self._fs.rename_noreplace(folder, leaf, trash, aside)
+            rename_new(self._fs, folder, leaf, trash, aside)
             self._fs.fsync(folder)
             self._fs.fsync(trash)
 

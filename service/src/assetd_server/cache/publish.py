@@ -6,6 +6,7 @@ nothing at it is ever written in place. Needs modelkit's lock, which `ModelkitLo
 methods block.
 """
 
+import errno
 import fcntl
 import os
 import uuid
@@ -20,6 +21,7 @@ from assetd_server.cache.layout import (
     try_flock,
 )
 from assetd_server.cache.leases import close_lock, exclusive, same_inode
+from assetd_server.cache.linux import is_unknown_call, rename_new
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.receipt import Marker, Receipt
 from assetd_server.errors import UnsafePathError
@@ -148,7 +150,7 @@ class Publisher:
             self._dir.durable_folder(paths.folder) as target,
         ):
             try:
-                self._fs.rename_noreplace(source, DATA, target, paths.leaf)
+                rename_new(self._fs, source, DATA, target, paths.leaf)
             except FileExistsError:
                 self._exchange(paths, source, target, aside)
             self._fs.fsync(target)
@@ -162,17 +164,27 @@ class Publisher:
         with exclusive(self._dir, paths), self._dir.ensured_folder(TRASH) as trash:
             self._fs.rename(source, DATA, trash, aside)
             try:
-                self._swap(trash, aside, target, paths.leaf)
-            except OSError:
+                self._swap(paths, trash, aside, target)
+            except (OSError, UnsafePathError):
                 # What lies in the trash is still the staged tree, which nobody else would delete.
                 self._dir.remove_tree(f"{TRASH}/{aside}")
                 raise
 
-    def _swap(self, trash: int, aside: str, target: int, leaf: str) -> None:
+    def _swap(self, paths: VersionPaths, trash: int, aside: str, target: int) -> None:
         try:
-            self._fs.rename_exchange(trash, aside, target, leaf)
+            self._fs.rename_exchange(trash, aside, target, paths.leaf)
         except FileNotFoundError:
-            self._fs.rename_noreplace(trash, aside, target, leaf)
+            rename_new(self._fs, trash, aside, target, paths.leaf)
+        except OSError as error:
+            if not is_unknown_call(error):
+                raise
+            # Two renames would show nothing between them, and lose both to a power cut.
+            raise UnsafePathError(
+                "the file system of ASSETS_DIR cannot replace {path} in one step ({error}): move it"
+                " away when nobody uses it, and fetch again; nothing was touched",
+                path=paths.data,
+                error=errno.errorcode[error.errno or 0],
+            ) from error
 
     def _write_receipt(self, paths: VersionPaths, receipt: Receipt) -> None:
         folder = f"{STAGING}/{paths.key}"

@@ -10,13 +10,12 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from assetd_server.cache.budget import Disk
-from assetd_server.cache.hashing import paths_below
 from assetd_server.cache.layout import (
     PARTIAL,
     PARTIAL_RECEIPT,
@@ -102,9 +101,7 @@ def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
             if path and error.errno in _NOT_OURS:
                 return Folder(path)
             raise
-    is_partial = path == PARTIAL or path.startswith(f"{PARTIAL}/")
-    name = _asset_name(path.removeprefix(PARTIAL).removeprefix("/") if is_partial else path)
-    kind = PartialPaths if is_partial else VersionPaths
+    kind, name = _asset_at(path)
     versions, folders = [], []
     for entry, is_folder in entries:
         version = _version(entry)
@@ -116,19 +113,28 @@ def list_folder(assets_dir: AssetsDir, path: str) -> Folder:
     return Folder(path, versions, folders, mtime_ns, trees)
 
 
-def recall(folder: Folder, known: Mapping[str, Known]) -> list[Found]:
+def versions_in(path: str, leaves: Iterable[str]) -> list[VersionPaths]:
+    """Return the versions that `list_folder` found as these entries of the folder, in order."""
+    kind, name = _asset_at(path)
+    return [kind(name, Version.parse(leaf)) for leaf in leaves] if name is not None else []
+
+
+def recall(folder: Folder, known: Mapping[str, Known]) -> tuple[list[Found], Folder]:
     """Return those versions that were known when the folder had the mtime that it has now.
 
     Nothing was added to it, removed or replaced since. Whether somebody removed the marker of a
-    version that is a folder, or cut a file where it stands, only a look would tell.
+    version that is a folder, or cut a file where it stands, only a look would tell. What is left to
+    be looked at is returned as the folder's own.
     """
-    found = []
+    found, rest = [], []
     for paths in folder.versions:
         one = known.get(paths.data)
         if one is not None and one.folder_time_ns == folder.mtime_ns:
             marked = not isinstance(paths, PartialPaths)
             found.append(Found(paths, one.size_bytes, True, marked, one.marker_time_ns))
-    return found
+        else:
+            rest.append(paths)
+    return found, replace(folder, versions=rest)
 
 
 def unchanged_folders(assets_dir: AssetsDir, times: Mapping[str, int]) -> dict[str, int]:
@@ -175,8 +181,11 @@ def _look(
         # A link or the like: who asks for it by name is told so.
         with suppress(AssetError, OSError):
             if paths.leaf in trees and paths.data not in known:
-                yield _directory(assets_dir, folder_fd, paths)
-                continue
+                looked = _directory(assets_dir, folder_fd, paths)
+                # Without a marker it may be gone by now.
+                if looked.marker_time_ns is not None:
+                    yield looked
+                    continue
             facts = assets_dir.fs.lstat(folder_fd, paths.leaf)
             if stat.S_ISREG(facts.st_mode):
                 yield _file(assets_dir, folder_fd, paths, facts.st_size)
@@ -254,6 +263,35 @@ def _walked_size(assets_dir: AssetsDir, data: str) -> int:
         facts = assets_dir.stat(f"{data}/{path}")
         total += facts.st_size if facts else 0
     return total
+
+
+def paths_below(assets_dir: AssetsDir, data: str, below: str = "") -> Iterator[str]:
+    """Yield the path of each file below `data`, in no order; names may be such that no part has.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with assets_dir.folder(f"{data}/{below}".rstrip("/")) as fd:
+            entries = [
+                (entry.name, entry.is_dir(follow_symlinks=False))
+                for entry in assets_dir.fs.list_names(fd)
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return  # somebody deleted by hand
+    for name, is_folder in entries:
+        path = f"{below}{name}"
+        if is_folder:
+            yield from paths_below(assets_dir, data, f"{path}/")
+        elif path != MARKER_NAME:
+            yield path
+
+
+def _asset_at(path: str) -> tuple[type[VersionPaths], AssetName | None]:
+    """Return whose versions lie in a folder, if anybody's, and where those stand."""
+    if path == PARTIAL or path.startswith(f"{PARTIAL}/"):
+        return PartialPaths, _asset_name(path.removeprefix(PARTIAL).removeprefix("/"))
+    return VersionPaths, _asset_name(path)
 
 
 def _asset_name(path: str) -> AssetName | None:

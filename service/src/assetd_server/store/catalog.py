@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum
 from typing import TypeVar
 
 from assetd_server.errors import (
@@ -80,9 +81,57 @@ def claims_prefix(name: AssetName) -> str:
     return f"{_CLAIMS}/{name}/"
 
 
+def claims_below(folder: str) -> str:
+    """Return the prefix of the claims of all assets in a folder, "" or one that ends in `/`."""
+    return f"{_CLAIMS}/{folder}"
+
+
 def claim_key(name: AssetName, version: Version) -> str:
     """Return the key of the claim that a push of this version holds while it is under way."""
     return f"{_CLAIMS}/{name}/{version}"
+
+
+class PlaceKind(Enum):
+    """What stands under a key. A part is also a file asset's only object."""
+
+    INDEX = "index"
+    MANIFEST = "manifest"
+    CLAIM = "claim"
+    PART = "part"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a key is for. An index is of no version."""
+
+    kind: PlaceKind
+    name: AssetName
+    version: Version | None = None
+
+
+def place_of(key: str) -> Place | None:
+    """Return what a key is for; None where it is outside of the layout."""
+    with suppress(InvalidNameError):
+        if key.startswith(f"{_CLAIMS}/"):
+            name, _, leaf = key.removeprefix(f"{_CLAIMS}/").rpartition("/")
+            version = _version(leaf)
+            return Place(PlaceKind.CLAIM, AssetName(name), version) if version else None
+        segments = key.split("/")
+        for depth, segment in enumerate(segments[1:], start=1):
+            name = "/".join(segments[:depth])
+            if version := _version(segment):
+                return Place(PlaceKind.PART, AssetName(name), version)
+        if key.endswith(_INDEX_ENDING):
+            return Place(PlaceKind.INDEX, AssetName(key.removesuffix(_INDEX_ENDING)))
+        if key.endswith(_META_ENDING) and (version := _version(segment.removesuffix(_META_ENDING))):
+            return Place(PlaceKind.MANIFEST, AssetName(name), version)
+    return None
+
+
+def _version(text: str) -> Version | None:
+    with suppress(InvalidVersionError):
+        return Version.parse(text)
+    return None
 
 
 class Catalog:

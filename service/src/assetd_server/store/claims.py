@@ -16,8 +16,16 @@ from enum import Enum
 from typing import Any
 
 from assetd_server.errors import AssetError, BadManifestError, InvalidVersionError
-from assetd_server.manifest import Part, decode_labels, decode_parts, encode_parts
-from assetd_server.model import AssetKind, AssetName, Digest
+from assetd_server.manifest import (
+    Part,
+    decode_json,
+    decode_labels,
+    decode_moment,
+    decode_parts,
+    decode_text,
+    encode_parts,
+)
+from assetd_server.model import AssetKind, AssetName, Digest, PartPath
 from assetd_server.store.base import (
     EtagMismatchError,
     KeyExistsError,
@@ -26,7 +34,7 @@ from assetd_server.store.base import (
     ObjectTooLargeError,
     Upload,
 )
-from assetd_server.store.catalog import claim_key, claims_prefix
+from assetd_server.store.catalog import claim_key, claims_prefix, part_key
 from assetd_server.versioning import Version
 
 _FORMAT = 1
@@ -90,7 +98,10 @@ class Claims:
             return None
         except ObjectTooLargeError:
             raise _unreadable(key, "it is too long") from None
-        return HeldClaim(decode_claim(raw, key), info.etag)
+        claim = decode_claim(raw, key)
+        if not all(_is_of(upload, name, version) for upload in claim.uploads):
+            raise _unreadable(key, "an upload of something else")
+        return HeldClaim(claim, info.etag)
 
     async def of_asset(self, name: AssetName) -> dict[Version, HeldClaim]:
         """Return all claims of an asset; keys that name no version are nobody's claims.
@@ -174,29 +185,42 @@ def decode_claim(raw: bytes, key: str) -> Claim:
         BadManifestError: it is no claim, or of another format. The message names `key`.
     """
     try:
-        document: Any = json.loads(raw)
+        document: Any = decode_json(raw)
         if document["format"] != _FORMAT:
             raise ValueError("another format")
+        kind, parts = AssetKind(document["kind"]), decode_parts(document["files"])
+        paths = [part.path for part in parts]
+        if paths and (paths != [""] if kind is AssetKind.FILE else "" in paths):
+            raise ValueError("a file has one part without a name, and a directory has none such")
         return Claim(
             state=ClaimState(document["state"]),
-            kind=AssetKind(document["kind"]),
+            kind=kind,
             digest=Digest(document["digest"]),
-            push_id=str(document["push_id"]),
-            claim_id=str(document["id"]),
-            owner=str(document["owner"]),
-            time=datetime.fromisoformat(document["time"]),
-            parts=decode_parts(document["files"]),
-            pushed_by=str(document["pushed_by"]),
+            push_id=decode_text(document["push_id"], "push_id"),
+            claim_id=decode_text(document["id"], "id"),
+            owner=decode_text(document["owner"], "owner"),
+            time=decode_moment(document["time"], "time"),
+            parts=parts,
+            pushed_by=decode_text(document["pushed_by"], "pushed_by"),
             labels=decode_labels(document.get("labels", {})),
             uploads=_uploads(document["uploads"]),
-            nonce=str(document["nonce"]),
+            nonce=decode_text(document["nonce"], "nonce"),
         )
-    except (ValueError, TypeError, KeyError, RecursionError, AssetError) as error:
+    except (ValueError, TypeError, KeyError, AssetError) as error:
         raise _unreadable(key, type(error).__name__) from None
 
 
-def _uploads(listed: Sequence[Sequence[str]]) -> tuple[Upload, ...]:
-    return tuple(Upload(str(key), str(upload_id)) for key, upload_id in listed)
+def _is_of(upload: Upload, name: AssetName, version: Version) -> bool:
+    """Tell whether an upload is one of a part of the version: others are not ours to end."""
+    whole = part_key(name, version, PartPath.of_file())
+    return upload.key == whole or upload.key.startswith(f"{whole}/")
+
+
+def _uploads(listed: Sequence[Sequence[object]]) -> tuple[Upload, ...]:
+    return tuple(
+        Upload(decode_text(key, "a key"), decode_text(upload_id, "an upload"))
+        for key, upload_id in listed
+    )
 
 
 def _unreadable(key: str, why: str) -> BadManifestError:

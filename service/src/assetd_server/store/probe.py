@@ -91,9 +91,10 @@ async def _outcomes(trial: "_Trial") -> list[Check]:
     for name, check in trial.checks:
         try:
             checks.append(await _outcome(name, check))
-        except StoreUnavailableError as failure:
-            # A store that was seen to be unsafe is unsafe, whatever it cannot answer beside that.
-            if all(check.ok for check in checks):
+        except (StoreUnavailableError, StoreAccessDeniedError) as failure:
+            # A store that was seen to be unsafe is unsafe, whatever it cannot answer beside that;
+            # but one that has answered nothing yet may be down, or the credentials may be wrong.
+            if {check.ok for check in checks} != {True, False}:
                 raise
             return [*checks, Check(name, ok=False, detail=str(failure))]
     return checks

@@ -1,7 +1,8 @@
 """The command `assetd doctor`: what is well, what is not, and what to do about it.
 
 Looks from here, as the user who asks: half of what goes wrong is that a program sees another
-directory, socket or user than the daemon does. Changes nothing.
+directory, socket or user than the daemon does. Changes nothing unless it is told to, but for the
+keys of the probe.
 """
 
 import json
@@ -15,6 +16,7 @@ from assetd.cli.findings import Finding, fail, ok, warn
 from assetd.cli.output import EXIT_TO_MEND, Session, count_text, json_option, one_line, size_text
 from assetd.cli.seen import directory_findings, version_findings
 from assetd.cli.show import time_text
+from assetd.cli.stored import StoreOrder, require_valid, store_findings
 from assetd.client import Client
 from assetd.errors import AssetdError
 
@@ -28,23 +30,63 @@ DOCTOR_EXAMPLES = """\b
 Examples:
   assetd doctor
   assetd doctor --json | jq -r 'select(.state == "fail") | .text'
+  ASSETD_STORE=s3://bucket/prefix assetd doctor --no-probe --prefix nlp/
+  ASSETD_STORE=s3://bucket/prefix assetd doctor --repair --release-older-than 24h
 """
 
 
 @click.command(epilog=DOCTOR_EXAMPLES)
+@click.option(
+    "--store",
+    metavar="URL",
+    help="The store to look at, as for `assetd serve`. Overrides ASSETD_STORE.",
+)
+@click.option(
+    "--no-probe",
+    is_flag=True,
+    help="Do not try whether the store is atomic: write nothing at all.",
+)
+@click.option("--prefix", metavar="NAME", default="", help="Look at the assets that begin so.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="List what exists in the store and is not listed, and remove claims that are left beside"
+    " what is.",
+)
+@click.option(
+    "--release-older-than",
+    metavar="DURATION",
+    help="End the pushes that began longer ago, 24h for one: their claims are released, or finished"
+    " where they were committing, and their uploads aborted. Parts are never deleted. A pusher that"
+    " is alive after all begins again.",
+)
 @json_option
 @click.pass_obj
-def doctor(session: Session) -> int:
+def doctor(
+    session: Session,
+    store: str | None,
+    no_probe: bool,
+    prefix: str,
+    repair: bool,
+    release_older_than: str | None,
+) -> int:
     """Check the daemon, its store, and what this user can see of the cache.
 
     A line a check: ok, warn or fail, and what to do. Exit code 8 if one fails, else 0. With --json
     one object a line, with check, state and text.
+
+    Where assetd[server] is installed, and a store is configured as for `assetd serve`, the store
+    itself is looked through: is it atomic, which pushes hold claims, which uploads are unfinished,
+    what does not fit together. That changes nothing but keys below .assetd/probe/, which are
+    removed again.
     """
+    order = StoreOrder(store, prefix, not no_probe, repair, release_older_than)
+    require_valid(order)
     failures = 0
     with session.client() as client:
-        for finding in findings(client):
+        for finding in findings(client, order):
             failures += finding.state == "fail"
-            click.echo(json.dumps(finding._asdict()) if session.as_json else line(finding))
+            click.echo(json.dumps(finding.as_object()) if session.as_json else line(finding))
     return EXIT_TO_MEND if failures else 0
 
 
@@ -53,14 +95,21 @@ def line(finding: Finding) -> str:
     return f"{finding.state:<4}  {finding.check:<10}  {one_line(finding.text)}"
 
 
-def findings(client: Client) -> Iterator[Finding]:
+def findings(client: Client, order: StoreOrder) -> Iterator[Finding]:
     """Look at one thing after the other; without a daemon only at what needs none."""
     try:
         status = client.status()
     except AssetdError as failure:
         yield fail("daemon", failure.message)
         yield from directory_findings(client, None)
+        yield from store_findings(order, None)
         return
+    yield from daemon_findings(client, status)
+    yield from store_findings(order, status.store)
+
+
+def daemon_findings(client: Client, status: "GetCacheStatusResponse") -> Iterator[Finding]:
+    """Tell what the daemon knows, and what of it can be seen here."""
     yield daemon_finding(status, client.address)
     yield from (warn("daemon", warning) for warning in status.warnings)
     yield store_finding(client, status)

@@ -152,7 +152,8 @@ class S3Failures:
         if isinstance(error, UploadNotFoundError):
             return UploadNotFoundError(key)
         is_ours = refusal.code == "NoSuchBucket" and source_bucket == self._bucket
-        if isinstance(error, StoreUnavailableError) and _is_final(refusal.status) and not is_ours:
+        is_no_word = isinstance(error, StoreUnavailableError | UnsafeStoreError)
+        if is_no_word and _is_final(refusal.status) and not is_ours:
             return CannotCopyError(source_key)
         return error
 
