@@ -84,6 +84,36 @@ class Modelkit:
             )
         )
 
+    def put_part(
+        self, what: Path, name: str, version: str, part: str, variables: Mapping[str, str]
+    ) -> None:
+        """Does the part of a push that is killed right after it: puts one part, and no more."""
+        self._order(
+            do="put part",
+            path=str(what),
+            name=name,
+            version=version,
+            part=part,
+            variables=variables,
+        )
+
+    def update_slowly(
+        self, what: Path, name: str, version: str, variables: Mapping[str, str], until: Path
+    ) -> None:
+        """Pushes a further version, and between reading the index and writing it reads a FIFO.
+
+        Raises:
+            ModelkitError: modelkit raised.
+        """
+        self._order(
+            do="update slowly",
+            path=str(what),
+            name=name,
+            version=version,
+            variables=variables,
+            until=str(until),
+        )
+
     def versions(self, name: str, variables: Mapping[str, str]) -> list[str]:
         """Returns what the asset's index lists, in its order.
 

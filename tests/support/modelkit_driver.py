@@ -8,6 +8,7 @@ may have the `folder` that modelkit works in and `now`, what its clock says.
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,11 +38,31 @@ def obey(order: dict[str, Any]) -> Any:
             return cli.new_(order["path"], order["spec"], None, False)
         case "command update":
             return cli.update_(order["path"], order["spec"], None, order["bump_major"], False)
+        case _:
+            return put(StorageProvider(), order)
+
+
+def put(provider: Any, order: dict[str, Any]) -> None:
+    """Puts one version, or a part of one, into the store."""
+    path, name, version = order["path"], order["name"], order["version"]
+    match order["do"]:
         case "new":
-            StorageProvider().new(order["path"], order["name"], order["version"])
+            provider.new(path, name, version)
         case "update":
-            StorageProvider().update(order["path"], order["name"], order["version"])
-    return None
+            provider.update(path, name, version)
+        case "update slowly":
+            push = provider.push
+
+            def push_slowly(*what: Any, **how: Any) -> None:
+                push(*what, **how)
+                # Opens as soon as somebody writes to it, and ends when they close it.
+                Path(order["until"]).read_bytes()
+
+            provider.push = push_slowly
+            provider.update(path, name, version)
+        case "put part":
+            key = provider.get_object_name(name, version)
+            provider.driver.upload_object(path, f"{key}/{order['part']}")
 
 
 def main() -> None:
