@@ -14,7 +14,7 @@ DOCUMENT = ROOT / "docs/faults.md"
 NUMBERS = [
     *range(1, 61),
     *range(71, 74),
-    *range(78, 84),
+    *range(78, 86),
     *range(88, 91),
     *range(94, 104),
     *(111, 112, 115, 117, 122, 125),

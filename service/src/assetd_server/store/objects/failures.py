@@ -151,6 +151,8 @@ class S3Failures:
         error = self.error(source_key, refusal)
         if isinstance(error, UploadNotFoundError):
             return UploadNotFoundError(key)
+        if isinstance(error, UnsafeStoreError):
+            return CannotCopyError(source_key)
         is_ours = refusal.code == "NoSuchBucket" and source_bucket == self._bucket
         if isinstance(error, StoreUnavailableError) and _is_final(refusal.status) and not is_ours:
             return CannotCopyError(source_key)
