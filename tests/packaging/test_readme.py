@@ -17,11 +17,6 @@ from typing import NamedTuple
 import grpc
 import pytest
 from assetd.cli.output import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OTHER
-from assetd.v1 import (
-    asset_pb2,
-    asset_service_pb2,
-    asset_service_pb2_grpc,
-)
 
 from tests.support.processes import running
 
@@ -221,40 +216,6 @@ def test_the_exit_codes() -> None:
 def codes_in(text: str) -> list[str]:
     """The gRPC codes that the text names."""
     return [word for word in re.findall(r"`([A-Z_]+)`", text) if hasattr(grpc.StatusCode, word)]
-
-
-NOT_BUILT: dict[str, asset_service_pb2.PushHeader] = {
-    "PushHeader.staged_path": asset_service_pb2.PushHeader(spec="a", staged_path="b"),
-    "PushHeader.source_uri": asset_service_pb2.PushHeader(spec="a", source_uri="s3://b/c"),
-}
-
-
-def test_what_is_not_built_is_listed() -> None:
-    """The list and the test below know the same names."""
-    named = re.findall(r"`((?:FetchRequest|PushHeader|CacheService)\.\w+)`", README)
-    assert sorted(named) == sorted(NOT_BUILT)
-
-
-@pytest.mark.parametrize("name", NOT_BUILT)
-def test_what_is_not_built_is_refused(node: Node, name: str) -> None:
-    """Nothing that a caller sets is ignored: it is refused with the reason NOT_BUILT."""
-    # The authority that the client sets too: a path makes none.
-    options = [("grpc.default_authority", "localhost")]
-    with (
-        grpc.insecure_channel(node.address, options) as channel,
-        pytest.raises(grpc.RpcError) as refusal,
-    ):
-        ask(channel, NOT_BUILT[name])
-    assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    trailers = {item.key: str(item.value) for item in refusal.value.trailing_metadata()}
-    assert trailers["assetd-reason"] == "NOT_BUILT"
-
-
-def ask(channel: grpc.Channel, header: asset_service_pb2.PushHeader) -> None:
-    """Begins a push with the header, and takes the whole answer."""
-    header.kind = asset_pb2.ASSET_KIND_FILE
-    push = asset_service_pb2_grpc.AssetServiceStub(channel).Push
-    list(push(iter([asset_service_pb2.PushRequest(header=header)])))
 
 
 @pytest.mark.parametrize("document", LINKED_DOCUMENTS)

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,7 +16,10 @@ from assetd.v1.asset_service_pb2 import (
     FetchResponse,
     ListRequest,
     ListResponse,
+    PushCompleted,
     PushHeader,
+    PushProgress,
+    PushRequest,
     PushResponse,
     ResolveVersionResponse,
 )
@@ -27,6 +31,7 @@ from tests.clients.python.conftest import Ended, Run
 from tests.clients.python.scripted import (
     PATH,
     VERSION,
+    Context,
     Failure,
     ScriptedDaemon,
     completed,
@@ -142,14 +147,33 @@ def test_push_prints_the_version(daemon: ScriptedDaemon, run: Run, tmp_path: Pat
     ]
 
 
-def test_push_shows_its_phases(run: Run, tmp_path: Path) -> None:
-    """A row each."""
+def test_push_shows_its_phases(daemon: ScriptedDaemon, run: Run, tmp_path: Path) -> None:
+    """A row each: what is hashed, what the store has, and that it is being committed."""
+
+    def script(requests: Iterator[PushRequest], _: Context) -> Iterator[PushResponse]:
+        next(requests)
+        yield told(PushProgress.PHASE_RECEIVING, received=90, stored=30)
+        yield told(PushProgress.PHASE_STORING, received=100, stored=70)
+        yield told(PushProgress.PHASE_COMMITTING, received=100, stored=100)
+        yield told(PushProgress.PHASE_COMMITTING, received=100, stored=100)
+        yield PushResponse(completed=PushCompleted(asset_version=VERSION))
+
+    daemon.pushes.append(script)
     (tmp_path / "weights").write_bytes(b"w" * 100)
     ended = run("push", str(tmp_path / "weights"), "nlp/weights", "--progress", "lines")
     assert ended.err.splitlines() == [
         "assetd: hash 100 % of 100 bytes",
-        "assetd: upload 0 % of 100 bytes",
+        "assetd: upload 30 % of 100 bytes",
+        "assetd: upload 70 % of 100 bytes",
+        "assetd: upload 100 % of 100 bytes",
+        "assetd: commit",
     ]
+
+
+def told(phase: PushProgress.Phase.ValueType, *, received: int, stored: int) -> PushResponse:
+    """How far the daemon says that a push is."""
+    figures = PushProgress(phase=phase, received_bytes=received, stored_bytes=stored)
+    return PushResponse(progress=figures)
 
 
 def test_push_prints_every_event_as_json(run: Run, tmp_path: Path) -> None:
@@ -173,6 +197,35 @@ def test_resolve_prints_the_version(daemon: ScriptedDaemon, run: Run) -> None:
     assert run("resolve", "nlp/notes.txt").out == "nlp/notes.txt\n"
     (line,) = run("resolve", "nlp/ranker:1.2", "--json").out.splitlines()
     assert Parse(line, ResolveVersionResponse()) == answers[2]
+
+
+def test_resolve_tells_more_when_asked(daemon: ScriptedDaemon, run: Run) -> None:
+    """A line for all that is known; what is not known has none."""
+    full = asset_pb2.AssetVersion()
+    full.CopyFrom(VERSION)
+    full.push_time.CopyFrom(NOON)
+    full.pushed_by = "ci"
+    full.labels.update({"team": "search", "note": "\x1b[31m"})
+    state = asset_pb2.CacheState(presence=asset_pb2.CacheState.PRESENCE_PRESENT)
+    daemon.resolves.append(ResolveVersionResponse(asset_version=full, cache_state=state))
+    bare = asset_pb2.AssetVersion(name="nlp/ranker", version="1.1")
+    daemon.resolves.append(ResolveVersionResponse(asset_version=bare))
+    assert run("resolve", "nlp/ranker", "--long").out.splitlines() == [
+        "version  nlp/ranker:1.2",
+        "kind     directory",
+        "files    2",
+        "size     100 bytes",
+        "digest   " + VERSION.digest,
+        "pushed   " + NOON_TEXT,
+        "by       ci",
+        "labels   note=\\x1b[31m",
+        "         team=search",
+        "cached   yes",
+    ]
+    assert run("resolve", "nlp/ranker:1.1", "-l").out.splitlines() == [
+        "version  nlp/ranker:1.1",
+        "cached   ?",
+    ]
 
 
 def listing() -> ListResponse:

@@ -8,12 +8,27 @@ from pathlib import Path
 import pytest
 from assetd.cli import main
 from assetd.v1 import asset_pb2
-from assetd.v1.asset_service_pb2 import PushAccepted, PushCompleted, PushRequest, PushResponse
+from assetd.v1.asset_service_pb2 import (
+    PushAccepted,
+    PushCompleted,
+    PushHeader,
+    PushRequest,
+    PushResponse,
+)
 
 from tests.clients.python.conftest import Ended, Run
-from tests.clients.python.scripted import GUARD_SECONDS, VERSION, Context, ScriptedDaemon
+from tests.clients.python.scripted import (
+    GUARD_SECONDS,
+    VERSION,
+    Context,
+    Failure,
+    PushScript,
+    ScriptedDaemon,
+)
 from tests.support.command_line import start
 
+# It asks to be left alone for longer than any patience lasts.
+DOWN = Failure("UNAVAILABLE", "STORE_UNAVAILABLE", "down", retry_after_seconds=3600)
 PUSH_ID = "4fb0a3e2-3a1c-4d5e-8f60-718293a4b5c6"
 
 
@@ -168,3 +183,49 @@ def test_an_interrupt_ends_the_hash_pass(daemon: ScriptedDaemon, tmp_path: Path)
     out, err = process.communicate(timeout=GUARD_SECONDS)
     assert (process.returncode, out, err.strip()) == (130, "", "")
     assert daemon.push_records == []
+
+
+@pytest.mark.parametrize("options", [[], ["--push-id", PUSH_ID]], ids=["new", "again"])
+def test_a_push_with_an_open_end_says_how_to_go_on(
+    daemon: ScriptedDaemon, run: Run, model: Path, options: list[str]
+) -> None:
+    """Nobody knows whether it is done: only the same push finds out, and makes it once."""
+    headers: list[PushHeader] = []
+    daemon.pushes.append(ends_with(DOWN, headers))
+    ended = run("push", str(model), "nlp/ranker", *options)
+    (header,) = headers
+    assert not options or header.push_id == PUSH_ID
+    assert (ended.code, ended.out) == (5, "")
+    assert ended.err.splitlines() == [
+        f"assetd: the same push with --push-id {header.push_id} goes on, or tells that it is done",
+        "assetd: down (STORE_UNAVAILABLE)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failure", "options", "code"),
+    [
+        (Failure("ALREADY_EXISTS", "VERSION_EXISTS", "taken"), [], 4),
+        (DOWN, ["--dry-run"], 5),
+        (DOWN, ["--json"], 5),
+    ],
+    ids=["refused", "dry run", "json"],
+)
+def test_there_is_not_always_something_to_go_on_with(
+    daemon: ScriptedDaemon, run: Run, model: Path, failure: Failure, options: list[str], code: int
+) -> None:
+    """One line says why it failed; as JSON the event `accepted` has the id."""
+    daemon.pushes.append(ends_with(failure, []))
+    ended = run("push", str(model), "nlp/ranker", *options)
+    assert (ended.code, len(ended.err.splitlines())) == (code, 1)
+
+
+def ends_with(failure: Failure, headers: list[PushHeader]) -> PushScript:
+    """A push that fails once it is accepted; its header is kept."""
+
+    def script(requests: Iterator[PushRequest], context: Context) -> Iterator[PushResponse]:
+        headers.append(next(requests).header)
+        yield PushResponse(accepted=PushAccepted(version="1.3"))
+        failure.end(context)
+
+    return script

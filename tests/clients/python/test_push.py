@@ -1,6 +1,8 @@
 """Push: turns are taken, only what is wanted travels, and nothing is half done."""
 
+import copy
 import hashlib
+import pickle
 import threading
 import uuid
 from collections.abc import Iterator
@@ -21,10 +23,12 @@ from assetd.v1.asset_service_pb2 import (
     PushWanted,
 )
 from assetd.v1.asset_service_pb2 import PushProgress as WirePushProgress
+from assetd.v1.cache_service_pb2 import GetCacheStatusResponse
 
 from tests.clients.python.scripted import (
     CUT,
     GUARD_SECONDS,
+    VERSION,
     Context,
     Failure,
     PushScript,
@@ -32,6 +36,9 @@ from tests.clients.python.scripted import (
 )
 
 MEBIBYTE = 1 << 20
+PUSH_ID = "0e64b41f-7b92-4d5e-8a3c-5a1f0c9d2b77"
+# A UUID1: made of a clock, and easily made twice.
+NOT_RANDOM = "8a3c1e2e-0000-11f0-8a3c-5a1f0c9d2b77"
 
 
 @pytest.fixture
@@ -416,6 +423,38 @@ def test_a_dry_run_sends_no_byte(daemon: ScriptedDaemon, client: Client, folder:
     assert record.steps == ["header", "accepted", "files", "wanted", "commit", "completed"]
 
 
+def answers(completed: PushCompleted) -> PushScript:
+    """A push that has been made already."""
+    return lambda _requests, _context: iter([PushResponse(completed=completed)])
+
+
+@pytest.mark.parametrize("push_id", ["", "17", PUSH_ID.upper(), "{" + PUSH_ID + "}", NOT_RANDOM])
+def test_an_id_that_no_push_has_is_refused_at_once(client: Client, push_id: str) -> None:
+    """Nobody hashes for an hour to learn that: the source is not even looked for."""
+    with pytest.raises(assetd.InvalidFieldError) as raised:
+        client.push("/nowhere/at/all", "nlp/weights", push_id=push_id)
+    assert raised.value.metadata == {"field": "header.push_id", "push_id": push_id}
+
+
+def test_the_answer_is_the_version_and_knows_the_rest(
+    daemon: ScriptedDaemon, client: Client, weights: Path
+) -> None:
+    """A text, as those take it who want the version alone; also where it is copied or pickled."""
+    answer = PushCompleted(asset_version=VERSION, already_existed=True)
+    answer.asset_version.labels["team"] = "search"
+    answer.asset_version.pushed_by = "ci"
+    daemon.pushes += [answers(answer), answers(PushCompleted())]
+    version = client.push(weights, "nlp/weights", push_id=PUSH_ID)
+    for it in (version, copy.copy(version), pickle.loads(pickle.dumps(version))):  # noqa: S301
+        assert it == "1.2"
+        assert f"nlp/ranker:{it}" == "nlp/ranker:1.2"
+        assert (it.name, it.digest, it.push_id) == ("nlp/ranker", VERSION.digest, PUSH_ID)
+        assert (it.size_bytes, it.file_count) == (100, 2)
+        assert (it.labels, it.pushed_by, it.already_existed) == ({"team": "search"}, "ci", True)
+    unknown = client.push(weights, "nlp/weights")
+    assert (unknown.size_bytes, unknown.file_count, unknown.already_existed) == (None, None, False)
+
+
 def test_what_is_excluded_is_not_announced(
     daemon: ScriptedDaemon, client: Client, folder: Path
 ) -> None:
@@ -443,6 +482,19 @@ def test_bytes_that_the_daemon_finds_by_itself_are_named(
     assert (staged.header.mode, staged.header.labels["by"]) == (PushHeader.MODE_UPDATE, "me")
     assert found.header.source_uri == "s3://bucket/model"
     assert (found.header.mode, found.header.validate_only) == (PushHeader.MODE_NEW, True)
+
+
+def test_a_staged_path_may_be_absolute(daemon: ScriptedDaemon, tmp_path: Path) -> None:
+    """As this program has ASSETS_DIR mounted, or as the daemon has it; elsewhere it is refused."""
+    daemon.status = GetCacheStatusResponse(assets_dir="/theirs")
+    here = tmp_path / "ours"
+    with Client(daemon.address, assets_dir=here) as client:
+        client.push_staged(here / ".assetd/push/x/y", "nlp/ranker")
+        client.push_staged("/theirs/.assetd/push/x/y", "nlp/ranker")
+        with pytest.raises(assetd.InvalidFieldError) as raised:
+            client.push_staged("/theirs/.assetd/other", "nlp/ranker")
+    assert [record.header.staged_path for record in daemon.push_records] == ["x/y", "x/y"]
+    assert raised.value.metadata["field"] == "header.staged_path"
 
 
 def test_the_size_of_what_the_daemon_finds_comes_with_its_progress(

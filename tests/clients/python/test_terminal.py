@@ -14,6 +14,10 @@ from assetd.v1.asset_service_pb2 import (
     FetchRequest,
     FetchResponse,
     ListResponse,
+    PushCompleted,
+    PushProgress,
+    PushRequest,
+    PushResponse,
     ResolveVersionResponse,
 )
 from assetd.v1.cache_service_pb2 import VerifyResult
@@ -126,10 +130,25 @@ def test_a_hit_draws_nothing(daemon: ScriptedDaemon, terminal_environment: dict[
     assert process.wait(GUARD_SECONDS) == 0
 
 
+def told(phase: PushProgress.Phase.ValueType, *, stored: int) -> PushResponse:
+    """How far the daemon says that a push is."""
+    return PushResponse(progress=PushProgress(phase=phase, stored_bytes=stored))
+
+
 def test_a_push_draws_a_bar_for_each_phase(
     daemon: ScriptedDaemon, terminal_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """And prints the version apart from them."""
+    """And prints the version apart from them. The commit has no figures, and claims none."""
+    go_on = threading.Event()
+
+    def script(requests: Iterator[PushRequest], _: Context) -> Iterator[PushResponse]:
+        next(requests)
+        yield told(PushProgress.PHASE_STORING, stored=40)
+        assert go_on.wait(GUARD_SECONDS)
+        yield told(PushProgress.PHASE_COMMITTING, stored=100)
+        yield PushResponse(completed=PushCompleted(asset_version=VERSION))
+
+    daemon.pushes.append(script)
     (tmp_path / "weights").write_bytes(b"w" * 100)
     terminal = Terminal()
     process = start(
@@ -139,12 +158,55 @@ def test_a_push_draws_a_bar_for_each_phase(
         stderr=terminal.theirs,
         env=terminal_environment,
     )
+    terminal.read_until("40/100 bytes")
+    go_on.set()
     drawn = terminal.read_all()
     out, _ = process.communicate(timeout=GUARD_SECONDS)
-    assert (process.returncode, out) == (0, "nlp/weights:1.3\n")
-    assert "hash" in drawn
-    assert "upload" in drawn
+    assert (process.returncode, out) == (0, "nlp/weights:1.2\n")
+    for row in ("hash", "upload", "commit"):
+        assert f"{row} " in drawn
     assert "100/100 bytes" in drawn
+    assert "0/? bytes" not in drawn
+
+
+@pytest.mark.parametrize("phase", ["hash", "upload", "commit"])
+def test_an_interrupt_gives_a_push_up_in_every_phase(
+    daemon: ScriptedDaemon, terminal_environment: dict[str, str], tmp_path: Path, phase: str
+) -> None:
+    """Exit code 130, the terminal as it was, the call gone; no process that reads on."""
+    left = threading.Event()
+
+    def script(requests: Iterator[PushRequest], context: Context) -> Iterator[PushResponse]:
+        context.add_callback(left.set)
+        next(requests)
+        yield told(PushProgress.PHASE_STORING, stored=40)
+        if phase == "commit":
+            yield told(PushProgress.PHASE_COMMITTING, stored=100)
+        assert left.wait(GUARD_SECONDS)
+
+    daemon.pushes.append(script)
+    with (tmp_path / "weights").open("wb") as weights:
+        # Nobody hashes a sparse file of 4 TiB within a test.
+        weights.truncate(1 << 42 if phase == "hash" else 100)
+    terminal = Terminal()
+    process = start(
+        daemon,
+        *("push", str(tmp_path / "weights"), "nlp/weights"),
+        stdout=subprocess.PIPE,
+        stderr=terminal.theirs,
+        env=terminal_environment,
+    )
+    terminal.read_until(f"{phase} ")
+    process.send_signal(signal.SIGINT)
+    drawn = terminal.read_all()
+    out, _ = process.communicate(timeout=GUARD_SECONDS)
+    assert (process.returncode, out) == (130, "")
+    assert "\x1b[?25h" in drawn, "the cursor is back"
+    assert "Traceback" not in drawn
+    if phase == "hash":
+        assert len(daemon.pushes) == 1, "nothing was sent"
+    else:
+        assert left.wait(GUARD_SECONDS)
 
 
 def test_a_failed_fetch_leaves_the_terminal_as_it_was(

@@ -216,3 +216,15 @@ async def test_a_good_claim_is_read(store: PausingStore, claims: Claims) -> None
     held = await claims.read(NAME, VERSION)
     assert held is not None
     assert held.claim.state is ClaimState.OPEN
+
+
+async def test_no_claim_names_what_is_not_its_own(store: PausingStore, claims: Claims) -> None:
+    """Whoever takes a claim over ends its uploads: a claim may name none of anything else."""
+    for key in ("some/asset/0.10", "some/asset/0.1.meta", "other/0.1", "../x", "some/asset/0.1"):
+        await store.inner.delete(KEY)
+        await claims.create(NAME, VERSION, replace(OURS, uploads=(Upload(key, "id"),)))
+        if key == "some/asset/0.1":
+            assert await claims.read(NAME, VERSION) is not None
+            continue
+        with pytest.raises(BadManifestError):
+            await claims.read(NAME, VERSION)

@@ -10,6 +10,7 @@ from assetd._retry import RetryPolicy
 from assetd.asset import (
     Asset,
     Freshness,
+    PushedVersion,
     PushPhase,
     PushProgress,
     Resolution,
@@ -102,6 +103,7 @@ __all__ = [
     "PushNotCommittedError",
     "PushPhase",
     "PushProgress",
+    "PushedVersion",
     "ReadOnlyError",
     "Resolution",
     "RetryPolicy",

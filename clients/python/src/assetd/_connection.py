@@ -11,6 +11,7 @@ import grpc
 
 from assetd._address import Address
 from assetd._channel import channel_options, failure, trace_context
+from assetd._chunks import serialized
 from assetd._failure import EndedCall
 from assetd._holds import Holds
 from assetd._retry import Deadline, Retry, RetryPolicy
@@ -21,9 +22,12 @@ from assetd.v1.asset_service_pb2 import (
     ListFilesResponse,
     ListRequest,
     ListResponse,
+    PushResponse,
 )
 from assetd.v1.asset_service_pb2_grpc import AssetServiceStub
 from assetd.v1.cache_service_pb2_grpc import CacheServiceStub
+
+PUSH_METHOD = "/assetd.v1.AssetService/Push"
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -60,6 +64,12 @@ class Connection:
         self.watchdog = Watchdog()
         self.assets = AssetServiceStub(self._channel)
         self.cache = CacheServiceStub(self._channel)
+        # As the stub has it, but for chunks, which are bytes already.
+        self.push = self._channel.stream_stream(
+            PUSH_METHOD,
+            request_serializer=serialized,
+            response_deserializer=PushResponse.FromString,
+        )
 
     def close(self) -> None:
         """End all calls, those of other threads included. Holds are closed before it."""

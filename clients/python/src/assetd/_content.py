@@ -7,12 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from assetd._chunks import chunk_request
 from assetd._hashing import Digests
 from assetd._source import Source, SourceFile
 from assetd.errors import InternalError
 from assetd.v1.asset_service_pb2 import PushCommit, PushFile, PushFiles, PushRequest, PushWanted
 
 FILES_PER_MESSAGE = 1000
+
+# Chunks are serialized where they are made.
+Request = PushRequest | bytes
 
 
 class Content(Protocol):
@@ -30,7 +34,7 @@ class Content(Protocol):
         """
         ...
 
-    def last_turn(self, wanted: Sequence[PushWanted.Part]) -> Iterator[PushRequest]:
+    def last_turn(self, wanted: Sequence[PushWanted.Part]) -> Iterator[Request]:
         """Give the chunks of what is wanted, and the commit.
 
         Raises:
@@ -77,7 +81,7 @@ class LocalContent:
             return None
         return sum(file.size_bytes - offset for file, offset in self._wanted(wanted))
 
-    def last_turn(self, wanted: Sequence[PushWanted.Part]) -> Iterator[PushRequest]:
+    def last_turn(self, wanted: Sequence[PushWanted.Part]) -> Iterator[Request]:
         """Read the source as the chunks are taken."""
         for file, offset in self._wanted(wanted) if self.is_sent else ():
             yield from self._chunks(file, offset)
@@ -95,13 +99,9 @@ class LocalContent:
                 raise InternalError(f"the daemon wants {part.path!r}, which was not announced")
             yield files[part.path], part.offset
 
-    def _chunks(self, file: SourceFile, offset: int) -> Iterator[PushRequest]:
+    def _chunks(self, file: SourceFile, offset: int) -> Iterator[Request]:
         for data in self.source.read(file, offset):
-            request = PushRequest()
-            # In its place at once: a chunk that is handed over is copied once more.
-            chunk = request.chunk
-            chunk.path, chunk.offset, chunk.data = file.path, offset, data
-            yield request
+            yield chunk_request(file.path, offset, data)
             offset += len(data)
 
 
@@ -116,7 +116,7 @@ class FoundContent:
         """Return None."""
         return None
 
-    def last_turn(self, _wanted: Sequence[PushWanted.Part]) -> Iterator[PushRequest]:
+    def last_turn(self, _wanted: Sequence[PushWanted.Part]) -> Iterator[Request]:
         """Give the commit; its digest is for the daemon to find."""
         yield PushRequest(commit=PushCommit())
 

@@ -12,7 +12,17 @@ from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
-from assetd.asset import Asset, Freshness, Holding, Resolution, Scope, Source, Verification
+from assetd.asset import (
+    Asset,
+    Freshness,
+    Holding,
+    PushedVersion,
+    Resolution,
+    Scope,
+    Source,
+    Verification,
+)
+from assetd.errors import InvalidFieldError
 from assetd.v1 import asset_pb2
 from assetd.v1.asset_service_pb2 import (
     FetchCompleted,
@@ -20,6 +30,7 @@ from assetd.v1.asset_service_pb2 import (
     FetchStarted,
     ListFilesRequest,
     ListRequest,
+    PushCompleted,
     PushHeader,
     ResolveVersionRequest,
 )
@@ -122,6 +133,7 @@ def push_header(
 
     Raises:
         ValueError: both `new` and `update`.
+        InvalidFieldError: the `push_id` is no UUID4 in its canonical form.
     """
     if new and update:
         raise ValueError("a push is for a new asset or for an update, not for both")
@@ -132,7 +144,37 @@ def push_header(
         mode=PushHeader.MODE_NEW if new else mode,
         labels=labels,
         validate_only=validate_only,
-        push_id=push_id or str(uuid.uuid4()),
+        push_id=str(uuid.uuid4()) if push_id is None else _canonical(push_id),
+    )
+
+
+def _canonical(push_id: str) -> str:
+    try:
+        parsed = uuid.UUID(push_id)
+    except ValueError:
+        parsed = None
+    # As the daemon has it, who would see it only once everything is hashed.
+    if parsed is None or parsed.version != 4 or str(parsed) != push_id:
+        raise InvalidFieldError(
+            f"{push_id!r} is no UUID4 in its canonical form, so that no push has it",
+            metadata={"field": "header.push_id", "push_id": push_id},
+        )
+    return push_id
+
+
+def pushed_version(completed: PushCompleted, push_id: str) -> PushedVersion:
+    """Return what a push created."""
+    version = completed.asset_version
+    return PushedVersion(
+        version.version,
+        name=version.name,
+        digest=version.digest,
+        size_bytes=version.size_bytes if version.HasField("size_bytes") else None,
+        file_count=version.file_count if version.HasField("file_count") else None,
+        labels=version.labels,
+        pushed_by=version.pushed_by,
+        already_existed=completed.already_existed,
+        push_id=push_id,
     )
 
 

@@ -18,11 +18,16 @@ class Globs:
         """Take the globs; a single text is one of them.
 
         Raises:
-            InvalidFieldError: one is empty.
+            InvalidFieldError: one can match nothing.
         """
         given = [globs] if isinstance(globs, str) else list(globs)
-        if "" in given:
-            raise InvalidFieldError("an empty text is no glob", metadata={"field": "exclude"})
+        for glob in given:
+            # A shell completes `cache` to `cache/`; what was to be left out would be pushed.
+            if "" in glob.split("/"):
+                raise InvalidFieldError(
+                    f"{glob!r} matches no path: write FOLDER/** for what is in a folder",
+                    metadata={"field": "exclude"},
+                )
         self._globs = [_literal_brackets(glob).split("/") for glob in given]
 
     def __bool__(self) -> bool:

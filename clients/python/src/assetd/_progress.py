@@ -57,12 +57,23 @@ class PushMeter:
     ) -> None:
         self._total_bytes = total_bytes
         self._kept_bytes = 0
+        self._hashed_here_bytes = 0
         self._on_progress = on_progress
         self._on_event = on_event
         self._done_bytes = dict.fromkeys(PushPhase, 0)
 
+    @property
+    def furthest(self) -> int:
+        """A figure that rises whenever the daemon comes further in a phase than ever before.
+
+        Each phase by itself: what arrives again has not come further, but what is stored then has,
+        long before it makes up for all that had arrived in vain.
+        """
+        return sum(self._done_bytes.values()) - self._hashed_here_bytes
+
     def hashed(self, hashed_bytes: int) -> None:
         """Note that so many bytes of the source are hashed."""
+        self._hashed_here_bytes = hashed_bytes
         self._note(PushPhase.HASHING, hashed_bytes)
 
     def lacks(self, lacking_bytes: int | None) -> None:

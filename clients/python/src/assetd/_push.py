@@ -11,7 +11,7 @@ from queue import SimpleQueue
 import grpc
 
 from assetd._connection import Connection, Stream, drain
-from assetd._content import Content
+from assetd._content import Content, Request
 from assetd._progress import PushMeter
 from assetd._retry import Deadline, Retry
 from assetd.errors import AssetdError, InternalError, PushInProgressError, PushMismatchError
@@ -22,6 +22,9 @@ from assetd.v1.asset_service_pb2 import (
     PushResponse,
     PushWanted,
 )
+
+# With these something on the way ends a stream: where the daemon itself does, it says why.
+CUT_CODES = {"CANCELLED", "INTERNAL"}
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,10 @@ class Push:
     def run(self, deadline: Deadline) -> PushCompleted:
         """Create the version, or nothing; cut streams are continued.
 
-        Leaves no call behind when anything is raised, Ctrl-C included: the daemon then gives the
-        version up.
+        Each try is the same push under the same `push_id`, and sends what the daemon then wants.
+        Tries go on for as long as one comes further than all before, and then for the patience of
+        the policy, also while the daemon takes an earlier one for alive. Leaves no call behind when
+        anything is raised, Ctrl-C included: the daemon then gives the version up.
 
         Raises:
             SourceChangedError: the source is not what was hashed.
@@ -48,7 +53,7 @@ class Push:
         while True:
             turns = _Turns()
             timeout = deadline.remaining_seconds()
-            call = self.connection.start(self.connection.assets.Push, iter(turns), timeout)
+            call = self.connection.start(self.connection.push, iter(turns), timeout)
             try:
                 return self._follow(call, turns, retry)
             except grpc.RpcError as failed:
@@ -62,22 +67,30 @@ class Push:
                 turns.end()
 
     def _wait_or_raise(self, error: AssetdError, retry: Retry, *, was_cut: bool) -> None:
-        # The daemon may not know yet that the stream of our own earlier try is dead.
-        is_ours = was_cut and isinstance(error, PushInProgressError)
-        try:
-            retry.wait_or_raise(error, passes=is_ours)
-        except PushMismatchError:
+        if isinstance(error, PushMismatchError):
             # The daemon sees other bytes than it was told; we can tell whose doing that is.
             self.content.check_unchanged()
-            raise
+        is_cut = error.code in CUT_CODES and not error.reason
+        retry.wait_or_raise(error, passes=is_cut or self._is_our_own(error, was_cut=was_cut))
+
+    def _is_our_own(self, error: AssetdError, *, was_cut: bool) -> bool:
+        """Tell whether the push that is in progress is an earlier try of this one.
+
+        The daemon may not know yet that its stream is dead. A daemon that names the push which is
+        in the way is believed; else it is ours, if there was such a stream.
+        """
+        if not isinstance(error, PushInProgressError):
+            return False
+        push_id = error.metadata.get("push_id")
+        return push_id == self.header.push_id if push_id else was_cut
 
     def _follow(self, call: Stream[PushResponse], turns: "_Turns", retry: Retry) -> PushCompleted:
         batches = self.content.batches()
         wanted: list[PushWanted.Part] = []
         turns.take([PushRequest(header=self.header)])
         for response in call:
-            retry.answered(response.progress.received_bytes + response.progress.stored_bytes)
             self.meter.observe(response)
+            retry.answered(self.meter.furthest)
             if response.HasField("completed"):
                 # The status comes right behind. Whatever it says, the version exists.
                 turns.end()
@@ -91,7 +104,7 @@ class Push:
             turns.take(self._last_turn(wanted) if batch is None else [PushRequest(files=batch)])
         raise InternalError("the daemon ended the push without an answer")
 
-    def _last_turn(self, wanted: list[PushWanted.Part]) -> Iterable[PushRequest]:
+    def _last_turn(self, wanted: list[PushWanted.Part]) -> Iterable[Request]:
         self.meter.lacks(self.content.lacking_bytes(wanted))
         return self.content.last_turn(wanted)
 
@@ -104,10 +117,10 @@ class _Turns:
     """
 
     def __init__(self) -> None:
-        self._turns: SimpleQueue[Iterable[PushRequest] | None] = SimpleQueue()
+        self._turns: SimpleQueue[Iterable[Request] | None] = SimpleQueue()
         self.failure: Exception | None = None
 
-    def take(self, turn: Iterable[PushRequest]) -> None:
+    def take(self, turn: Iterable[Request]) -> None:
         """Send these next."""
         self._turns.put(turn)
 
@@ -115,7 +128,7 @@ class _Turns:
         """Send no more."""
         self._turns.put(None)
 
-    def __iter__(self) -> Iterator[PushRequest]:
+    def __iter__(self) -> Iterator[Request]:
         for turn in iter(self._turns.get, None):
             try:
                 yield from turn

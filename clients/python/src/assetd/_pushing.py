@@ -9,13 +9,17 @@ from assetd._base import BaseClient
 from assetd._globs import Globs
 from assetd._retry import Deadline
 from assetd._source import list_source
-from assetd.asset import PushProgress
+from assetd.asset import PushedVersion, PushProgress
+from assetd.errors import InvalidFieldError
 
 if TYPE_CHECKING:
     from assetd._connection import Connection
     from assetd._content import Content
     from assetd._progress import PushMeter
     from assetd.v1.asset_service_pb2 import PushHeader, PushResponse
+
+# Below ASSETS_DIR.
+STAGED = Path(".assetd", "push")
 
 
 class Pushing(BaseClient):
@@ -39,7 +43,7 @@ class Pushing(BaseClient):
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> str:
+    ) -> PushedVersion:
         """Create one new version of an asset from a file or folder, and return the version.
 
         All or nothing: when this returns, the version is durable and listed; when it raises,
@@ -59,7 +63,7 @@ class Pushing(BaseClient):
                 match is not looked at, whatever it is; nor is a folder of which `folder/**` leaves
                 nothing.
             validate_only: check all that can be checked, and create nothing. Returns the version
-                that would be created; `on_event` gets a `completed` that describes it.
+                that would be created, and whether it is there already.
             push_id: the UUID4 of this push, in its canonical form; by default a new one. Another
                 call with the same one, after whatever failure, continues this push or returns its
                 answer.
@@ -105,7 +109,7 @@ class Pushing(BaseClient):
 
     def push_staged(
         self,
-        relative_path: str | os.PathLike[str],
+        path: str | os.PathLike[str],
         spec: str,
         *,
         new: bool = False,
@@ -117,19 +121,21 @@ class Pushing(BaseClient):
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> str:
+    ) -> PushedVersion:
         """Create one new version from what lies below `ASSETS_DIR/.assetd/push` on the node.
 
         No byte travels to the daemon: it reads the file or folder where it lies, which must not
-        change until the push has ended. `relative_path` is relative to that folder; all else is
-        as for `push`.
+        change until the push has ended. `path` is relative to that folder, or absolute and below
+        it, as the daemon or this client's `assets_dir` has it; all else is as for `push`.
 
         Raises:
+            InvalidFieldError: the path is absolute, and not below that folder.
             SourceNotAllowedError: the path leads elsewhere, or nothing lies there.
             AssetdError, ValueError: as `push`.
         """
         from assetd import _convert
 
+        deadline = Deadline(timeout)
         header = _convert.push_header(
             spec,
             new=new,
@@ -139,8 +145,8 @@ class Pushing(BaseClient):
             validate_only=validate_only,
             push_id=push_id,
         )
-        header.staged_path = os.fspath(relative_path)
-        return self._push_found(header, on_progress, on_event, timeout)
+        header.staged_path = self._below_staged(Path(path), deadline)
+        return self._push_found(header, on_progress, on_event, deadline)
 
     def push_from(
         self,
@@ -156,7 +162,7 @@ class Pushing(BaseClient):
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> str:
+    ) -> PushedVersion:
         """Create one new version from where a URI points, and return the version.
 
         The daemon reads it; no byte comes from here. `uri` is `s3://...` or `file://...`, among
@@ -168,6 +174,7 @@ class Pushing(BaseClient):
         """
         from assetd import _convert
 
+        deadline = Deadline(timeout)
         header = _convert.push_header(
             spec,
             new=new,
@@ -178,24 +185,48 @@ class Pushing(BaseClient):
             push_id=push_id,
         )
         header.source_uri = uri
-        return self._push_found(header, on_progress, on_event, timeout)
+        return self._push_found(header, on_progress, on_event, deadline)
 
     def _push_found(
         self,
         header: "PushHeader",
         on_progress: Callable[[PushProgress], object] | None,
         on_event: "Callable[[PushResponse], object] | None",
-        timeout: float | None,
-    ) -> str:
+        deadline: Deadline,
+    ) -> PushedVersion:
         from assetd import _content, _progress
 
         meter = _progress.PushMeter(None, on_progress, on_event)
-        return self._push(header, _content.FoundContent(), meter, Deadline(timeout))
+        return self._push(header, _content.FoundContent(), meter, deadline)
 
     def _push(
         self, header: "PushHeader", content: "Content", meter: "PushMeter", deadline: Deadline
-    ) -> str:
-        from assetd import _push
+    ) -> PushedVersion:
+        from assetd import _convert, _push
 
         push = _push.Push(self._connect(), header, content, meter)
-        return push.run(deadline).asset_version.version
+        return _convert.pushed_version(push.run(deadline), header.push_id)
+
+    def _below_staged(self, path: Path, deadline: Deadline) -> str:
+        """Return the path below the folder of what is staged."""
+        if not path.is_absolute():
+            return str(path)
+        if self._assets_dir is not None and path.is_relative_to(self._assets_dir / STAGED):
+            return str(path.relative_to(self._assets_dir / STAGED))
+        folder = self._staged_folder(deadline)
+        if not path.is_relative_to(folder):
+            raise InvalidFieldError(
+                f"{path} is not below {folder}, where the daemon looks for it",
+                metadata={"field": "header.staged_path", "staged_path": str(path)},
+            )
+        return str(path.relative_to(folder))
+
+    def _staged_folder(self, deadline: Deadline) -> Path:
+        """Ask the daemon where it looks."""
+        from assetd.v1.cache_service_pb2 import GetCacheStatusRequest
+
+        connection = self._connect()
+        status = connection.ask(
+            connection.cache.GetCacheStatus, GetCacheStatusRequest(), deadline.remaining_seconds()
+        )
+        return Path(status.assets_dir, STAGED)

@@ -100,7 +100,7 @@ class Source:
         """
         with self.open(file) as descriptor:
             while offset < file.size_bytes:
-                data = os.pread(descriptor, READ_BYTES, offset)
+                data = os.pread(descriptor, min(READ_BYTES, file.size_bytes - offset), offset)
                 if not data:
                     raise _changed(self.root, file.path)
                 offset += len(data)

@@ -5,6 +5,7 @@ Knows neither gRPC nor those messages: `assetd._convert` fills these from them.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from pathlib import Path
@@ -112,6 +113,56 @@ class PushProgress:
     phase: PushPhase
     done_bytes: int
     total_bytes: int | None
+
+
+class PushedVersion(str):
+    """The version that a push created, such as `1.3`, and what else is known of it.
+
+    Attributes:
+        name: the asset's name.
+        digest: `sha256:...`, the version's identity; empty if it was not to be had.
+        size_bytes: the sizes of all its files added up; None when not known.
+        file_count: how many files it holds; None when not known.
+        labels: what is kept with it: those of the push that created it.
+        pushed_by: who the store says created it.
+        already_existed: it was there before this call, from an earlier try of the push or because
+            somebody else had pushed the same. Nothing was changed.
+        push_id: under what name the push can be repeated.
+    """
+
+    name: str
+    digest: str
+    size_bytes: int | None
+    file_count: int | None
+    labels: Mapping[str, str]
+    pushed_by: str
+    already_existed: bool
+    push_id: str
+
+    def __new__(
+        cls,
+        version: str,
+        *,
+        name: str = "",
+        digest: str = "",
+        size_bytes: int | None = None,
+        file_count: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        pushed_by: str = "",
+        already_existed: bool = False,
+        push_id: str = "",
+    ) -> Self:
+        """Return the version's text, which knows the rest."""
+        self = super().__new__(cls, version)
+        self.name = name
+        self.digest = digest
+        self.size_bytes = size_bytes
+        self.file_count = file_count
+        self.labels = dict(labels or {})
+        self.pushed_by = pushed_by
+        self.already_existed = already_existed
+        self.push_id = push_id
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

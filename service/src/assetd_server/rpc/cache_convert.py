@@ -5,6 +5,7 @@ from assetd.v1 import cache_service_pb2
 from assetd_server.assets.cache_orders import EvictOrder, Selector, VerifyOrder
 from assetd_server.errors import InvalidFieldError
 from assetd_server.rpc.convert import field_named
+from assetd_server.rpc.later_fields import require_built
 from assetd_server.spec import Spec
 
 
@@ -12,9 +13,11 @@ def evict_order(request: cache_service_pb2.EvictRequest) -> EvictOrder:
     """Return what the request asks.
 
     Raises:
+        NotBuiltError: a field of a later release is set.
         InvalidSpecError, InvalidNameError, InvalidVersionError, InvalidPartError: the spec is none.
         InvalidFieldError: the selector selects nothing, or no exact version.
     """
+    require_built(request)
     return EvictOrder(_selector(request.selector), dry_run=request.dry_run)
 
 
@@ -23,6 +26,7 @@ def verify_order(request: cache_service_pb2.VerifyRequest) -> VerifyOrder:
 
     Raises: as `evict_order`.
     """
+    require_built(request)
     return VerifyOrder(_selector(request.selector), repair=request.repair)
 
 

@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 
 from assetd.v1 import asset_pb2, asset_service_pb2
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
 
 from assetd_server.assets.orders import (
     Bump,
@@ -33,10 +32,10 @@ from assetd_server.errors import (
     AssetError,
     InvalidFieldError,
     InvalidPushStreamError,
-    NotBuiltError,
 )
 from assetd_server.manifest import Part
 from assetd_server.model import AssetKind, Digest, Freshness, PartPath
+from assetd_server.rpc.later_fields import require_built
 from assetd_server.spec import Spec
 from assetd_server.versioning import NEWEST
 
@@ -92,9 +91,11 @@ def resolve_order(request: asset_service_pb2.ResolveVersionRequest) -> ResolveOr
     """Return what the request asks.
 
     Raises:
+        NotBuiltError: a field of a later release is set.
         InvalidSpecError, InvalidNameError, InvalidVersionError, InvalidPartError: the spec is none.
         InvalidFieldError: a field is out of its range.
     """
+    require_built(request)
     return ResolveOrder(
         spec=Spec.parse(request.spec),
         freshness=_choice("freshness", request.freshness, _FRESHNESS),
@@ -106,9 +107,11 @@ def fetch_order(request: asset_service_pb2.FetchRequest) -> FetchOrder:
     """Return what the request asks.
 
     Raises:
+        NotBuiltError: a field of a later release is set.
         InvalidSpecError, InvalidNameError, InvalidVersionError, InvalidPartError: the spec is none.
         InvalidFieldError: a field is out of its range, or contradicts another.
     """
+    require_built(request)
     _require_bytes("caller", len(request.caller.encode()), MAX_CALLER_BYTES)
     spec = Spec.parse(request.spec)
     return FetchOrder(
@@ -165,6 +168,7 @@ def push_step(request: asset_service_pb2.PushRequest) -> PushStep:
         InvalidSpecError, InvalidNameError, InvalidVersionError, InvalidPartError: a name is none.
         InvalidFieldError: a field is out of its range.
     """
+    require_built(request)
     match request.WhichOneof("step"):
         case "header":
             return _push_header(request.header)
@@ -183,8 +187,10 @@ def list_order(request: asset_service_pb2.ListRequest) -> ListOrder:
     """Return what the request asks.
 
     Raises:
+        NotBuiltError: a field of a later release is set.
         InvalidFieldError: a field is out of its range.
     """
+    require_built(request)
     return ListOrder(
         name_prefix=request.name_prefix,
         scope=_choice("scope", request.scope, _SCOPES),
@@ -199,9 +205,11 @@ def list_files_order(request: asset_service_pb2.ListFilesRequest) -> ListFilesOr
     """Return what the request asks.
 
     Raises:
+        NotBuiltError: a field of a later release is set.
         InvalidSpecError, InvalidNameError, InvalidVersionError, InvalidPartError: the spec is none.
         InvalidFieldError: a field is out of its range.
     """
+    require_built(request)
     return ListFilesOrder(
         spec=Spec.parse(request.spec),
         freshness=_choice("freshness", request.freshness, _FRESHNESS),
@@ -212,12 +220,8 @@ def list_files_order(request: asset_service_pb2.ListFilesRequest) -> ListFilesOr
     )
 
 
-def not_built(field: str) -> NotBuiltError:
-    """Return the error for a field or method of a later release."""
-    return NotBuiltError("{field} comes in a later release of assetd", field=field)
-
-
 def _push_header(header: asset_service_pb2.PushHeader) -> PushHeader:
+    require_built(header)
     with field_named("header.spec"):
         spec = Spec.parse(header.spec)
     if spec.part is not None:
@@ -301,12 +305,6 @@ def _push_chunk(chunk: asset_service_pb2.PushChunk) -> PushChunk:
         offset=_not_negative("chunk.offset", chunk.offset),
         data=chunk.data,
     )
-
-
-def _refuse_unbuilt(message: Message, unbuilt: tuple[str, ...], prefix: str = "") -> None:
-    for field, _ in message.ListFields():
-        if field.name in unbuilt:
-            raise not_built(prefix + field.name)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from assetd.asset import PushedVersion
 from assetd.client import Client
 
 Value = TypeVar("Value")
@@ -43,7 +44,9 @@ class Push:
 
         return called
 
-    async def run(self, push: Callable[..., str], *arguments: Any, **options: Any) -> str:
+    async def run(
+        self, push: Callable[..., PushedVersion], *arguments: Any, **options: Any
+    ) -> PushedVersion:
         """Push by this method of the client.
 
         Cancelled, it gives the version up before this returns.

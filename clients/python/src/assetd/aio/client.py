@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from assetd._base import BaseClient
 from assetd._retry import Deadline, RetryPolicy
 from assetd.aio._fetching import Fetching
-from assetd.asset import Asset, PushProgress
+from assetd.asset import Asset, PushedVersion, PushProgress
 
 if TYPE_CHECKING:
     from assetd.aio._connection import Connection
@@ -153,7 +153,7 @@ class Client(BaseClient):
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> str:
+    ) -> PushedVersion:
         """Create one new version from a file or folder, and return it: as `assetd.Client.push`.
 
         Runs in a thread, with a connection of its own. Cancelled, it returns once the push has
@@ -178,7 +178,7 @@ class Client(BaseClient):
 
     async def push_staged(
         self,
-        relative_path: str | os.PathLike[str],
+        path: str | os.PathLike[str],
         spec: str,
         *,
         new: bool = False,
@@ -190,12 +190,12 @@ class Client(BaseClient):
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> str:
+    ) -> PushedVersion:
         """Create one from what lies on the node: as `assetd.Client.push_staged`, run as `push`."""
         push = self._push()
         return await push.run(
             push.client.push_staged,
-            relative_path,
+            path,
             spec,
             new=new,
             update=update,
@@ -222,7 +222,7 @@ class Client(BaseClient):
         on_progress: Callable[[PushProgress], object] | None = None,
         on_event: "Callable[[PushResponse], object] | None" = None,
         timeout: float | None = None,
-    ) -> str:
+    ) -> PushedVersion:
         """Create one from where a URI points: as `assetd.Client.push_from`, run as `push`."""
         push = self._push()
         return await push.run(
@@ -246,7 +246,12 @@ class Client(BaseClient):
 
         self._require_open()
         return Push(
-            BlockingClient(self.address, caller=self._caller, retry=self._policy, assets_dir="")
+            BlockingClient(
+                self.address,
+                caller=self._caller,
+                retry=self._policy,
+                assets_dir=self._assets_dir or "",
+            )
         )
 
     def list(

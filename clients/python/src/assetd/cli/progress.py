@@ -34,6 +34,9 @@ class Display(Protocol):
     def show(self, row: str, note: str, done_bytes: int, total_bytes: int | None) -> None:
         """Show a row's newest figures."""
 
+    def begin(self, row: str) -> None:
+        """Show a row whose way nobody can measure."""
+
     def close(self, *, succeeded: bool) -> None:
         """Show no more, and leave a terminal as it was."""
 
@@ -44,12 +47,15 @@ class Nothing:
     def show(self, row: str, note: str, done_bytes: int, total_bytes: int | None) -> None:
         """Do nothing."""
 
+    def begin(self, row: str) -> None:
+        """Do nothing."""
+
     def close(self, *, succeeded: bool) -> None:
         """Do nothing."""
 
 
 class Lines:
-    """A line for each tenth of a row, for logs. What takes no bytes has no line."""
+    """A line for each tenth of a row, for logs. What takes no bytes has a line if it begins."""
 
     def __init__(self) -> None:
         self._shown_percent: dict[str, int] = {}
@@ -63,6 +69,12 @@ class Lines:
         if percent > self._shown_percent.get(row, -1):
             self._shown_percent[row] = percent
             print_error(f"{row} {note} {percent} % of {size_text(total_bytes)}".replace("  ", " "))
+
+    def begin(self, row: str) -> None:
+        """Print its one line."""
+        if row not in self._shown_percent:
+            self._shown_percent[row] = 0
+            print_error(row)
 
     def close(self, *, succeeded: bool) -> None:
         """Do nothing: a line stands once it is printed."""
@@ -83,6 +95,10 @@ class Bars:
             if row not in self._tasks:
                 self._tasks[row] = progress.add_task(one_line(row), total=None, note="")
         progress.update(self._tasks[row], completed=done_bytes, total=total_bytes, note=note)
+
+    def begin(self, row: str) -> None:
+        """Draw a bar that only moves to and fro."""
+        self.show(row, "", 0, None)
 
     def close(self, *, succeeded: bool) -> None:
         """Draw all for the last time: full, if it succeeded."""
@@ -109,16 +125,23 @@ def _columns() -> "list[ProgressColumn]":
     from rich.progress import (
         BarColumn,
         DownloadColumn,
+        Task,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
+    from rich.text import Text
+
+    class Bytes(DownloadColumn):
+        def render(self, task: Task) -> Text:
+            # Not "0/? bytes", where there are none to count.
+            return super().render(task) if task.total or task.completed else Text()
 
     return [
         # Without markup: a spec has brackets of its own.
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        DownloadColumn(),
+        Bytes(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
@@ -187,22 +210,21 @@ class VerifyReport(_Report):
         self._display.show("verify", "", progress.hashed_bytes, progress.total_bytes)
 
 
-# What was sent is not safe yet: an upload is as far as the store has it.
-PUSH_ROWS = {
-    PushPhase.HASHING: "hash",
-    PushPhase.STORING: "upload",
-    PushPhase.COMMITTING: "commit",
-}
-
-
 class PushReport(_Report):
     """Shows a push: a row for the hash pass, the upload and the commit."""
 
     def update(self, progress: PushProgress) -> None:
-        """Show how far it is."""
-        row = PUSH_ROWS.get(progress.phase)
-        if row is not None:
-            self._display.show(row, "", progress.done_bytes, progress.total_bytes)
+        """Show how far it is. What was sent is not safe yet: an upload is what the store has."""
+        done_bytes, total_bytes = progress.done_bytes, progress.total_bytes
+        match progress.phase:
+            case PushPhase.HASHING:
+                self._display.show("hash", "", done_bytes, total_bytes)
+            case PushPhase.STORING:
+                self._display.show("upload", "", done_bytes, total_bytes)
+            case PushPhase.COMMITTING:
+                self._display.show("upload", "", done_bytes, total_bytes)
+                # The daemon reads back, and tells no figures of that.
+                self._display.begin("commit")
 
 
 def progress_options(command: Command) -> Command:

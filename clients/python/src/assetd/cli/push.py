@@ -1,22 +1,27 @@
 """`assetd push`. Options in, one line out: what a push is, only the client knows."""
 
 import functools
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from assetd.cli.output import Session, json_option, print_message, size_text
+from assetd.cli.output import Session, json_option, print_error, print_message, size_text
 from assetd.cli.progress import PushReport, display_for, progress_options
 from assetd.cli.show import label_texts, name_and_version
 from assetd.cli.table import print_table
 from assetd.cli.transfer import SECONDS
+from assetd.errors import AssetdError
 
 if TYPE_CHECKING:
+    from assetd.asset import PushedVersion
     from assetd.client import Client
     from assetd.v1.asset_service_pb2 import PushCompleted, PushResponse
 
+# How a call ends of which nobody knows what became.
+OPEN_ENDS = {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
 URI_BEGINNINGS = ("s3://", "file://")
 
 EXAMPLES = """\b
@@ -74,7 +79,10 @@ def _labels(
     help="Check all that can be checked and say what would be created; create nothing.",
 )
 @click.option(
-    "--staged", is_flag=True, help="PATH is below ASSETS_DIR/.assetd/push, on the daemon's node."
+    "--staged",
+    is_flag=True,
+    help="PATH is below ASSETS_DIR/.assetd/push on the daemon's node: relative to that folder, or "
+    "absolute.",
 )
 @click.option(
     "--push-id",
@@ -117,19 +125,25 @@ def push(
         raise click.UsageError("--new and --update exclude each other")
     display = display_for(progress, quiet=quiet or session.as_json)
     answers = _Answers(as_json=session.as_json)
-    with session.client() as client, PushReport(display) as report:
-        version = _way(client, path, staged=staged, exclude=exclude)(
-            spec,
-            new=new,
-            update=update,
-            bump_major=bump_major,
-            labels=labels,
-            validate_only=dry_run,
-            push_id=str(push_id) if push_id else None,
-            on_progress=report.update,
-            on_event=answers.take,
-            timeout=timeout,
-        )
+    name = str(push_id or uuid.uuid4())
+    try:
+        with session.client() as client, PushReport(display) as report:
+            version = _way(client, path, staged=staged, exclude=exclude)(
+                spec,
+                new=new,
+                update=update,
+                bump_major=bump_major,
+                labels=labels,
+                validate_only=dry_run,
+                push_id=name,
+                on_progress=report.update,
+                on_event=answers.take,
+                timeout=timeout,
+            )
+    except AssetdError as failure:
+        if answers.leave_open(failure) and not dry_run:
+            print_error(f"the same push with --push-id {name} goes on, or tells that it is done")
+        raise
     if session.as_json:
         return
     if dry_run and answers.completed is not None:
@@ -140,7 +154,7 @@ def push(
 
 def _way(
     client: "Client", path: str, *, staged: bool, exclude: tuple[str, ...]
-) -> Callable[..., str]:
+) -> Callable[..., "PushedVersion"]:
     """Return the client's method for where PATH points, with that already said.
 
     Raises:
@@ -165,14 +179,20 @@ class _Answers:
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
+        self._is_accepted = False
         self.completed: PushCompleted | None = None
 
     def take(self, response: "PushResponse") -> None:
         """Take one event."""
         if self._as_json:
             print_message(response)
+        self._is_accepted |= response.HasField("accepted")
         if response.HasField("completed"):
             self.completed = response.completed
+
+    def leave_open(self, failure: AssetdError) -> bool:
+        """Tell whether somebody should be told that nobody knows how far the push came."""
+        return self._is_accepted and failure.code in OPEN_ENDS and not self._as_json
 
 
 def summary(completed: "PushCompleted") -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from assetd.cli.table import print_table
 if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
-    from assetd.v1.asset_pb2 import AssetVersion
+    from assetd.v1.asset_pb2 import AssetVersion, CacheState
     from assetd.v1.asset_service_pb2 import ListResponse
     from assetd.v1.cache_service_pb2 import GetCacheStatusResponse
 
@@ -30,6 +30,7 @@ RESOLVE_EXAMPLES = """\b
 Examples:
   assetd resolve nlp/ranker
   assetd resolve nlp/ranker:1 --freshness cache
+  assetd resolve nlp/ranker:1.2 --long
 """
 
 LIST_EXAMPLES = """\b
@@ -47,9 +48,16 @@ Examples:
     type=click.Choice([freshness.value for freshness in Freshness], case_sensitive=False),
     help="Who decides, as for `assetd fetch`.",
 )
+@click.option(
+    "-l",
+    "--long",
+    "full",
+    is_flag=True,
+    help="What else is known of the version too: its size, who pushed it, its labels.",
+)
 @json_option
 @click.pass_obj
-def resolve(session: Session, spec: str, freshness: str | None) -> None:
+def resolve(session: Session, spec: str, freshness: str | None, full: bool) -> None:
     """Print the name:version that SPEC stands for.
 
     Downloads nothing.
@@ -62,7 +70,32 @@ def resolve(session: Session, spec: str, freshness: str | None) -> None:
         print_message(response)
         return
     warn_of_fallback(response.resolution == asset_pb2.RESOLUTION_FALLBACK)
-    click.echo(name_and_version(response.asset_version))
+    if full:
+        cached = ("cached", presence_text(response.cache_state))
+        print_table([], [list(line) for line in (*known_lines(response.asset_version), cached)])
+    else:
+        click.echo(name_and_version(response.asset_version))
+
+
+def known_lines(version: "AssetVersion") -> Iterator[tuple[str, str]]:
+    """Give the lines about a version, each a title and what stands beside it."""
+    from assetd.v1.asset_pb2 import AssetKind
+
+    yield "version", name_and_version(version)
+    if version.kind:
+        yield "kind", AssetKind.Name(version.kind).removeprefix("ASSET_KIND_").lower()
+    if version.HasField("file_count"):
+        yield "files", str(version.file_count)
+    if version.HasField("size_bytes"):
+        yield "size", size_text(version.size_bytes)
+    if version.digest:
+        yield "digest", version.digest
+    if version.HasField("push_time"):
+        yield "pushed", time_text(version.push_time)
+    if version.pushed_by:
+        yield "by", version.pushed_by
+    for position, text in enumerate(label_texts(version)):
+        yield "" if position else "labels", text
 
 
 @click.command("list", epilog=LIST_EXAMPLES)
@@ -104,19 +137,22 @@ def list_versions(session: Session, prefix: str, scope: str, latest: bool, full:
 
 def rows(page: "ListResponse", *, full: bool) -> Iterator[list[str]]:
     """Give a page's versions as cells of text. `?` stands for what is not known."""
-    from assetd.v1.asset_pb2 import CacheState
-
-    cached = {
-        CacheState.PRESENCE_PRESENT: "yes",
-        CacheState.PRESENCE_PARTIAL: "partial",
-        CacheState.PRESENCE_ABSENT: "no",
-    }
     for entry in page.entries:
         version = entry.asset_version
         in_store = ("yes" if entry.in_store else "no") if entry.HasField("in_store") else "?"
-        presence = cached.get(entry.cache_state.presence, "?")
+        presence = presence_text(entry.cache_state)
         row = [version.name, version.version, presence, in_store]
         yield row + (details(version) if full else [])
+
+
+def presence_text(state: "CacheState") -> str:
+    """Return whether the cache holds a version, in a word."""
+    words = {
+        state.PRESENCE_PRESENT: "yes",
+        state.PRESENCE_PARTIAL: "partial",
+        state.PRESENCE_ABSENT: "no",
+    }
+    return words.get(state.presence, "?")
 
 
 def details(version: "AssetVersion") -> list[str]:

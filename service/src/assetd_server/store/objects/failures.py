@@ -151,10 +151,9 @@ class S3Failures:
         error = self.error(source_key, refusal)
         if isinstance(error, UploadNotFoundError):
             return UploadNotFoundError(key)
-        if isinstance(error, UnsafeStoreError):
-            return CannotCopyError(source_key)
         is_ours = refusal.code == "NoSuchBucket" and source_bucket == self._bucket
-        if isinstance(error, StoreUnavailableError) and _is_final(refusal.status) and not is_ours:
+        is_no_word = isinstance(error, StoreUnavailableError | UnsafeStoreError)
+        if is_no_word and _is_final(refusal.status) and not is_ours:
             return CannotCopyError(source_key)
         return error
 
