@@ -1,4 +1,4 @@
-"""`python -m bench`: pushes and cold fetches beside s5cmd on one server; warm fetches, hits, memory.
+"""`python -m bench`: pushes and cold fetches beside s5cmd on one server; warm fetches; memory.
 
 Prints a table; with `--json` one JSON object. Seconds depend on the machine: compare the ratios.
 """
