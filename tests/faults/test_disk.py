@@ -152,8 +152,8 @@ def spelled_out(path: Path, spec: str) -> Iterator[PushRequest]:
     data = path.read_bytes()
     yield PushRequest(header=PushHeader(spec=spec, kind=AssetKind.ASSET_KIND_FILE))
     yield PushRequest(files=PushFiles(files=[PushFile(size_bytes=len(data))]))
-    for start in range(0, len(data), 1 << 20):
-        chunk = PushChunk(offset=start, data=data[start : start + (1 << 20)])
+    for offset in range(0, len(data), 1 << 20):
+        chunk = PushChunk(offset=offset, data=data[offset : offset + (1 << 20)])
         yield PushRequest(chunk=chunk)
     yield PushRequest(commit=PushCommit())
 
