@@ -1,4 +1,4 @@
-"""`python -m bench`: cold fetches against s5cmd on one S3 server, warm fetches, hits, memory.
+"""`python -m bench`: pushes and cold fetches beside s5cmd on one server; warm fetches; memory.
 
 Prints a table; with `--json` one JSON object. Seconds depend on the machine: compare the ratios.
 """
@@ -16,6 +16,7 @@ from rich.table import Table
 from bench import fastpath
 from bench.fetching import BUCKET, Bench, Workload
 from bench.figures import Comparison, percentile
+from bench.pushing import PushBench, PushWorkload, push_inline, push_staged
 from tests.support.versitygw import versitygw
 
 KIB, MIB = 2**10, 2**20
@@ -39,6 +40,9 @@ def main() -> None:
         with versitygw(folder / "s3") as server:
             server.make_bucket(BUCKET)
             bench = Bench(server, folder)
+            _make_sources(folder / "source")
+            pushes = _compare_pushes(bench, options.rounds)
+            push_peak_rss_bytes = bench.peak_rss_bytes
             _push(bench)
             comparisons = _compare(bench, options.rounds)
             with bench.daemon() as daemon, daemon.client() as client:
@@ -47,11 +51,11 @@ def main() -> None:
                     for workload in (LARGE, SMALL)
                 }
         hits = fastpath.microseconds(fastpath.measure(folder / "hits"))
-    _report(comparisons, warm, hits, bench.peak_rss_bytes, as_json=options.json)
+    peaks = {"push": push_peak_rss_bytes, "fetch": bench.peak_rss_bytes}
+    _report(pushes, comparisons, warm, hits, peaks, as_json=options.json)
 
 
-def _push(bench: Bench) -> None:
-    source = bench.folder / "source"
+def _make_sources(source: Path) -> None:
     large, small = source / "large", source / "small"
     small.mkdir(parents=True)
     with large.open("wb") as file:
@@ -61,6 +65,26 @@ def _push(bench: Bench) -> None:
         part = small / f"{number % 20:02}" / f"{number:04}.bin"
         part.parent.mkdir(exist_ok=True)
         part.write_bytes(os.urandom(100 * KIB))
+
+
+def _compare_pushes(bench: Bench, rounds: int) -> list[Comparison]:
+    source, pushing = bench.folder / "source", PushBench(bench)
+    lines = [
+        (Comparison(f"{workload.name}, {how}"), PushWorkload(workload.name, path), push)
+        for workload, path in ((LARGE, source / "large"), (SMALL, source / "small"))
+        for how, push in (("inline", push_inline), ("staged", push_staged))
+    ]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("pushes", total=rounds * len(lines))
+        for _ in range(rounds):
+            for comparison, workload, push in lines:
+                pushing.compare(comparison, workload, push)
+                progress.advance(task)
+    return [comparison for comparison, _, _ in lines]
+
+
+def _push(bench: Bench) -> None:
+    large, small = bench.folder / "source/large", bench.folder / "source/small"
     with bench.daemon() as daemon, daemon.client() as client:
         client.push(large, "large")
         client.push(small, "small")
@@ -84,10 +108,11 @@ def _compare(bench: Bench, rounds: int) -> list[Comparison]:
 
 
 def _report(
+    pushes: list[Comparison],
     comparisons: list[Comparison],
     warm: dict[str, list[float]],
     hits: dict[str, dict[str, float]],
-    peak_rss_bytes: int,
+    peak_rss_bytes: dict[str, int],
     *,
     as_json: bool,
 ) -> None:
@@ -97,18 +122,20 @@ def _report(
     }
     if as_json:
         figures: dict[str, object] = {
+            "push": [comparison.as_json() for comparison in pushes],
             "cold": [comparison.as_json() for comparison in comparisons],
             "warm_milliseconds": milliseconds,
             "hit_microseconds": hits,
-            "daemon_peak_rss_mib": peak_rss_bytes / MIB,
+            "daemon_peak_rss_mib": {what: peak / MIB for what, peak in peak_rss_bytes.items()},
         }
         print(json.dumps(figures))
         return
-    table = Table("cold fetch", "assetd, s", "s5cmd, s", "ratio", title="median (min..max)")
-    for comparison in comparisons:
-        table.add_row(*comparison.as_row())
     console = Console()
-    console.print(table)
+    for what, lines in (("push", pushes), ("cold fetch", comparisons)):
+        table = Table(what, "assetd, s", "s5cmd, s", "ratio", title="median (min..max)")
+        for comparison in lines:
+            table.add_row(*comparison.as_row())
+        console.print(table)
     for name, of in milliseconds.items():
         console.print(
             f"warm fetch of {name} by the Python client: p50 {of['p50']:.2f} ms,"
@@ -116,7 +143,8 @@ def _report(
         )
     for line in fastpath.lines(hits):
         console.print(line)
-    console.print(f"peak memory of the daemon: {peak_rss_bytes / MIB:.0f} MiB")
+    for what, peak in peak_rss_bytes.items():
+        console.print(f"peak memory of a daemon that serves a {what}: {peak / MIB:.0f} MiB")
 
 
 if __name__ == "__main__":

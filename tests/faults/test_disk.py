@@ -1,9 +1,20 @@
 """ASSETS_DIR on a disk that is full, fills up, has no inodes left, or cannot be written."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from assetd import Client, DiskFullError, ReadOnlyError
+from assetd.v1.asset_pb2 import AssetKind
+from assetd.v1.asset_service_pb2 import (
+    PushChunk,
+    PushCommit,
+    PushFile,
+    PushFiles,
+    PushHeader,
+    PushRequest,
+)
+from assetd.v1.asset_service_pb2_grpc import AssetServiceStub
 
 from tests.support.command_line import run, start
 from tests.support.daemon import EAGER, Daemon, Daemons, running_daemons
@@ -11,6 +22,7 @@ from tests.support.proxied_store import ProxiedStore
 from tests.support.small_disk import SmallDisks, free_bytes, free_inodes, small_disks
 from tests.support.trees import read_tree, write_random_file, write_tree
 from tests.support.waiting import wait_until
+from tests.support.wire import failure_of
 
 __all__ = ["small_disks"]
 
@@ -123,13 +135,27 @@ def test_a_push_without_room_for_its_spool_creates_nothing(
 ) -> None:
     """A push that the disk has no room for is `DISK_FULL`, and creates nothing."""
     daemon = daemons(assets_dir=small_disks.mount(size="8m"), store=store)
-    with daemon.client() as client:
-        with pytest.raises(DiskFullError):
-            client.push(sources / "big", "pushed/file")
+    with daemon.client() as client, daemon.channel() as channel:
+        # Without a digest, as from grpcurl: with one nothing is spooled.
+        failure = failure_of(
+            lambda: AssetServiceStub(channel).Push(spelled_out(sources / "big", "pushed/file"))
+        )
+        assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "DISK_FULL")
         assert daemon.leftovers() == []
         listed = [page.entries for page in client.list("pushed/")]
         assert listed == [[]]
         assert client.push(sources / "small", "pushed/file") == "0.0"
+
+
+def spelled_out(path: Path, spec: str) -> Iterator[PushRequest]:
+    """The push of a file by somebody who announces no digest."""
+    data = path.read_bytes()
+    yield PushRequest(header=PushHeader(spec=spec, kind=AssetKind.ASSET_KIND_FILE))
+    yield PushRequest(files=PushFiles(files=[PushFile(size_bytes=len(data))]))
+    for offset in range(0, len(data), 1 << 20):
+        chunk = PushChunk(offset=offset, data=data[offset : offset + (1 << 20)])
+        yield PushRequest(chunk=chunk)
+    yield PushRequest(commit=PushCommit())
 
 
 def test_a_store_without_room_creates_nothing(

@@ -144,7 +144,7 @@ def test_the_story_on_a_terminal(scratch: Path) -> None:
     story = without_escapes(drawn)
     assert exit_code == 0, story
     assert f"{ESCAPE}[1m" in drawn
-    assert re.search(r"^hashing ━+ 91\.6/91\.6 MB", story, re.MULTILINE)
+    assert re.search(r"^hash ━+ 91\.6/91\.6 MB", story, re.MULTILINE)
     assert "model.safetensors" in answers(story)['ls "$MODEL"']
     for chapter in ("Push", "Fetch", "Fetch again", "List", "Bump", "Resolve", "Stop"):
         assert f"\n{chapter}\n" in story

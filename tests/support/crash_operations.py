@@ -124,7 +124,7 @@ def evict_half(root: Path) -> None:
 def fill_own_folders(root: Path) -> None:
     """A version that stands, and what a dead run left in trash and staging."""
     put_ours(root, FILE)
-    for name in (f"trash/{PATHS.key}", f"staging/{PATHS.key}/data", "push/1/0"):
+    for name in (f"trash/{PATHS.key}", f"staging/{PATHS.key}/data", "push/.spool/1/0"):
         write_tree(root / ".assetd" / name, {"a": b"a", "sub/b": b"b"})
 
 

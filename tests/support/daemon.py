@@ -39,7 +39,7 @@ EAGER: Final = RetryPolicy(
 # What the machine that runs the tests says of its own assets, buckets and collectors.
 _FOREIGN: Final = ("ASSETD_", "ASSETS_DIR", "AWS_", "MODELKIT_", "OTEL_", "S3_ENDPOINT")
 # Files that a daemon which ended well leaves none of.
-_PASSING_FOLDERS: Final = ("staging", "push", "push/.journal", "trash")
+_PASSING_FOLDERS: Final = ("staging", "push", "push/.journal", "push/.spool", "trash")
 
 
 class StartFailedError(Exception):

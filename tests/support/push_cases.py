@@ -68,12 +68,17 @@ class Case:
         )
 
     def judge(self, bucket: Bucket, *, may_leave_litter: bool) -> None:
-        """Look at what there is in the end. Litter is a claim beside a manifest, of a late call."""
+        """Look at what there is in the end. Litter is a claim beside a manifest, of a late call.
+
+        A number that was claimed and given up keeps its released record, until somebody takes it.
+        """
         seen = self.look(bucket)
         for finding in [*seen.findings(), *self._compared(seen)]:
             self.find(finding)
         for version, state in seen.claim_states().items():
-            if not may_leave_litter or version not in seen.metas:
+            is_record = state == "released" and version not in seen.metas
+            is_litter = may_leave_litter and version in seen.metas
+            if not is_record and not is_litter:
                 self.find(f"the claim on {version} is left, {state}")
 
     def _compared(self, seen: SeenAsset) -> Iterator[str]:

@@ -8,11 +8,12 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
 from tests.support.ports import LOOPBACK
+from tests.support.waiting import wait_until
 
 BLOCK_BYTES = 1 << 16
 # SO_LINGER switched on, with no time to linger.
@@ -37,6 +38,8 @@ class CountingProxy:
         self.port = 0
         self._upstream_port = upstream_port
         self._cut_at_bytes: int | None = None
+        self._cut_at_sent_bytes: int | None = None
+        self._is_ripe: Callable[[], object] = bool
         self._next_send_at = 0.0
         self._open: set[asyncio.StreamWriter] = set()
         self._passages: set[asyncio.Task[None]] = set()
@@ -76,6 +79,14 @@ class CountingProxy:
     def cut_after(self, byte_count: int) -> None:
         """Resets every connection, once, when so many more bytes have come from upstream."""
         self._cut_at_bytes = self.bytes_from_upstream + byte_count
+
+    def cut_after_sent(self, byte_count: int, is_ripe: Callable[[], object]) -> None:
+        """Resets every connection, once, when so many more bytes have gone upstream.
+
+        Passes no more of them until `is_ripe` is true.
+        """
+        self._is_ripe = is_ripe
+        self._cut_at_sent_bytes = self.bytes_to_upstream + byte_count
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -127,6 +138,11 @@ class CountingProxy:
             self.bytes_to_upstream += len(block)
             writer.write(block)
             await writer.drain()
+            cut_at = self._cut_at_sent_bytes
+            if cut_at is not None and self.bytes_to_upstream >= cut_at:
+                self._cut_at_sent_bytes = None
+                await asyncio.to_thread(wait_until, self._is_ripe, "the moment to cut")
+                await self._reset_all()
         writer.write_eof()
 
     async def _pass_down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

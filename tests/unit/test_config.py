@@ -16,6 +16,7 @@ from assetd_server.config import (
     S3Location,
     StoreLocation,
     load,
+    load_store,
 )
 from assetd_server.listen import TcpAddress, UnixAddress
 from assetd_server.model import Freshness
@@ -644,3 +645,15 @@ def test_sources_lie_beside_assets_dir(
     named = {"..": tmp_path, "link": tmp_path / "link"}.get(where, assets_dir / where)
     [fault] = faults_of(read, ASSETD_PUSH_SOURCES=named.as_uri())
     assert "which is in ASSETS_DIR or holds it" in fault
+
+
+def test_who_needs_the_store_alone_needs_nothing_else() -> None:
+    """It is where `load` says, with neither an ASSETS_DIR nor a place to listen."""
+    environ = {"ASSETD_STORE": "s3://models/prod", "AWS_REGION": "eu-west-1"}
+    assert load_store(environ) == S3Location("models", "prod", region="eu-west-1")
+    overridden = load_store(environ, {"ASSETD_STORE": "file:///srv"})
+    assert overridden == DirectoryLocation(Path("/srv"))
+    assert load_store({}) is None
+    with pytest.raises(ConfigError) as refused:
+        load_store({"ASSETD_STORE": "ftp://x", "ASSETD_MAX_CALLS": "none"})
+    assert len(refused.value.faults) == 1

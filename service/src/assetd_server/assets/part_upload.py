@@ -140,18 +140,25 @@ class PartUpload:
     async def _copy(
         self, upload: Upload, number: int, offset: int, length: int, source: CopySource
     ) -> str:
-        async with self._place.turns:
-            return await self._store.copy_part(upload, number, offset, length, source)
+        try:
+            async with self._place.turns:
+                return await self._store.copy_part(upload, number, offset, length, source)
+        except UploadNotFoundError:
+            raise ClaimLostError from None
 
     async def _send(self, upload: Upload, number: int, offset: int, data: bytes) -> str:
+        try:
+            return await self._upload_part(upload, number, offset, data)
+        finally:
+            self._release(len(data))
+
+    async def _upload_part(self, upload: Upload, number: int, offset: int, data: bytes) -> str:
         try:
             async with self._place.turns:
                 return await self._store.upload_part(upload, number, offset, data)
         except UploadNotFoundError:
             # Somebody took this push for dead, and ended what it had begun.
             raise ClaimLostError from None
-        finally:
-            self._release(len(data))
 
     def _release(self, count: int) -> None:
         self._held_bytes -= count
@@ -235,8 +242,7 @@ class PartUpload:
             # The bytes have been let go, or were never here.
             raise ClaimLostError
         upload = await self._begin()
-        sending = self._store.upload_part(upload, 1, 0, self._small)
-        self._sending = [asyncio.create_task(sending)]
+        self._sending = [asyncio.create_task(self._upload_part(upload, 1, 0, self._small))]
         return upload
 
     async def _prove(self, part: Part, info: ObjectInfo) -> ObjectInfo | None:

@@ -71,7 +71,7 @@ class _BrokenError(Exception):
 async def probe(store: ObjectStore) -> ProbeReport:
     """Try whether the store keeps the promises that a push rests on.
 
-    Writes small objects and uploads below `.assetd/probe/`, some two hundred calls, and removes
+    Writes small objects and uploads below `.assetd/probe/`, some six hundred calls, and removes
     them again, also where it fails. Run it to its end: a call that is cancelled may take effect
     after its key was removed.
 
