@@ -283,6 +283,7 @@ def _other_system(writing: _Writing) -> list[Step]:
     name = writing.names[0]
     return [
         writing.make(Action.FETCH, name, other, edge="other system"),
+        writing.make(Action.EXACT, name, other, content=writing.content(), edge="other system"),
     ]
 
 

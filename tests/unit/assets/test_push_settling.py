@@ -101,7 +101,7 @@ async def test_a_claim_of_another_is_left_alone(bench: Bench, daemon: Daemon) ->
 
 async def test_where_nothing_stands_a_record_is_left(bench: Bench) -> None:
     """A claim of the past life that comes late must find the place taken."""
-    root, _ = await died(bench, "x/d:1.0", 1)
+    root, _ = await died(bench, "x/d:1.0", 5)
     assert await bench.claims() == {}
     await bench.daemon(root=root).assets.settle_pushes()
     [claim] = (await bench.claims()).values()

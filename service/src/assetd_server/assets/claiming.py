@@ -104,6 +104,8 @@ class Claiming:
         Raises:
             VersionExistsError: the exact version exists with other, or incomparable, content.
             AssetExistsError, AssetNotFoundError: `mode` does not fit.
+            MixedVersioningError: the asset counts by dates, and the exact version is a number, or
+            the reverse.
             PushInProgressError: another push of the exact version, or of this push_id, is under
             way.
             PushMismatchError: this push_id stands for other content.
@@ -128,8 +130,10 @@ class Claiming:
     async def _claim_exact(
         self, plan: PushPlan, version: Version
     ) -> ClaimedVersion | ExistingVersion:
-        if plan.mode is not None:
-            _require_mode(plan, await self._surveys.of(plan.name))
+        survey = await self._surveys.of(plan.name)
+        _require_mode(plan, survey)
+        # Before anything is stored: no index could ever list the version.
+        one_system({*survey.known, version})
         for _ in range(_LOOKS):
             existing = await self.existing(plan, version)
             if existing is not None:
