@@ -18,6 +18,7 @@ from assetd_server.errors import (
     InvalidSpecError,
     InvalidVersionError,
     NotBuiltError,
+    SourceNotAllowedError,
 )
 from assetd_server.rpc.cache_convert import evict_order, exact_spec, verify_order
 from assetd_server.rpc.convert import (
@@ -50,6 +51,8 @@ _SEEDS: Final[list[Message]] = [
     assets.FetchRequest(spec="a:0.1[b]", part_only=True, progress_interval=Duration(nanos=1)),
     assets.FetchRequest(spec="a", include=["*.bin"], exclude=["**/x"], expected_digest="sha256:"),
     assets.PushRequest(header=assets.PushHeader(spec="some/asset", kind=1, bump=1, mode=1)),  # type: ignore[arg-type]
+    assets.PushRequest(header=assets.PushHeader(spec="some/asset", staged_path="a/../../b")),
+    assets.PushRequest(header=assets.PushHeader(spec="some/asset", source_uri="s3://b/a/%2e%2e")),
     assets.PushRequest(files=assets.PushFiles(files=[assets.PushFile(path="a", size_bytes=1)])),
     assets.PushRequest(chunk=assets.PushChunk(path="a", offset=1, data=b"data")),
     assets.PushRequest(commit=assets.PushCommit(digest="sha256:" + "0" * 64)),
@@ -65,7 +68,7 @@ _NUMBERS: Final = (0, 1, -1, 2**31 - 1, -(2**31), 99)
 _TYPES: Final = [kind for kind, _ in _KINDS]
 _REFUSALS: Final = (
     *(DecodeError, InvalidFieldError, InvalidNameError, InvalidPartError, InvalidPushStreamError),
-    *(InvalidSpecError, InvalidVersionError, NotBuiltError),
+    *(InvalidSpecError, InvalidVersionError, NotBuiltError, SourceNotAllowedError),
 )
 
 
