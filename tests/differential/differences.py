@@ -177,13 +177,16 @@ def _refuses_odd_parts(seen: Comparison) -> bool:
 
 
 def _downloads_nothing_alone(seen: Comparison) -> bool:
-    is_it = seen.step.action is Action.FORCE_ALONE
-    return is_it and seen.theirs.outcome.kind in {OK, ABSENT} and _kinds(seen)[1] == REFUSED
+    is_it = seen.step.action is Action.FORCE_ALONE and seen.ours.outcome.kind == REFUSED
+    return is_it and (seen.theirs.outcome.kind in {OK, ABSENT} or _crashes_without_line(seen))
+
+
+def _crashes_without_line(seen: Comparison) -> bool:
+    return seen.step.version.isdigit() and seen.theirs.outcome.told.startswith("IndexError")
 
 
 def _has_no_such_line(seen: Comparison) -> bool:
-    crashed = seen.theirs.outcome.told.startswith("IndexError")
-    return seen.step.version.isdigit() and crashed and seen.ours.outcome.kind == ABSENT
+    return _crashes_without_line(seen) and seen.ours.outcome.kind == ABSENT
 
 
 def _begins_line(seen: Comparison) -> bool:
