@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from assetd import LockBusyError
+from assetd import LockBusyError, Source
 
 from tests.support.daemon import Daemon, Daemons
-from tests.support.modelkit import PYTHON, Modelkit, running_modelkit
+from tests.support.holding import read_only_container, require_namespaces
+from tests.support.modelkit import PYTHON, Modelkit, ModelkitError, running_modelkit
 from tests.support.proxied_store import BUCKET, ProxiedStore
 from tests.support.trees import MARKER, read_tree, sha256_of, write_random_file, write_tree
 from tests.support.waiting import wait_until
@@ -140,3 +141,29 @@ def test_a_modelkit_that_always_downloads(
         assert (again.path, again.transferred_bytes) == (path, 0)
         assert marker.read_bytes() != b""
         assert read_tree(path) == before
+
+
+@pytest.mark.parametrize("name", ["some/folder", "big/asset"])
+def test_a_modelkit_that_may_not_write(
+    daemon: Daemon, slow_store: ProxiedStore, tmp_path: Path, name: str
+) -> None:
+    """Where its mount is read-only a modelkit with FORCE_DOWNLOAD fails, and deletes nothing."""
+    require_namespaces()
+    elsewhere = tmp_path / "elsewhere"
+    variables = modelkits(slow_store, FORCE_DOWNLOAD="True")
+    with daemon.client() as client:
+        path = client.fetch(f"{name}:0.0").path
+        before, marker = read_tree(path), path / MARKER
+        if path.is_file():
+            marker = path.with_name(f".{path.name}{MARKER}")
+        receipt = marker.read_bytes()
+        within = read_only_container(daemon.assets_dir, elsewhere)
+        with (
+            running_modelkit(tmp_path / "log", within) as modelkit,
+            pytest.raises(ModelkitError) as refused,
+        ):
+            modelkit.fetch(f"{name}:0.0", elsewhere, variables)
+        assert "Read-only file system" in str(refused.value)
+        assert (read_tree(path), marker.read_bytes()) == (before, receipt)
+        again = client.fetch(f"{name}:0.0")
+        assert (again.path, again.source) == (path, Source.CACHE)

@@ -83,8 +83,15 @@ def test_a_stop_with_twenty_callers(
         wait_until(lambda: not daemon.socket.exists(), "the end of the socket")
         if grace == "30s":
             slow_store.proxy.rate_bytes_per_second = None
-        codes = {end_of(fetch) for fetch in fetches}
-    assert codes == {grpc.StatusCode.OK if grace == "30s" else grpc.StatusCode.UNAVAILABLE}
+        ends = {
+            (end_of(fetch), dict(fetch.trailing_metadata()).get("assetd-reason"))
+            for fetch in fetches
+        }
+    assert ends == {
+        (grpc.StatusCode.OK, None)
+        if grace == "30s"
+        else (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
+    }
     assert daemon.wait() == 0
     path = daemon.assets_dir / "big/asset/0.0"
     assert not path.exists() if grace == "0s" else sha256_of(path) == sha256_of(source)

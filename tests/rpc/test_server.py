@@ -6,6 +6,7 @@ import signal
 import socket
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -281,16 +282,19 @@ async def test_a_stop_lets_calls_finish(tmp_path: Path) -> None:
 
 
 async def test_a_stop_ends_what_goes_on_too_long(tmp_path: Path) -> None:
-    """After the grace calls are cancelled, and have cleaned up before the stop returns."""
+    """After the grace calls are told why they end, and have cleaned up before the stop returns."""
     assets = HoldingAssets()
     async with serving(tmp_path, assets) as served:
         call = served.assets.Fetch(HOLD)
         await anext(aiter(call))
         await served.server.stop(grace_seconds=0)
         assert assets.released.is_set()
-        with pytest.raises(grpc.aio.AioRpcError):
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
             async for _ in call:
                 pass
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        trailers = dict([*(ended.value.trailing_metadata() or ())])
+        assert trailers["assetd-reason"] == "SHUTTING_DOWN"
 
 
 async def test_a_stop_goes_on_without_what_is_stuck(tmp_path: Path) -> None:
@@ -303,7 +307,9 @@ async def test_a_stop_goes_on_without_what_is_stuck(tmp_path: Path) -> None:
             try:
                 await asyncio.Event().wait()
             finally:
-                await may_end.wait()
+                while not may_end.is_set():
+                    with suppress(asyncio.CancelledError):
+                        await may_end.wait()
                 ended.set()
             return self.resolved
 

@@ -5,7 +5,7 @@ Knows how modelkit is called; nothing of assetd.
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,13 +160,16 @@ class Modelkit:
 
 
 @contextmanager
-def running_modelkit(log: Path) -> Iterator[Modelkit]:
-    """Runs a modelkit for the length of the block; what it logs goes to `log`."""
+def running_modelkit(log: Path, within: Sequence[str | Path] = ()) -> Iterator[Modelkit]:
+    """Runs a modelkit for the length of the block; what it logs goes to `log`.
+
+    `within` is what starts it, such as a container.
+    """
     with (
         log.open("wb") as errors,
         subprocess.Popen(
             # Safe path: beside the driver lies a module called modelkit, which is ours.
-            [PYTHON, "-P", _DRIVER],
+            [*within, PYTHON, "-P", _DRIVER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

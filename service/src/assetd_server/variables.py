@@ -150,7 +150,7 @@ STORAGE_PREFIX: Final = Variable(
 FORCE_DOWNLOAD: Final = Variable(
     "MODELKIT_STORAGE_FORCE_DOWNLOAD",
     "",
-    "With any text at all, as in modelkit, every fetch downloads anew.",
+    "With any text at all, as in modelkit, every fetch that asks the daemon downloads anew.",
     bool,
 )
 S3_ENDPOINT: Final = Variable(

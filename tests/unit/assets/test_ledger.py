@@ -52,6 +52,19 @@ async def test_what_anybody_puts_or_removes_counts(bench: Bench, daemon: Daemon)
     assert bench.daemons == [daemon]
 
 
+async def test_what_a_dead_run_was_deleting_counts_no_more(bench: Bench, daemon: Daemon) -> None:
+    """A kill while the trash is deleted: the rest of it goes, and the bytes are the tree's."""
+    await filled(daemon, "x/a:0.0", "x/b:0.0")
+    put_ours(daemon.root, TREE, paths_of("x/going:0.0"))
+    assert await used(daemon) == 300
+    going = daemon.root / ".assetd/trash/going"
+    (daemon.root / "x/going/0.0").rename(going)
+    (going / "a").unlink()
+    successor = await bench.successor(daemon)
+    assert not going.exists()
+    assert await used(successor) == 200
+
+
 async def test_without_a_store_what_is_not_marked_is_present(bench: Bench) -> None:
     """As modelkit sees it then."""
     alone = bench.daemon(with_store=False)

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import threading
 from dataclasses import replace
 
 import pytest
@@ -19,9 +20,11 @@ from assetd_server.errors import (
     StoreUnavailableError,
     UnsafePathError,
 )
+from assetd_server.model import AssetKind, Source
 from assetd_server.spec import Spec
 
 from tests.support.assets_bench import SETTINGS, Bench, Daemon, PassingClock, flocked, paths_of
+from tests.support.file_systems import Call
 from tests.support.limited import evict, filled, held, limited, outcomes, present, turns
 from tests.support.trees import read_tree
 from tests.support.versions import left_overs, put
@@ -146,16 +149,24 @@ async def test_what_a_fetch_is_about_stays(bench: Bench, daemon: Daemon) -> None
 async def test_a_fetch_waits_for_the_moment_of_an_eviction(daemon: Daemon) -> None:
     """And downloads again: it is never answered a path that is about to go."""
     await filled(daemon, "x/a:0.0")
-    for _ in range(20):
-        evicting = asyncio.create_task(evict(daemon, spec="x/a:0.0"))
-        fetches = [asyncio.create_task(daemon.fetched("x/a:0.0")) for _ in range(5)]
-        await asyncio.gather(*fetches)
-        # Whoever was first: what was answered last stands.
-        result = (await asyncio.gather(evicting, return_exceptions=True))[0]
-        if present(daemon) != ["x/a:0.0"]:
-            assert not isinstance(result, BaseException)
-            await daemon.fetch("x/a:0.0")
-        await turns()
+    await daemon.push("x/b:0.0", b"b" * 100)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        reached.set()
+        go_on.wait()
+
+    daemon.fs.at(Call("unlink", (paths_of("x/a:0.0").marker(AssetKind.FILE),)), wait)
+    evicting = asyncio.create_task(evict(daemon, spec="x/a:0.0"))
+    await asyncio.to_thread(reached.wait)
+    fetching = asyncio.create_task(daemon.fetched("x/a:0.0"))
+    # Another one begins later and is through: there was time for it.
+    await daemon.fetch("x/b:0.0")
+    assert not fetching.done()
+    go_on.set()
+    assert outcomes(await evicting) == {"x/a:0.0": EVICTED}
+    assert (await fetching).source is Source.STORE
+    assert present(daemon) == ["x/a:0.0", "x/b:0.0"]
 
 
 async def test_neither_age_nor_grace_is_asked(bench: Bench) -> None:

@@ -41,6 +41,28 @@ def test_what_a_dead_run_left_is_deleted_after_a_sync(
     assert "unlink" in changes
 
 
+def test_folders_of_partial_versions_that_are_gone_go_too(
+    assets_dir: AssetsDir, root: Path
+) -> None:
+    """What holds a version, or anything else, stays."""
+    partial = root / ".assetd/partial"
+    for path in ("gone/a/deeper", "kept/a/0.1/parts", "kept/b", "own/.hidden"):
+        (partial / path).mkdir(parents=True)
+    (partial / "kept/file").touch()
+    (partial / "link").symlink_to(root)
+    assert recover(assets_dir).writable
+    assert sorted(str(path.relative_to(partial)) for path in partial.rglob("*")) == [
+        "kept",
+        "kept/a",
+        "kept/a/0.1",
+        "kept/a/0.1/parts",
+        "kept/file",
+        "link",
+        "own",
+        "own/.hidden",
+    ]
+
+
 @pytest.mark.parametrize("call", ["syncfs", "mkdir"])
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
 def test_a_read_only_folder_serves_hits(

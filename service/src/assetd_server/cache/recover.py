@@ -9,9 +9,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from assetd_server.cache.evict import finish_evictions
-from assetd_server.cache.layout import PUSH, PUSH_SPOOL, STAGING, TRASH, AssetsDir, os_errors
+from assetd_server.cache.layout import (
+    PARTIAL,
+    PUSH,
+    PUSH_SPOOL,
+    STAGING,
+    TRASH,
+    AssetsDir,
+    os_errors,
+)
 from assetd_server.cache.leases import leases_are_kept
 from assetd_server.cache.lookup import Lookup
+from assetd_server.cache.scan import list_folder
 from assetd_server.cache.staging import delete_worthless
 from assetd_server.errors import DiskFullError, ReadOnlyError
 
@@ -39,12 +48,28 @@ def recover(assets_dir: AssetsDir, *, with_store: bool = True) -> Recovered:
         delete_worthless(assets_dir)
         for folder in (TRASH, PUSH_SPOOL):
             assets_dir.remove_tree(folder)
+        _remove_empty_folders(assets_dir, PARTIAL)
         # On a full disk there is no room for these either; hits work, and deleting may help.
         with suppress(DiskFullError):
             for folder in (STAGING, TRASH, PUSH):
                 _make(assets_dir, folder)
         return Recovered(True, leases_are_kept(assets_dir))
     return Recovered(False, False)
+
+
+def _remove_empty_folders(assets_dir: AssetsDir, path: str) -> None:
+    """Remove the folders of assets below `path` that have no partial version any more.
+
+    Only here: later somebody who fetches may be about to use one.
+    """
+    folders = list_folder(assets_dir, path).folders
+    for folder in folders:
+        _remove_empty_folders(assets_dir, folder)
+    if folders:
+        with os_errors(path), assets_dir.folder(path) as fd:
+            for folder in folders:
+                with suppress(OSError):
+                    assets_dir.fs.rmdir(fd, folder.rpartition("/")[2])
 
 
 def _make(assets_dir: AssetsDir, folder: str) -> None:

@@ -6,7 +6,7 @@ own services pass untouched.
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -19,7 +19,7 @@ from grpc.aio import ServerInterceptor, ServicerContext
 from structlog.contextvars import bound_contextvars
 from structlog.typing import FilteringBoundLogger
 
-from assetd_server.errors import InvalidFieldError, TooManyRequestsError
+from assetd_server.errors import InvalidFieldError, ShuttingDownError, TooManyRequestsError
 from assetd_server.rpc.call_log import CallLog
 from assetd_server.rpc.status import WireStatus, status_of
 from assetd_server.telemetry import Telemetry
@@ -50,6 +50,8 @@ class CallInterceptor(ServerInterceptor):
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
         self._running: set[asyncio.Task[Any]] = set()
+        # Those whom a stop has ended before they had.
+        self._cut: set[asyncio.Task[Any]] = set()
         self._handlers: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -71,6 +73,12 @@ class CallInterceptor(ServerInterceptor):
         if self._running:
             await asyncio.wait(self._running, timeout=timeout_seconds)
         return len(self._running)
+
+    def cut_all(self) -> None:
+        """Cancel the handlers of all calls; their callers are told SHUTTING_DOWN."""
+        self._cut |= self._running
+        for task in self._running:
+            task.cancel()
 
     def _surround(self, handler: Handler, method: str) -> Handler:
         behaviours: Any = handler
@@ -102,7 +110,7 @@ class CallInterceptor(ServerInterceptor):
         assert task is not None  # noqa: S101 - gRPC runs each call as a task of its own
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        async with _Call(self._surroundings, method, context, task) as call:
+        async with _Call(self._surroundings, method, context, task, self._cut) as call:
             limit = self._surroundings.max_calls
             if len(self._running) > limit:
                 raise TooManyRequestsError(
@@ -122,11 +130,13 @@ class _Call:
         method: str,
         context: Context,
         task: "asyncio.Task[Any]",
+        cut: "Collection[asyncio.Task[Any]]",
     ) -> None:
         self._surroundings = surroundings
         self._service, self._method = method.removeprefix("/").split("/", 1)
         self._context = context
         self._task = task
+        self._cut = cut
         self._request_id = uuid.uuid4().hex
         self._stack = ExitStack()
 
@@ -203,6 +213,8 @@ class _Call:
 
     def _end(self, error: BaseException | None) -> WireStatus | None:
         """Note how the call ended; return the status, where there is one to be sent."""
+        if isinstance(error, asyncio.CancelledError) and self._task in self._cut:
+            error = ShuttingDownError("the daemon is shutting down, and waits no longer")
         if error is None or self._is_over(error):
             self._log.end(StatusCode.OK if error is None else self._why_over())
             return None

@@ -134,9 +134,12 @@ class Server:
         gRPC waits for every client to close its connection, too: an idle one in Python looks at it
         every 5 s, a frozen one never. Meanwhile no successor could serve.
         """
-        closing = asyncio.create_task(server.stop(grace_seconds))
-        idle = asyncio.create_task(self._interceptor.wait_until_idle(grace_seconds))
-        await asyncio.wait([closing, idle], return_when=asyncio.FIRST_COMPLETED)
+        clean_up_seconds = self._settings.clean_up_seconds
+        closing = asyncio.create_task(server.stop(grace_seconds + clean_up_seconds))
+        if await self._interceptor.wait_until_idle(grace_seconds):
+            # Ours to end: gRPC would tell no reason.
+            self._interceptor.cut_all()
+            await self._interceptor.wait_until_idle(clean_up_seconds)
         await asyncio.wait([closing], timeout=_FAREWELL_SECONDS)
         await server.stop(None)
         await closing
