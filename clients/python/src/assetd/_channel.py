@@ -69,11 +69,11 @@ def trace_context() -> Metadata:
 def failure(call: EndedCall | grpc.RpcError, address: Address, deadline: Deadline) -> AssetdError:
     """Return what ended the call."""
     # What gRPC raises is the failed call itself, which its type does not say.
-    error = error_from(cast(EndedCall, call), address)
+    ended = cast(EndedCall, call)
     # A deadline ends a call by gRPC's own means, or where a hold must outlive it by cancelling.
-    if error.code in {"DEADLINE_EXCEEDED", "CANCELLED"} and deadline.passes_within(0):
+    if ended.code().name in {"DEADLINE_EXCEEDED", "CANCELLED"} and deadline.passes_within(0):
         return deadline.error()
-    return error
+    return error_from(ended, address)
 
 
 def silence_seconds(policy: RetryPolicy, request: FetchRequest) -> float:

@@ -44,13 +44,14 @@ def error_from(call: EndedCall, address: Address) -> AssetdError:
     """Return what ended the call, in the words of the contract.
 
     A status without a reason comes from gRPC itself: the daemon could not be reached, or the
-    call's own deadline passed.
+    call's own deadline passed. A call that was on its way while the daemon began to stop is
+    CANCELLED by gRPC; the caller's own cancelling is not told as a failure.
     """
     code, message = call.code().name, call.details() or "the daemon gave no message"
     trailers = _trailers(call)
     info, retry_after_seconds = _details(trailers.get(DETAILS_TRAILER, b""))
     reason = info.reason or trailers.get(REASON_TRAILER, b"").decode("ascii", "replace")
-    if not reason and code == "UNAVAILABLE":
+    if not reason and code in {"UNAVAILABLE", "CANCELLED"}:
         return _unreachable(message, address)
     if not reason and code == "DEADLINE_EXCEEDED":
         return CallTimeoutError(message)

@@ -34,8 +34,9 @@ MAX_REQUEST_BYTES: Final = 4 * 2**20
 _SPARE_CALLS: Final = 64
 # Helpers may ask more often than gRPC likes whether a silent hold is alive.
 _MIN_CLIENT_PING_INTERVAL_MS: Final = 5_000
-# For connections without a call of ours: watches of health are told, clients say goodbye.
-_FAREWELL_SECONDS: Final = 0.5
+# For connections without a call of ours: watches of health are told, clients say goodbye, and
+# what was answered last is read. Of a connection that we close first, clients may lose that.
+_FAREWELL_SECONDS: Final = 1.0
 
 _SERVICES: Final[tuple[str, ...]] = (
     asset_service_pb2.DESCRIPTOR.services_by_name["AssetService"].full_name,
