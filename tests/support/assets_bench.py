@@ -106,7 +106,11 @@ class Daemon:
 
     async def push_steps(self, steps: Sequence[PushStep]) -> list[PushEvent]:
         """Push these steps and return all events."""
-        async with aclosing(self.assets.push(told(steps))) as events:
+        return await self.push_stream(told(steps))
+
+    async def push_stream(self, steps: AsyncIterator[PushStep]) -> list[PushEvent]:
+        """Push what comes and return all events."""
+        async with aclosing(self.assets.push(steps)) as events:
             return [event async for event in events]
 
     async def until_waiting(self, count: int) -> None:

@@ -8,9 +8,16 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from assetd_server.errors import BadIndexError, BadManifestError, MixedVersioningError
+from assetd_server.errors import (
+    BadIndexError,
+    BadManifestError,
+    InvalidFieldError,
+    MixedVersioningError,
+)
 from assetd_server.manifest import (
+    MAX_MANIFEST_BYTES,
     Manifest,
+    ManifestSize,
     Part,
     decode_crc64nvme,
     decode_index,
@@ -35,6 +42,31 @@ OF_FILE = Manifest(
     pushed_by="somebody",
 )
 OF_TREE = Manifest(AssetKind.DIRECTORY, PUSH_TIME, manifest_of(TREE).parts, "id", {}, "me")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [PartPath, lambda text: PartPath("😀" * 60 + text), lambda text: PartPath("," * 240 + text)],
+)
+def test_no_manifest_becomes_too_large_to_be_read(path: Callable[[str], PartPath]) -> None:
+    """By the number of its files, by their names, or by what stands in these."""
+    size, parts = ManifestSize(), []
+
+    def fill() -> None:
+        for number in range(200_000):
+            part = Part(path(f"{number:06}"), 2**63 // 200_000, "e" * 64, 2**64 - 1)
+            size.add(part)
+            parts.append(part)
+
+    with pytest.raises(InvalidFieldError, match="so many files") as refused:
+        fill()
+    assert refused.value.metadata["count"] == str(len(parts) + 1)
+    assert len(parts) > 1_000
+    labels = {f"{number:0128}": "," * 2048 for number in range(64)}
+    manifest = Manifest(AssetKind.DIRECTORY, PUSH_TIME, tuple(parts), "id", labels, "somebody")
+    raw = encode_manifest(manifest)
+    assert len(raw) <= MAX_MANIFEST_BYTES
+    assert decode_manifest(raw, KEY).parts == manifest.parts
 
 
 @pytest.mark.parametrize("manifest", [OF_FILE, OF_TREE], ids=["file", "directory"])

@@ -81,6 +81,7 @@ class Config:
     connection_count: int
     transfer_memory_bytes: int
     staging_max_age_seconds: float
+    push_idle_timeout_seconds: float
     single_pusher: bool
     max_calls: int
     reflection: bool
@@ -162,6 +163,7 @@ def _read(reader: Reader, user_id: int) -> Config:
         connection_count=reader.value(variables.CONNECTIONS),
         transfer_memory_bytes=reader.value(variables.TRANSFER_MEMORY),
         staging_max_age_seconds=reader.value(variables.STAGING_MAX_AGE),
+        push_idle_timeout_seconds=reader.value(variables.PUSH_IDLE_TIMEOUT),
         single_pusher=_read_single_pusher(reader),
         max_calls=reader.value(variables.MAX_CALLS),
         reflection=_read_reflection(reader, listen),

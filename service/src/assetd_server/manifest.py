@@ -19,6 +19,7 @@ from assetd_server.errors import (
     AssetError,
     BadIndexError,
     BadManifestError,
+    InvalidFieldError,
     InvalidVersionError,
 )
 from assetd_server.model import (
@@ -38,6 +39,9 @@ FORMAT = 1
 # Four times what a version of 50,000 parts needs, and some 120 MB as values: without this bound a
 # `.meta` of 64 MiB that is all brackets would be gigabytes.
 _MAX_VALUES = 2**20
+# What a part needs beside its path, and what a `.meta` needs beside its parts, labels above all.
+_PART_BYTES, _PART_VALUES = 192, 6
+_FRAME_BYTES, _FRAME_VALUES = 2**20, 2**18
 # What a signed 64-bit reader of a size can hold.
 _MAX_SIZE_BYTES = 2**63 - 1
 
@@ -53,6 +57,35 @@ class Part:
     size_bytes: int | None = None
     sha256_hex: str | None = None
     crc64nvme: int | None = None
+
+
+class ManifestSize:
+    """How large the `.meta` of parts becomes that are counted one by one: no larger than read."""
+
+    def __init__(self) -> None:
+        self._parts = self._bytes = self._values = 0
+
+    def add(self, part: Part) -> None:
+        """Count a part.
+
+        Raises:
+            InvalidFieldError: with it nobody could read the manifest.
+        """
+        # A path stands there twice.
+        spelled = 2 * json.dumps(part.path).encode()
+        self._parts += 1
+        self._bytes += len(spelled) + _PART_BYTES
+        self._values += _values_of(spelled) + _PART_VALUES
+        if (
+            self._bytes > MAX_MANIFEST_BYTES - _FRAME_BYTES
+            or self._values > _MAX_VALUES - _FRAME_VALUES
+        ):
+            raise InvalidFieldError(
+                "a version cannot have so many files: with the {count}th its manifest would be too"
+                " large to be read. Pack them, or push several assets",
+                field="files",
+                count=self._parts,
+            )
 
 
 @dataclass(frozen=True)
@@ -249,8 +282,7 @@ def decode_json(raw: bytes) -> Any:
     Raises:
         ValueError: not JSON, nested too deeply, a key twice in an object, or too many values.
     """
-    # Each value but the first follows one of these; those inside of texts count too, and are few.
-    if sum(map(raw.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+    if _values_of(raw) > _MAX_VALUES:
         raise _FaultError(f"it has more than {_MAX_VALUES} values")
     try:
         return json.loads(raw, object_pairs_hook=_distinct_keys)
@@ -259,6 +291,12 @@ def decode_json(raw: bytes) -> Any:
     except ValueError as error:
         # Not only JSONDecodeError: a number of 5,000 digits, bytes that are no UTF-8.
         raise _FaultError(f"it is not JSON ({error})") from None
+
+
+def _values_of(raw: bytes) -> int:
+    """Return how many values a document may have, at most."""
+    # Each but the first follows one of these; those inside of texts count too, and are few.
+    return sum(map(raw.count, (b",", b"[", b"{")))
 
 
 def _document(raw: bytes) -> dict[str, Any]:

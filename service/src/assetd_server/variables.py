@@ -293,6 +293,12 @@ MAX_CALLS: Final = Variable(
     "How many calls run at once, holds among them; more are refused with TOO_MANY_REQUESTS.",
     parsing.parse_count,
 )
+PUSH_IDLE_TIMEOUT: Final = Variable(
+    "ASSETD_PUSH_IDLE_TIMEOUT",
+    "5m",
+    "How long a push waits for the next message of its caller before it is given up.",
+    parsing.parse_timeout_seconds,
+)
 PUSH_SINGLE_PUSHER: Final = Variable(
     "ASSETD_PUSH_SINGLE_PUSHER",
     "false",
@@ -364,6 +370,7 @@ ALL: Final[tuple[Variable[Any], ...]] = (
     STAGING_MAX_AGE,
     PUSH_SINGLE_PUSHER,
     MAX_CALLS,
+    PUSH_IDLE_TIMEOUT,
     REFLECTION,
     LOG_LEVEL,
     OTLP_ENDPOINT,
@@ -388,13 +395,3 @@ def as_text() -> str:
         + textwrap.fill(variable.meaning, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
         for variable in ALL
     )
-
-
-def as_markdown() -> str:
-    """Return the reference as the table of `docs/configuration.md`."""
-    rows = [
-        f"| `{variable.name}` | {f'`{variable.default}`' if variable.default else ''} |"
-        f" {variable.meaning} |"
-        for variable in ALL
-    ]
-    return "\n".join(["| Variable | Default | Meaning |", "| --- | --- | --- |", *rows])

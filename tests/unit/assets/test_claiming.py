@@ -10,6 +10,7 @@ import pytest
 from assetd_server.errors import (
     BadManifestError,
     PushInProgressError,
+    PushMismatchError,
     StoreAccessDeniedError,
     StoreUnavailableError,
     VersionExistsError,
@@ -335,6 +336,29 @@ async def test_an_open_claim_of_other_content_is_in_the_way(bench: Bench, daemon
     assert failure.value.metadata["owner"] == "a-dead-host"
     assert failure.value.metadata["age_seconds"] == "1800"
     await bench.memory.delete(claim_key("x/d:1.0"))
+
+
+async def test_a_push_id_stands_for_one_content(bench: Bench, daemon: Daemon) -> None:
+    """Also while its first content is still on its way, and for an exact version."""
+    claim = claim_of(OTHER, "open", push_id=PUSH_ID)
+    await bench.memory.put(claim_key("x/d:1.0"), claim)
+    with pytest.raises(PushMismatchError):
+        await daemon.push("x/d:1.0", TREE, push_id=PUSH_ID)
+    assert (await bench.memory.get(claim_key("x/d:1.0"), 10_000))[1] == claim
+    await bench.memory.delete(claim_key("x/d:1.0"))
+
+
+@pytest.mark.parametrize("content", [TREE, OTHER])
+async def test_a_number_is_not_used_again(bench: Bench, daemon: Daemon, content: Content) -> None:
+    """A version that was deleted from the store by hand stays deleted: caches may have it."""
+    await daemon.push("x/d:1.0", TREE)
+    await bench.memory.delete("x/d/1.0.meta")
+    before = set(bench.memory.keys)
+    with pytest.raises(VersionExistsError, match="deleted from the store"):
+        await daemon.push("x/d:1.0", content)
+    assert set(bench.memory.keys) == before
+    completed = await daemon.push("x/d", content)
+    assert str(completed.asset_version.version) == "1.1"
 
 
 async def test_a_repeat_goes_on_with_its_own_claim(bench: Bench, daemon: Daemon) -> None:

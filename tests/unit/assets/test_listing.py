@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +23,10 @@ from assetd_server.errors import (
     StoreUnavailableError,
     VersionNotFoundError,
 )
+from assetd_server.manifest import encode_index
 from assetd_server.model import AssetKind, Freshness, Presence, Source
 from assetd_server.spec import Spec
+from assetd_server.versioning import Version, newest_first
 
 from tests.support.assets_bench import Bench, Daemon, digest_of, paths_of
 from tests.support.versions import put
@@ -64,6 +67,21 @@ def specs_of(entries: Sequence[ListEntry]) -> list[str]:
 
 
 # Who is listed
+
+
+async def test_very_many_assets_and_versions(bench: Bench, daemon: Daemon) -> None:
+    """10,000 assets, and 10,000 versions of one more: all listed once, each index read once or twice."""
+    names = [f"many/{number:05}" for number in range(10_000)]
+    for name in names:
+        await bench.memory.put(f"{name}.versions", encode_index([Version.parse("0.0")]))
+    versions = [Version.parse(f"{number // 100}.{number % 100}") for number in range(10_000)]
+    await bench.memory.put("one.versions", encode_index(versions))
+    listed = specs_of(await list_all(daemon, page_size=1000))
+    of_one = [f"one:{version}" for version in newest_first(versions)]
+    assert listed == [*(f"{name}:0.0" for name in names), *of_one]
+    reads = Counter(key for call, key in bench.store.calls if call == "get")
+    assert {count for key, count in reads.items() if key != "one.versions"} <= {1, 2}
+    assert reads["one.versions"] <= 12
 
 
 @pytest.mark.parametrize(

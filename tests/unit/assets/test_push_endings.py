@@ -14,6 +14,7 @@ from assetd_server.assets.orders import (
     PushProgress,
     PushStep,
 )
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.errors import (
     AssetError,
     DiskFullError,
@@ -178,6 +179,26 @@ async def test_a_full_disk_ends_the_push(bench: Bench) -> None:
 
 
 # Leaving
+
+
+@pytest.mark.parametrize("with_digest", [True, False])
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+async def test_a_sender_who_stalls_is_given_up(
+    bench: Bench, after: int, *, with_digest: bool
+) -> None:
+    """After `ASSETD_PUSH_IDLE_TIMEOUT` without a message; its claim and its spool go."""
+    daemon = bench.daemon(AssetsSettings(push_idle_timeout_seconds=0.02))
+    steps = steps_of("x/d", TREE, with_digest=with_digest)[:after]
+
+    async def stalling() -> AsyncIterator[PushStep]:
+        for step in steps:
+            yield step
+        await asyncio.Event().wait()
+
+    with pytest.raises(PushNotCommittedError, match=r"nothing came of the push for 0\.02 s"):
+        await daemon.push_stream(stalling())
+    assert await bench.claim_states() <= {"released"}
+    assert left_overs(daemon.root) == []
 
 
 async def test_the_callers_own_fault_is_what_counts(bench: Bench, daemon: Daemon) -> None:

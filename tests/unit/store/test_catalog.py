@@ -105,8 +105,18 @@ async def test_an_index_is_read_newest_first(shop: Shop) -> None:
     assert shop.slept_seconds == []
 
 
+async def test_without_a_manifest_there_is_no_index(shop: Shop) -> None:
+    """Nobody rewrites an index that has nothing to list: an asset that is new costs no wait."""
+    await shop.has("some/asset/nested/0.1.meta", b"")
+    assert await shop.catalog.index(NAME) is None
+    assert shop.slept_seconds == []
+    with pytest.raises(AssetNotFoundError):
+        await shop.catalog.versions(NAME)
+
+
 async def test_an_index_that_is_absent_twice_is_absent(shop: Shop) -> None:
-    """None, and no such asset, only after a second look."""
+    """None, and no such asset, only after a second look where there are versions to list."""
+    await shop.has("some/asset/0.1.meta", b"")
     assert await shop.catalog.index(NAME) is None
     assert shop.store.count("get", "some/asset.versions") == 2
     assert len(shop.slept_seconds) == 1
@@ -117,6 +127,7 @@ async def test_an_index_that_is_absent_twice_is_absent(shop: Shop) -> None:
 @pytest.mark.parametrize("first", [None, b"", b'{"versions": ["0.1"', b"{}"])
 async def test_an_index_is_looked_at_twice(shop: Shop, first: bytes | None) -> None:
     """Modelkit deletes an index before it writes it: none, or half, is no answer at first."""
+    await shop.has("some/asset/0.1.meta", b"")
     if first is not None:
         await shop.has("some/asset.versions", first)
     shop.meanwhile = lambda: shop.has("some/asset.versions", INDEX)
@@ -232,6 +243,7 @@ async def test_a_refusal_on_the_second_look_is_no_absence(shop: Shop, error: Ass
     async def refuse() -> None:
         shop.store.fail("get", error=error)
 
+    await shop.has("some/asset/0.1.meta", b"")
     shop.meanwhile = refuse
     with pytest.raises(type(error)):
         await shop.catalog.index(NAME)

@@ -102,7 +102,8 @@ class Claiming:
         """Claim the version that the push creates, or return it where it exists already.
 
         Raises:
-            VersionExistsError: the exact version exists with other, or incomparable, content.
+            VersionExistsError: the exact version exists with other, or incomparable, content; or
+            it was deleted by hand.
             AssetExistsError, AssetNotFoundError: `mode` does not fit.
             MixedVersioningError: the asset counts by dates, and the exact version is a number, or
             the reverse.
@@ -138,6 +139,8 @@ class Claiming:
             existing = await self.existing(plan, version)
             if existing is not None:
                 return await self._listed(existing)
+            if version in survey.listed:
+                raise _deleted(plan, version)
             async with self._attempt(plan, version) as attempt:
                 claimed = await self._take(plan, attempt, joins=True)
                 if claimed is None:
@@ -236,6 +239,8 @@ class Claiming:
             return None
         if there.claim.digest == plan.digest:
             return ClaimedVersion(attempt, there)
+        if there.claim.push_id == plan.push_id:
+            _require_same_content(plan, there.claim.digest)
         raise self._in_progress(plan, version, there.claim)
 
     def _new_claim(self, plan: PushPlan) -> Claim:
@@ -322,6 +327,16 @@ def _require_equal(plan: PushPlan, version: Version, manifest: Manifest) -> None
         name=plan.name,
         version=version,
         existing=manifest.digest or "content that modelkit pushed without a digest",
+    )
+
+
+def _deleted(plan: PushPlan, version: Version) -> VersionExistsError:
+    """Return the refusal of a number that was used once: caches may have what it stood for."""
+    return VersionExistsError(
+        "{name}:{version} was deleted from the store, and its index still lists it: push the next"
+        " version, numbers are not used again",
+        name=plan.name,
+        version=version,
     )
 
 

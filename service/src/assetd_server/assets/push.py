@@ -41,8 +41,9 @@ from assetd_server.assets.orders import (
     PushWanted,
 )
 from assetd_server.assets.part_upload import Place
-from assetd_server.assets.receiving import Received
+from assetd_server.assets.receiving import Received, described, in_time
 from assetd_server.assets.safety import StoreSafety
+from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.shielding import ended, to_the_end
 from assetd_server.assets.source_uris import SourceUri, StagedPath, not_allowed
 from assetd_server.assets.sources import Sources
@@ -55,11 +56,10 @@ from assetd_server.errors import (
     InvalidPushStreamError,
     PushNotCommittedError,
 )
-from assetd_server.manifest import Part
-from assetd_server.model import AssetKind, AssetVersion, Digest
+from assetd_server.manifest import ManifestSize
+from assetd_server.model import AssetKind, Digest
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.known_versions import KnownVersions
-from assetd_server.versioning import Version, VersioningSystem
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class Pusher:
         disk: Threads,
         clock: Clock,
         sources: Sources | None,
-        default_system: VersioningSystem,
+        settings: AssetsSettings,
     ) -> None:
         self._catalog = catalog
         self._versions = versions
@@ -110,7 +110,7 @@ class Pusher:
         self._disk = disk
         self._clock = clock
         self._sources = sources
-        self._default_system = default_system
+        self._settings = settings
         self._budget = ByteBudget(_MEMORY_BYTES)
         self._turns = asyncio.Semaphore(_CALLS_AT_ONCE)
 
@@ -121,10 +121,21 @@ class Pusher:
             InvalidPushStreamError: the steps come in another order than header, files, chunks,
             commit.
             PushMismatchError: sizes, digests or offsets contradict what was announced.
-            PushNotCommittedError: the steps end without a commit.
+            PushNotCommittedError: the steps end without a commit, or the next one is overdue.
             and what `StoreSafety.require`, `Claiming.claim` and `Intake.store` raise.
         """
         began = self._clock.monotonic()
+        idle_seconds = self._settings.push_idle_timeout_seconds
+        async with (
+            aclosing(in_time(steps, idle_seconds)) as timely,
+            aclosing(self._push(timely, began)) as events,
+        ):
+            async for event in events:
+                yield event
+
+    async def _push(
+        self, steps: AsyncIterator[PushStep], began: float
+    ) -> AsyncGenerator[PushEvent, None]:
         header = await anext(steps, None)
         if not isinstance(header, PushHeader):
             raise InvalidPushStreamError("a push begins with its header", field="header")
@@ -162,7 +173,7 @@ class Pusher:
             owner=socket.gethostname(),
             pushed_by=header.pushed_by or socket.gethostname(),
             labels=header.labels,
-            default_system=self._default_system,
+            default_system=self._settings.versioning,
         )
 
     async def _run(
@@ -249,6 +260,7 @@ class Pusher:
     async def _announce(self, push: _Push, step: PushFiles) -> PushWanted:
         for part in step.files:
             self._catalog.require_short_keys(push.plan.name, part.path)
+            push.received.manifest_size.add(part)
         push.received.announce(step.files)
         wanted = await self._unless_lost(push, lambda: push.intake.wanted(step.files))
         push.received.wanted.update(wanted)
@@ -286,7 +298,7 @@ class Pusher:
         existing = await self._claiming.existing(plan, version)
         if existing is not None:
             return self._completed(push, existing)
-        described = _described(push, version, parts, digest)
+        described = described(push.plan, version, parts, digest)
         return PushCompleted(described, already_existed=False, elapsed=self._elapsed(push))
 
     async def _commit(self, push: _Push, commit: PushCommit) -> PushCompleted:
@@ -295,8 +307,10 @@ class Pusher:
         if push.received.header.content is None:
             self._require_announced(push, commit)
         parts = await self._unless_lost(push, push.intake.parts)
+        manifest_size = ManifestSize()
         for part in parts:
             self._catalog.require_short_keys(push.plan.name, part.path)
+            manifest_size.add(part)
         digest = push.received.require_digest(parts, commit.digest)
         push.received.plan = replace(push.plan, digest=digest)
         return self._completed(push, await self._create(push))
@@ -373,19 +387,3 @@ def _phase(received: Received) -> PushPhase:
         return received.phase
     is_stored = received.stored_bytes == received.total_bytes
     return PushPhase.COMMITTING if is_stored else PushPhase.STORING
-
-
-def _described(
-    push: _Push, version: Version, parts: tuple[Part, ...], digest: Digest | None
-) -> AssetVersion:
-    plan = push.plan
-    return AssetVersion(
-        name=plan.name,
-        version=version,
-        kind=plan.kind,
-        size_bytes=sum(part.size_bytes or 0 for part in parts),
-        file_count=len(parts),
-        digest=digest,
-        labels=plan.labels,
-        pushed_by=plan.pushed_by,
-    )

@@ -56,7 +56,7 @@ class Pushes:
             disk,
             clock,
             sources,
-            settings.versioning,
+            settings,
         )
         self._settling = PushSettling(records, claimed, catalog)
 

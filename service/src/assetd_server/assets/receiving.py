@@ -4,17 +4,30 @@ With the files' digests known beforehand a push is claimed at its header, and it
 store as they come. Without, they are spooled on this node's disk and hashed (`cache.spool`).
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from assetd_server.assets.claimed import ClaimedVersion
 from assetd_server.assets.claiming import ExistingVersion, PushPlan
-from assetd_server.assets.orders import PushChunk, PushHeader, PushPhase, PushProgress
+from assetd_server.assets.orders import PushChunk, PushHeader, PushPhase, PushProgress, PushStep
 from assetd_server.assets.storing import other_bytes
 from assetd_server.cache.spool import Spool
-from assetd_server.errors import InvalidFieldError, InvalidPushStreamError, PushMismatchError
-from assetd_server.manifest import Part, version_digest
-from assetd_server.model import AssetKind, Digest, PartPath, require_distinct_parts
+from assetd_server.errors import (
+    InvalidFieldError,
+    InvalidPushStreamError,
+    PushMismatchError,
+    PushNotCommittedError,
+)
+from assetd_server.manifest import ManifestSize, Part, version_digest
+from assetd_server.model import (
+    AssetKind,
+    AssetVersion,
+    Digest,
+    PartPath,
+    require_distinct_parts,
+)
+from assetd_server.versioning import Version
 
 
 @dataclass
@@ -24,6 +37,7 @@ class Received:
     header: PushHeader
     plan: PushPlan
     announced: dict[PartPath, Part] = field(default_factory=dict)
+    manifest_size: ManifestSize = field(default_factory=ManifestSize)
     wanted: set[PartPath] = field(default_factory=set)
     received_bytes: int = 0
     stored_bytes: int = 0
@@ -162,3 +176,42 @@ def wrong_size(announced: Part, found: int) -> PushMismatchError:
         expected_bytes=announced.size_bytes,
         found_bytes=found,
     )
+
+
+def described(
+    plan: PushPlan, version: Version, parts: Sequence[Part], digest: Digest | None
+) -> AssetVersion:
+    """Return the version that a push would create, for who only asks."""
+    return AssetVersion(
+        name=plan.name,
+        version=version,
+        kind=plan.kind,
+        size_bytes=sum(part.size_bytes or 0 for part in parts),
+        file_count=len(parts),
+        digest=digest,
+        labels=plan.labels,
+        pushed_by=plan.pushed_by,
+    )
+
+
+async def in_time(
+    steps: AsyncIterator[PushStep], idle_seconds: float
+) -> AsyncGenerator[PushStep, None]:
+    """Yield the steps of a push.
+
+    Raises:
+        PushNotCommittedError: the next one is overdue.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(idle_seconds):
+                step = await anext(steps, None)
+        except TimeoutError:
+            raise PushNotCommittedError(
+                "nothing came of the push for {idle_seconds} s: it was given up, and nothing was"
+                " created",
+                idle_seconds=f"{idle_seconds:g}",
+            ) from None
+        if step is None:
+            return
+        yield step

@@ -18,7 +18,7 @@ from assetd_server.cache.linux import FileSystem
 from assetd_server.cache.scan import Folder, Found, Known, look_at, versions_in
 
 # A disk answers as many reads in about the time of one.
-_THREADS = 8
+_THREADS = 4
 
 # A folder: its path, its versions, those that were folders, and what is known of them.
 _Asked = tuple[str, list[str], list[str], list[tuple[str, int, int]]]

@@ -168,14 +168,17 @@ class Catalog:
     async def index(self, name: AssetName) -> Index | None:
         """Return the asset's index; None where there is none, also on a second look.
 
+        Where nothing is there that an index could list, one look is enough.
+
         Raises:
             BadIndexError, MixedVersioningError: it cannot be believed, also on a second look.
         """
         try:
             found = await self.glance(name)
+            is_believed = found is not None or not await self.committed(name)
         except BadIndexError:
-            found = None
-        if found is None:
+            is_believed = False
+        if not is_believed:
             await self._sleep(_SECOND_LOOK_SECONDS)
             found = await self.glance(name)
         return found

@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
+import structlog
+
 from assetd_server.store.base import (
     Buffer,
     CopySource,
@@ -58,6 +60,9 @@ class S3Uploads(ObjectStore):
         self._encryption = encryption_of(settings)
         # Whether the store may know of checksums that it keeps.
         self._checks = True
+        self._has_warned = False
+        self._log = structlog.get_logger()
+        self._url = settings.url
         where = urlsplit(client.meta.endpoint_url).netloc
         self._failures = S3Failures(settings.url, settings.bucket, where)
 
@@ -77,6 +82,7 @@ class S3Uploads(ObjectStore):
                 self._checks = not is_unknown(refusal_of(error))
                 if self._checks:
                     raise self._failures.error(key, refusal_of(error)) from error
+                self._warn()
             else:
                 return Upload(key=key, upload_id=answer["UploadId"])
         answer = await self._call(key, create, **named)
@@ -134,6 +140,8 @@ class S3Uploads(ObjectStore):
             **condition,
             MultipartUpload={"Parts": parts},
         )
+        if not upload.for_copies and not answer.get("ChecksumCRC64NVME"):
+            self._warn()
         # Some servers (versitygw 1.8) say yes where the upload is gone and the key is somebody
         # else's; and none says how long the object is.
         try:
@@ -163,6 +171,15 @@ class S3Uploads(ObjectStore):
                 key = entry["Key"][len(self._root) :]
                 if is_key(key):
                     yield UnfinishedUpload(Upload(key, entry["UploadId"]), entry["Initiated"])
+
+    def _warn(self) -> None:
+        """Say once why pushes take longer than they could."""
+        if not self._has_warned:
+            self._has_warned = True
+            self._log.warning(
+                "the store keeps no CRC-64/NVME: large parts of pushes are read back from it",
+                store=self._url,
+            )
 
     def _named(self, upload: Upload) -> dict[str, str]:
         return {**self._where(upload.key), "UploadId": upload.upload_id}
