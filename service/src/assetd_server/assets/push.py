@@ -298,8 +298,8 @@ class Pusher:
         existing = await self._claiming.existing(plan, version)
         if existing is not None:
             return self._completed(push, existing)
-        described = described(push.plan, version, parts, digest)
-        return PushCompleted(described, already_existed=False, elapsed=self._elapsed(push))
+        would_be = described(push.plan, version, parts, digest)
+        return PushCompleted(would_be, already_existed=False, elapsed=self._elapsed(push))
 
     async def _commit(self, push: _Push, commit: PushCommit) -> PushCompleted:
         if isinstance(push.received.claimed, ExistingVersion):

@@ -7,7 +7,7 @@ modelkit deletes it before it writes it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -165,17 +165,20 @@ class Catalog:
             )
         return index.versions
 
-    async def index(self, name: AssetName) -> Index | None:
+    async def index(
+        self, name: AssetName, *, unlisted: Set[Version] = frozenset()
+    ) -> Index | None:
         """Return the asset's index; None where there is none, also on a second look.
 
-        Where nothing is there that an index could list, one look is enough.
+        Where nothing is there that an index could list, one look is enough; the caller knows that
+        `unlisted` are not listed yet.
 
         Raises:
             BadIndexError, MixedVersioningError: it cannot be believed, also on a second look.
         """
         try:
             found = await self.glance(name)
-            is_believed = found is not None or not await self.committed(name)
+            is_believed = found is not None or set(await self.committed(name)) <= unlisted
         except BadIndexError:
             is_believed = False
         if not is_believed:

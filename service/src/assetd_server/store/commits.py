@@ -102,7 +102,7 @@ class Commits:
         """List the versions that wait by now; those that come meanwhile wait for the next run."""
         waiting = self._waiting.pop(name)
         for attempt in range(_SWAP_TRIES):
-            index = await self._catalog.index(name)
+            index = await self._catalog.index(name, unlisted=waiting.versions)
             if index is not None and waiting.versions <= set(index.versions):
                 return
             versions = waiting.versions | waiting.committed
