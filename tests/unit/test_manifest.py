@@ -49,7 +49,10 @@ OF_TREE = Manifest(AssetKind.DIRECTORY, PUSH_TIME, manifest_of(TREE).parts, "id"
     [PartPath, lambda text: PartPath("😀" * 60 + text), lambda text: PartPath("," * 240 + text)],
 )
 def test_no_manifest_becomes_too_large_to_be_read(path: Callable[[str], PartPath]) -> None:
-    """By the number of its files, by their names, or by what stands in these."""
+    """A version whose manifest could not be read again is refused before a byte is stored.
+
+    It has too many files, or their names are too long, or full of commas.
+    """
     size, parts = ManifestSize(), []
 
     def fill() -> None:

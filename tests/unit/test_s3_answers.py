@@ -36,6 +36,7 @@ from assetd_server.store.objects.body import BodyFile
 from assetd_server.store.objects.checksums import checksum_text
 from assetd_server.store.retrying import RetryingStore
 from awscrt import checksums
+from structlog.testing import capture_logs
 
 from tests.support.ports import LOOPBACK
 from tests.support.scripted_s3 import (
@@ -616,11 +617,14 @@ CREATED = xml("InitiateMultipartUploadResult", "<UploadId>u1</UploadId>")
 
 @pytest.mark.parametrize("refusal", [(400, "InvalidRequest"), (501, "NotImplemented"), (501, "")])
 async def test_a_store_that_knows_no_checksums(refusal: tuple[int, str]) -> None:
-    """An upload is begun without, and no piece of any upload has one from then on."""
+    """An upload is begun without, and no piece of any upload has one from then on; the log tells."""
     async with answered_by(refused(*refusal), CREATED, WRITTEN, CREATED) as (store, server):
-        upload = await store.start_upload("k")
-        assert await store.upload_part(upload, 1, 0, DATA) == '"e2"'
-        await store.start_upload("k")
+        with capture_logs() as logged:
+            upload = await store.start_upload("k")
+            assert await store.upload_part(upload, 1, 0, DATA) == '"e2"'
+            await store.start_upload("k")
+        assert [line["log_level"] for line in logged] == ["warning"]
+        assert "keeps no CRC-64/NVME" in logged[0]["event"]
         asked = [any("checksum" in name for name in sent.headers) for sent in server.requests]
         assert asked == [True, False, False, False]
 

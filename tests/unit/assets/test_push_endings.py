@@ -186,7 +186,10 @@ async def test_a_full_disk_ends_the_push(bench: Bench) -> None:
 async def test_a_sender_who_stalls_is_given_up(
     bench: Bench, after: int, *, with_digest: bool
 ) -> None:
-    """After `ASSETD_PUSH_IDLE_TIMEOUT` without a message; its claim and its spool go."""
+    """A push whose sender says nothing for `ASSETD_PUSH_IDLE_TIMEOUT` is given up.
+
+    Its claim and its spool go.
+    """
     daemon = bench.daemon(AssetsSettings(push_idle_timeout_seconds=0.02))
     steps = steps_of("x/d", TREE, with_digest=with_digest)[:after]
 
