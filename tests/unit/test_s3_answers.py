@@ -617,7 +617,7 @@ CREATED = xml("InitiateMultipartUploadResult", "<UploadId>u1</UploadId>")
 
 @pytest.mark.parametrize("refusal", [(400, "InvalidRequest"), (501, "NotImplemented"), (501, "")])
 async def test_a_store_that_knows_no_checksums(refusal: tuple[int, str]) -> None:
-    """An upload is begun without, and no piece of any upload has one from then on; the log tells."""
+    """An upload is begun without, and no piece of any has one from then on; the log says so."""
     async with answered_by(refused(*refusal), CREATED, WRITTEN, CREATED) as (store, server):
         with capture_logs() as logged:
             upload = await store.start_upload("k")

@@ -82,7 +82,7 @@ const (
 	// Fetch it first, or allow the store to be asked. With `ResourceInfo`.
 	ErrorReason_ERROR_REASON_NOT_CACHED ErrorReason = 12
 	// `ALREADY_EXISTS`: the version exists with other content, or with content that cannot be
-	// compared. Versions never change: take another one. With `ResourceInfo`.
+	// compared, or was deleted. Versions never change: take another one. With `ResourceInfo`.
 	ErrorReason_ERROR_REASON_VERSION_EXISTS ErrorReason = 13
 	// `ALREADY_EXISTS`: the push was for a new asset (`MODE_NEW`), and the asset exists. Take
 	// another name, or update. With `ResourceInfo`.
@@ -90,7 +90,8 @@ const (
 	// `ABORTED`: somebody else's push of this very version is under way; the metadata name
 	// its `owner` and its age. Redo the push later.
 	ErrorReason_ERROR_REASON_PUSH_IN_PROGRESS ErrorReason = 15
-	// `ABORTED`: the stream ended before `commit`. Nothing was created. Redo the push.
+	// `ABORTED`: the stream ended before `commit`, or nothing came on it for too long. Nothing was
+	// created. Redo the push.
 	ErrorReason_ERROR_REASON_PUSH_NOT_COMMITTED ErrorReason = 16
 	// `ABORTED`: what was being pushed changed while it was read. Nothing was created. Redo
 	// the push once the source is at rest.

@@ -165,9 +165,7 @@ class Catalog:
             )
         return index.versions
 
-    async def index(
-        self, name: AssetName, *, unlisted: Set[Version] = frozenset()
-    ) -> Index | None:
+    async def index(self, name: AssetName, *, unlisted: Set[Version] = frozenset()) -> Index | None:
         """Return the asset's index; None where there is none, also on a second look.
 
         Where nothing is there that an index could list, one look is enough; the caller knows that

@@ -87,7 +87,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_VERSION_EXISTS: _ErrorReason.ValueType  # 13
     """`ALREADY_EXISTS`: the version exists with other content, or with content that cannot be
-    compared. Versions never change: take another one. With `ResourceInfo`.
+    compared, or was deleted. Versions never change: take another one. With `ResourceInfo`.
     """
     ERROR_REASON_ASSET_EXISTS: _ErrorReason.ValueType  # 14
     """`ALREADY_EXISTS`: the push was for a new asset (`MODE_NEW`), and the asset exists. Take
@@ -98,7 +98,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     its `owner` and its age. Redo the push later.
     """
     ERROR_REASON_PUSH_NOT_COMMITTED: _ErrorReason.ValueType  # 16
-    """`ABORTED`: the stream ended before `commit`. Nothing was created. Redo the push."""
+    """`ABORTED`: the stream ended before `commit`, or nothing came on it for too long. Nothing was
+    created. Redo the push.
+    """
     ERROR_REASON_SOURCE_CHANGED: _ErrorReason.ValueType  # 17
     """`ABORTED`: what was being pushed changed while it was read. Nothing was created. Redo
     the push once the source is at rest.
@@ -269,7 +271,7 @@ Fetch it first, or allow the store to be asked. With `ResourceInfo`.
 """
 ERROR_REASON_VERSION_EXISTS: ErrorReason.ValueType  # 13
 """`ALREADY_EXISTS`: the version exists with other content, or with content that cannot be
-compared. Versions never change: take another one. With `ResourceInfo`.
+compared, or was deleted. Versions never change: take another one. With `ResourceInfo`.
 """
 ERROR_REASON_ASSET_EXISTS: ErrorReason.ValueType  # 14
 """`ALREADY_EXISTS`: the push was for a new asset (`MODE_NEW`), and the asset exists. Take
@@ -280,7 +282,9 @@ ERROR_REASON_PUSH_IN_PROGRESS: ErrorReason.ValueType  # 15
 its `owner` and its age. Redo the push later.
 """
 ERROR_REASON_PUSH_NOT_COMMITTED: ErrorReason.ValueType  # 16
-"""`ABORTED`: the stream ended before `commit`. Nothing was created. Redo the push."""
+"""`ABORTED`: the stream ended before `commit`, or nothing came on it for too long. Nothing was
+created. Redo the push.
+"""
 ERROR_REASON_SOURCE_CHANGED: ErrorReason.ValueType  # 17
 """`ABORTED`: what was being pushed changed while it was read. Nothing was created. Redo
 the push once the source is at rest.
