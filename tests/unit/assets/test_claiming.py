@@ -348,14 +348,17 @@ async def test_a_push_id_stands_for_one_content(bench: Bench, daemon: Daemon) ->
     await bench.memory.delete(claim_key("x/d:1.0"))
 
 
+@pytest.mark.parametrize("validate_only", [False, True])
 @pytest.mark.parametrize("content", [TREE, OTHER])
-async def test_a_number_is_not_used_again(bench: Bench, daemon: Daemon, content: Content) -> None:
+async def test_a_number_is_not_used_again(
+    bench: Bench, daemon: Daemon, content: Content, *, validate_only: bool
+) -> None:
     """A version that was deleted from the store by hand stays deleted: caches may have it."""
     await daemon.push("x/d:1.0", TREE)
     await bench.memory.delete("x/d/1.0.meta")
     before = set(bench.memory.keys)
     with pytest.raises(VersionExistsError, match="deleted from the store"):
-        await daemon.push("x/d:1.0", content)
+        await daemon.push("x/d:1.0", content, validate_only=validate_only)
     assert set(bench.memory.keys) == before
     completed = await daemon.push("x/d", content)
     assert str(completed.asset_version.version) == "1.1"

@@ -96,7 +96,13 @@ class Claiming:
         """
         survey = await self._surveys.of(plan.name)
         _require_mode(plan, survey)
-        return plan.selector.exact or self._next(plan, survey, set())
+        version = plan.selector.exact
+        if version is None:
+            return self._next(plan, survey, set())
+        one_system({*survey.known, version})
+        if version in survey.listed:
+            await self._require_not_deleted(plan, version)
+        return version
 
     async def claim(self, plan: PushPlan) -> ClaimedVersion | ExistingVersion:
         """Claim the version that the push creates, or return it where it exists already.
@@ -140,7 +146,7 @@ class Claiming:
             if existing is not None:
                 return await self._listed(existing)
             if version in survey.listed:
-                raise _deleted(plan, version)
+                await self._require_not_deleted(plan, version)
             async with self._attempt(plan, version) as attempt:
                 claimed = await self._take(plan, attempt, joins=True)
                 if claimed is None:
@@ -151,6 +157,16 @@ class Claiming:
                     # Somebody committed and deleted the claim between our two looks.
                     await self._claimed.settle(attempt)
         raise _contended(plan)
+
+    async def _require_not_deleted(self, plan: PushPlan, version: Version) -> None:
+        """Refuse a number that was used once, and is listed still: caches may have its content."""
+        if await self._catalog.find_manifest(plan.name, version) is None:
+            raise VersionExistsError(
+                "{name}:{version} was deleted from the store, and its index still lists it: push"
+                " the next version, numbers are not used again",
+                name=plan.name,
+                version=version,
+            )
 
     async def _claim_next(self, plan: PushPlan) -> ClaimedVersion | ExistingVersion:
         taken: set[Version] = set()
@@ -327,16 +343,6 @@ def _require_equal(plan: PushPlan, version: Version, manifest: Manifest) -> None
         name=plan.name,
         version=version,
         existing=manifest.digest or "content that modelkit pushed without a digest",
-    )
-
-
-def _deleted(plan: PushPlan, version: Version) -> VersionExistsError:
-    """Return the refusal of a number that was used once: caches may have what it stood for."""
-    return VersionExistsError(
-        "{name}:{version} was deleted from the store, and its index still lists it: push the next"
-        " version, numbers are not used again",
-        name=plan.name,
-        version=version,
     )
 
 
