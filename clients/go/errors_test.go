@@ -61,7 +61,7 @@ func TestErrorsAtTheWire(t *testing.T) {
 			sent := failing(t, code, "what happened", because(reason),
 				&errdetails.RetryInfo{RetryDelay: durationpb.New(3 * time.Second)})
 			daemon := startDaemon(t, play(sent))
-			client, _ := newClient(t, daemon, WithRetryPolicy(RetryPolicy{MaxAttempts: 1}))
+			client, _ := newClient(t, daemon, impatient)
 
 			_, err := client.Fetch(t.Context(), "nlp/ranker")
 
