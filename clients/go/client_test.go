@@ -88,9 +88,9 @@ func TestCloseTwice(t *testing.T) {
 // A program may mix the helper and the stubs of what has no helper.
 func TestStubsShareTheConnection(t *testing.T) {
 	client, _ := newClient(t, startDaemon(t))
-	stub := assetdv1.NewAssetServiceClient(client.Connection())
+	stub := assetdv1.NewCacheServiceClient(client.Connection())
 
-	_, err := stub.List(t.Context(), &assetdv1.ListRequest{})
+	_, err := stub.Pin(t.Context(), &assetdv1.PinRequest{})
 
 	var failure *Error
 	if !errors.As(FromError(err), &failure) || failure.Code != codes.Unimplemented {
@@ -105,7 +105,7 @@ func TestFetchOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	go daemon.server.Serve(listener)
-	client, err := New(listener.Addr().String())
+	client, err := New("tcp://" + listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,9 @@ type daemon struct {
 	server  *grpc.Server
 	resolve func(context.Context, *assetdv1.ResolveVersionRequest) (
 		*assetdv1.ResolveVersionResponse, error)
+	list      func(*assetdv1.ListRequest) (*assetdv1.ListResponse, error)
+	listFiles func(*assetdv1.ListFilesRequest) (*assetdv1.ListFilesResponse, error)
+	pushes
 
 	mutex    sync.Mutex
 	changed  *sync.Cond
@@ -69,7 +72,19 @@ func (d *daemon) start(t *testing.T) {
 	}
 	d.server = grpc.NewServer()
 	assetdv1.RegisterAssetServiceServer(d.server, d)
+	assetdv1.RegisterCacheServiceServer(d.server, cache{})
 	go d.server.Serve(listener)
+}
+
+// cache is the CacheService of a daemon whose ASSETS_DIR is /assets.
+type cache struct {
+	assetdv1.UnimplementedCacheServiceServer
+}
+
+func (cache) GetCacheStatus(
+	context.Context, *assetdv1.GetCacheStatusRequest,
+) (*assetdv1.GetCacheStatusResponse, error) {
+	return &assetdv1.GetCacheStatusResponse{AssetsDir: "/assets"}, nil
 }
 
 func (d *daemon) Fetch(request *assetdv1.FetchRequest, stream events) error {
@@ -85,6 +100,18 @@ func (d *daemon) ResolveVersion(
 	ctx context.Context, request *assetdv1.ResolveVersionRequest,
 ) (*assetdv1.ResolveVersionResponse, error) {
 	return d.resolve(ctx, request)
+}
+
+func (d *daemon) List(
+	_ context.Context, request *assetdv1.ListRequest,
+) (*assetdv1.ListResponse, error) {
+	return d.list(request)
+}
+
+func (d *daemon) ListFiles(
+	_ context.Context, request *assetdv1.ListFilesRequest,
+) (*assetdv1.ListFilesResponse, error) {
+	return d.listFiles(request)
 }
 
 func (d *daemon) enter(ctx context.Context, request *assetdv1.FetchRequest) (next script) {
