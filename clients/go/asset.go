@@ -124,19 +124,7 @@ func (a *Asset) IsHeld() bool {
 
 func (f *fetchCall) asset(completed *assetdv1.FetchCompleted) *Asset {
 	version := completed.GetAssetVersion()
-	known := facts{
-		digest:       version.GetDigest(),
-		sizeBytes:    Unknown,
-		fileCount:    Unknown,
-		verification: completed.GetVerification(),
-		reusedBytes:  completed.GetReusedBytes(),
-	}
-	if version.SizeBytes != nil {
-		known.sizeBytes = version.GetSizeBytes()
-	}
-	if version.FileCount != nil {
-		known.fileCount = int(version.GetFileCount())
-	}
+	sizeBytes, fileCount := extent(version)
 	return &Asset{
 		Path:             f.client.visible(completed),
 		RelativePath:     completed.GetRelativePath(),
@@ -147,8 +135,27 @@ func (f *fetchCall) asset(completed *assetdv1.FetchCompleted) *Asset {
 		Source:           completed.GetSource(),
 		TransferredBytes: completed.GetTransferredBytes(),
 		Elapsed:          completed.GetElapsed().AsDuration(),
-		facts:            known,
+		facts: facts{
+			digest:       version.GetDigest(),
+			sizeBytes:    sizeBytes,
+			fileCount:    fileCount,
+			verification: completed.GetVerification(),
+			reusedBytes:  completed.GetReusedBytes(),
+		},
 	}
+}
+
+// extent returns the size of a version and how many files it holds; Unknown where the daemon
+// does not say.
+func extent(version *assetdv1.AssetVersion) (sizeBytes int64, fileCount int) {
+	sizeBytes, fileCount = Unknown, Unknown
+	if version != nil && version.SizeBytes != nil {
+		sizeBytes = version.GetSizeBytes()
+	}
+	if version != nil && version.FileCount != nil {
+		fileCount = int(version.GetFileCount())
+	}
+	return sizeBytes, fileCount
 }
 
 // visible returns the daemon's path, or that below our own ASSETS_DIR, where only that exists.

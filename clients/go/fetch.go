@@ -163,6 +163,9 @@ func (f *fetchCall) follow(stream *eventStream, count *tries) (*assetdv1.FetchCo
 		case *assetdv1.FetchResponse_Progress:
 			err = f.onProgress(event.Progress)
 		case *assetdv1.FetchResponse_Completed:
+			if f.started == nil {
+				return nil, cutShort("fetch")
+			}
 			return event.Completed, nil
 		}
 		if err != nil {
@@ -171,7 +174,7 @@ func (f *fetchCall) follow(stream *eventStream, count *tries) (*assetdv1.FetchCo
 	}
 }
 
-// cutShort returns the failure of a stream that ended well although more was owed, which the
+// cutShort returns the failure of a stream that ended although more was owed, which the
 // contract rules out: to repeat the call would hide a defect of the daemon.
 func cutShort(what string) *Error {
 	return ownError(ReasonInternal, "the daemon ended the "+what+" without an answer")

@@ -318,16 +318,30 @@ func TestFetchRetriesNothingElse(t *testing.T) {
 	}
 }
 
-// An end without an error is a defect of the daemon, and must not pass for a success.
+// An end without an error is a defect of the daemon, and must not pass for a success; nor must
+// an answer to nothing.
 func TestFetchNeedsCompleted(t *testing.T) {
-	daemon := startDaemon(t, play(nil, started(), progressed(100)))
-	client, _ := newClient(t, daemon)
+	for _, lie := range []script{play(nil, started(), progressed(100)), play(nil, completed())} {
+		daemon := startDaemon(t, lie)
+		client, _ := newClient(t, daemon)
 
+		asset, err := client.Fetch(t.Context(), "nlp/ranker")
+
+		if asset != nil || !errors.Is(err, ReasonInternal) {
+			t.Errorf("got %v and %v", asset, err)
+		}
+	}
+}
+
+// What a daemon leaves out is not known, and no reason to fall over.
+func TestFetchTakesAnEmptyAnswer(t *testing.T) {
+	bare := &assetdv1.FetchResponse{Event: &assetdv1.FetchResponse_Completed{
+		Completed: &assetdv1.FetchCompleted{Path: "/a"},
+	}}
+	client, _ := newClient(t, startDaemon(t, play(nil, started(), bare)))
 	asset, err := client.Fetch(t.Context(), "nlp/ranker")
-
-	var failure *Error
-	if asset != nil || !errors.As(err, &failure) || failure.Code != codes.Internal {
-		t.Errorf("got %v and %v", asset, err)
+	if err != nil || asset.SizeBytes() != Unknown || asset.FileCount() != Unknown || asset.Path != "/a" {
+		t.Errorf("got %+v and %v", asset, err)
 	}
 }
 

@@ -155,24 +155,18 @@ func (p *pushCall) takeLast(
 
 func (p *pushCall) pushed(completed *assetdv1.PushCompleted) *PushedVersion {
 	version := completed.GetAssetVersion()
-	pushed := &PushedVersion{
+	sizeBytes, fileCount := extent(version)
+	return &PushedVersion{
 		Name:           version.GetName(),
 		Version:        version.GetVersion(),
 		Digest:         version.GetDigest(),
-		SizeBytes:      Unknown,
-		FileCount:      Unknown,
+		SizeBytes:      sizeBytes,
+		FileCount:      fileCount,
 		Labels:         version.GetLabels(),
 		PushedBy:       version.GetPushedBy(),
 		AlreadyExisted: completed.GetAlreadyExisted(),
 		PushID:         p.header.GetPushId(),
 	}
-	if version.SizeBytes != nil {
-		pushed.SizeBytes = version.GetSizeBytes()
-	}
-	if version.FileCount != nil {
-		pushed.FileCount = int(version.GetFileCount())
-	}
-	return pushed
 }
 
 // drain reads a stream that has answered to its end, so that it ends well on the other side.
