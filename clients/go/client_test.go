@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,30 @@ func TestCloseTwice(t *testing.T) {
 	}
 	if _, err := client.Fetch(t.Context(), "nlp/ranker"); !errors.Is(err, context.Canceled) {
 		t.Errorf("a closed client answered with %v", err)
+	}
+}
+
+// What its own end cuts was not cut by the daemon: neither a call that waits for one, nor one
+// that is under way.
+func TestClosingEndsCalls(t *testing.T) {
+	away := failing(t, codes.Unavailable, "away", because(ReasonStoreUnavailable))
+	for name, script := range map[string]script{
+		"while it pauses": play(away), "under way": playAndStay(forever, nil, started(), progressed(1)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			daemon := startDaemon(t, script)
+			client, _ := newClient(t, daemon)
+			client.clock.pause = func(ctx context.Context, _ time.Duration) error {
+				client.Close()
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			_, err := client.Fetch(t.Context(), "nlp/ranker",
+				WithProgress(func(Progress) { client.Close() }))
+			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "the client was closed") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

@@ -170,11 +170,19 @@ func (c *Client) repeat(
 		if !again {
 			return failure
 		}
-		if c.clock.pause(ctx, delay) != nil {
+		if c.rest(ctx, delay) != nil {
 			return c.interrupted(ctx, failure)
 		}
 		before = failure
 	}
+}
+
+// rest waits, but neither longer than ctx nor longer than the client.
+func (c *Client) rest(ctx context.Context, delay time.Duration) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	return c.clock.pause(waiting, delay)
 }
 
 // interrupted returns the failure of a call whose context ended, or whose client was closed;
