@@ -139,3 +139,46 @@ func TestNoLinkIsFollowedWhenAFileIsRead(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// The end of the context, a source that changed, and a disk that fails are three things.
+func TestHowHashingEndsAPush(t *testing.T) {
+	client := alone(t, t.TempDir())
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := client.Push(cancelled, model(t), "nlp/ranker"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	for _, test := range []struct{ failure, want error }{
+		{localFailure{os.ErrPermission}, os.ErrPermission}, {changed("a", "b"), ReasonSourceChanged},
+	} {
+		if err := client.hashingFailed(t.Context(), test.failure); !errors.Is(err, test.want) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// A file that goes, or is cut short, between look and read is not what was listed.
+func TestHashingNoticesAChange(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"gone": os.Remove, "shorter": func(path string) error { return os.Truncate(path, 1) },
+	} {
+		root := model(t)
+		source, err := listSource(root, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := change(filepath.Join(root, "a")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := hashSource(t.Context(), source, func(int64) {}); !errors.Is(err, ReasonSourceChanged) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestPhasesHaveNames(t *testing.T) {
+	if PushHashing.String() != "HASHING" || PushCommitting.String() != "COMMITTING" ||
+		PushPhase(-1).String() != "UNKNOWN" || pushPhases.String() != "UNKNOWN" {
+		t.Error("a phase has another name")
+	}
+}
