@@ -40,11 +40,12 @@ func dialTarget(address string) (target string, isLocal bool, err error) {
 		}
 		return address, true, nil
 	}
-	host, port, err := net.SplitHostPort(address)
+	authority := strings.TrimPrefix(address, "tcp://")
+	host, port, err := net.SplitHostPort(authority)
 	if err != nil || host == "" || port == "" || strings.Contains(host, "/") {
 		return "", false, badAddress(address)
 	}
-	return "dns:///" + address, isLoopback(host), nil
+	return "dns:///" + authority, isLoopback(host), nil
 }
 
 func isLoopback(host string) bool {

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/assetd/assetd/clients/go/assetdv1"
 )
@@ -26,6 +29,10 @@ var reconnects = grpc.ConnectParams{
 	MinConnectTimeout: 5 * time.Second,
 }
 
+// alive notices a daemon that is frozen, or out of reach: a hold is silent by design, and is
+// then taken again. The daemon allows a ping every 5 s.
+var alive = keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 20 * time.Second}
+
 // Client is a connection to the daemon of this node. It is safe for concurrent use, and one
 // is enough for a program.
 type Client struct {
@@ -34,11 +41,15 @@ type Client struct {
 	retry      RetryPolicy
 	connection *grpc.ClientConn
 	service    assetdv1.AssetServiceClient
+	// Where this process sees ASSETS_DIR, and what looks there; empty and nil: nowhere.
+	assetsDir string
+	fast      *fastPath
 	// Ended by Close; every hold ends with it.
 	life context.Context
 	end  context.CancelFunc
-	// Waits before the next attempt. Tests put their own clock here.
-	pause func(context.Context, time.Duration) error
+	// Tests put their own here.
+	clock     clock
+	afterFunc func(time.Duration, func()) timer
 }
 
 // Option changes what [New] makes.
@@ -49,18 +60,27 @@ type settings struct {
 	retry       RetryPolicy
 	credentials credentials.TransportCredentials
 	dialOptions []grpc.DialOption
+	// Nil: that of the environment.
+	assetsDir *string
 }
 
 // WithCaller names this program, such as "ranker-server", in the daemon's logs and in its
-// list of holds. It grants nothing.
+// list of holds. It grants nothing. Without it, the program's name and process id.
 func WithCaller(name string) Option {
 	return func(settings *settings) { settings.caller = name }
 }
 
-// WithRetryPolicy says how long a daemon may be away before a call fails. Fields that are
-// zero keep their default.
+// WithRetryPolicy says how long a daemon may be away, or silent, before a call fails. Fields
+// that are zero keep their default.
 func WithRetryPolicy(policy RetryPolicy) Option {
 	return func(settings *settings) { settings.retry = policy }
+}
+
+// WithAssetsDir says where this process sees the daemon's ASSETS_DIR. Pinned versions that
+// stand there are found without a call. Without this option it is what the environment
+// variable ASSETS_DIR says, else MODELKIT_ASSETS_DIR. An empty folder: every fetch is a call.
+func WithAssetsDir(folder string) Option {
+	return func(settings *settings) { settings.assetsDir = &folder }
 }
 
 // WithTransportCredentials sets how the daemon is trusted, such as TLS of the package
@@ -113,6 +133,10 @@ func connect(address string, settings settings) (*Client, error) {
 		}
 		settings.credentials = insecure.NewCredentials()
 	}
+	assetsDir, err := settings.findAssetsDir(os.Getenv)
+	if err != nil {
+		return nil, fmt.Errorf("assetd: where is ASSETS_DIR? %w", err)
+	}
 	connection, err := grpc.NewClient(target, settings.allDialOptions()...)
 	if err != nil {
 		return nil, fmt.Errorf("assetd: %q cannot be dialled: %w", address, err)
@@ -123,10 +147,34 @@ func connect(address string, settings settings) (*Client, error) {
 		retry:      settings.retry.withDefaults(),
 		connection: connection,
 		service:    assetdv1.NewAssetServiceClient(connection),
-		pause:      pause,
+		assetsDir:  assetsDir,
+		clock:      clock{time.Now, pause},
+		afterFunc:  func(after time.Duration, f func()) timer { return time.AfterFunc(after, f) },
+	}
+	if client.caller == "" {
+		client.caller = fmt.Sprintf("%s[%d]", filepath.Base(os.Args[0]), os.Getpid())
 	}
 	client.life, client.end = context.WithCancel(context.Background())
+	if assetsDir != "" {
+		client.fast = newFastPath(assetsDir, client.life)
+	}
 	return client, nil
+}
+
+// findAssetsDir returns the directory that this process knows the node's versions in, as an
+// absolute path, or nothing. The names are the daemon's own; which of the two wins is as there.
+func (s settings) findAssetsDir(getenv func(string) string) (string, error) {
+	folder := getenv("ASSETS_DIR")
+	if folder == "" {
+		folder = getenv("MODELKIT_ASSETS_DIR")
+	}
+	if s.assetsDir != nil {
+		folder = *s.assetsDir
+	}
+	if folder == "" {
+		return "", nil
+	}
+	return filepath.Abs(folder)
 }
 
 func (s settings) allDialOptions() []grpc.DialOption {
@@ -136,6 +184,10 @@ func (s settings) allDialOptions() []grpc.DialOption {
 		// Calls are repeated here and nowhere else: a service config that is found by DNS could
 		// add retries of its own below these.
 		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+		// A daemon is on this node: HTTPS_PROXY in the environment is not about it.
+		grpc.WithNoProxy(),
+		grpc.WithKeepaliveParams(alive),
 	}
 	return append(own, s.dialOptions...)
 }
@@ -161,7 +213,7 @@ func (c *Client) Connection() grpc.ClientConnInterface {
 // right after.
 //
 // It fails with an [*Error]: ReasonAssetNotFound, ReasonVersionNotFound, ReasonNotCached with
-// [FreshnessCache], ReasonStoreUnavailable once the retries are used up.
+// [FreshnessCache], ReasonStoreUnavailable once patience has ended.
 func (c *Client) Resolve(
 	ctx context.Context, spec string, options ...ResolveOption,
 ) (*assetdv1.ResolveVersionResponse, error) {
@@ -169,10 +221,22 @@ func (c *Client) Resolve(
 	for _, option := range options {
 		option.changeResolve(request)
 	}
-	var response *assetdv1.ResolveVersionResponse
+	return ask(ctx, c, c.service.ResolveVersion, request)
+}
+
+// ask makes a call that may be made twice, repeating it while the daemon is UNAVAILABLE.
+func ask[Request, Response any](
+	ctx context.Context, c *Client,
+	method func(context.Context, *Request, ...grpc.CallOption) (*Response, error),
+	request *Request,
+) (*Response, error) {
+	var response *Response
 	err := c.repeat(ctx, c.retry.forCalls(), func(*tries) (err error) {
-		response, err = c.service.ResolveVersion(ctx, request)
-		return err
+		var trailer metadata.MD
+		if response, err = method(ctx, request, grpc.Trailer(&trailer)); err != nil {
+			return toError(err, trailer)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

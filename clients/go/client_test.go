@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -85,12 +86,36 @@ func TestCloseTwice(t *testing.T) {
 	}
 }
 
+// What its own end cuts was not cut by the daemon: neither a call that waits for one, nor one
+// that is under way.
+func TestClosingEndsCalls(t *testing.T) {
+	away := failing(t, codes.Unavailable, "away", because(ReasonStoreUnavailable))
+	for name, script := range map[string]script{
+		"while it pauses": play(away), "under way": playAndStay(forever, nil, started(), progressed(1)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			daemon := startDaemon(t, script)
+			client, _ := newClient(t, daemon)
+			client.clock.pause = func(ctx context.Context, _ time.Duration) error {
+				client.Close()
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			_, err := client.Fetch(t.Context(), "nlp/ranker",
+				WithProgress(func(Progress) { client.Close() }))
+			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "the client was closed") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 // A program may mix the helper and the stubs of what has no helper.
 func TestStubsShareTheConnection(t *testing.T) {
 	client, _ := newClient(t, startDaemon(t))
-	stub := assetdv1.NewAssetServiceClient(client.Connection())
+	stub := assetdv1.NewCacheServiceClient(client.Connection())
 
-	_, err := stub.List(t.Context(), &assetdv1.ListRequest{})
+	_, err := stub.Pin(t.Context(), &assetdv1.PinRequest{})
 
 	var failure *Error
 	if !errors.As(FromError(err), &failure) || failure.Code != codes.Unimplemented {
@@ -105,7 +130,7 @@ func TestFetchOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	go daemon.server.Serve(listener)
-	client, err := New(listener.Addr().String())
+	client, err := New("tcp://" + listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/assetd/assetd/clients/go/assetdv1"
 )
@@ -30,6 +31,9 @@ type daemon struct {
 	server  *grpc.Server
 	resolve func(context.Context, *assetdv1.ResolveVersionRequest) (
 		*assetdv1.ResolveVersionResponse, error)
+	list      func(*assetdv1.ListRequest) (*assetdv1.ListResponse, error)
+	listFiles func(*assetdv1.ListFilesRequest) (*assetdv1.ListFilesResponse, error)
+	pushes
 
 	mutex    sync.Mutex
 	changed  *sync.Cond
@@ -68,7 +72,19 @@ func (d *daemon) start(t *testing.T) {
 	}
 	d.server = grpc.NewServer()
 	assetdv1.RegisterAssetServiceServer(d.server, d)
+	assetdv1.RegisterCacheServiceServer(d.server, cache{})
 	go d.server.Serve(listener)
+}
+
+// cache is the CacheService of a daemon whose ASSETS_DIR is /assets.
+type cache struct {
+	assetdv1.UnimplementedCacheServiceServer
+}
+
+func (cache) GetCacheStatus(
+	context.Context, *assetdv1.GetCacheStatusRequest,
+) (*assetdv1.GetCacheStatusResponse, error) {
+	return &assetdv1.GetCacheStatusResponse{AssetsDir: "/assets"}, nil
 }
 
 func (d *daemon) Fetch(request *assetdv1.FetchRequest, stream events) error {
@@ -84,6 +100,18 @@ func (d *daemon) ResolveVersion(
 	ctx context.Context, request *assetdv1.ResolveVersionRequest,
 ) (*assetdv1.ResolveVersionResponse, error) {
 	return d.resolve(ctx, request)
+}
+
+func (d *daemon) List(
+	_ context.Context, request *assetdv1.ListRequest,
+) (*assetdv1.ListResponse, error) {
+	return d.list(request)
+}
+
+func (d *daemon) ListFiles(
+	_ context.Context, request *assetdv1.ListFilesRequest,
+) (*assetdv1.ListFilesResponse, error) {
+	return d.listFiles(request)
 }
 
 func (d *daemon) enter(ctx context.Context, request *assetdv1.FetchRequest) (next script) {
@@ -135,17 +163,27 @@ func (d *daemon) specs() (specs []string) {
 	return specs
 }
 
-// pauses records what a client would have waited between its attempts.
+// pauses records what a client would have waited between its attempts, and makes that time
+// pass at once.
 type pauses struct {
 	mutex   sync.Mutex
 	lengths []time.Duration
+	passed  time.Duration
+	begin   time.Time
 }
 
 func (p *pauses) pause(ctx context.Context, length time.Duration) error {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.lengths = append(p.lengths, length)
+	p.passed += length
 	return ctx.Err()
+}
+
+func (p *pauses) now() time.Time {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.begin.Add(p.passed)
 }
 
 // newClient returns a client of daemon that does not wait, and the record of what it would
@@ -156,8 +194,8 @@ func newClient(t *testing.T, daemon *daemon, options ...Option) (*Client, *pause
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := new(pauses)
-	client.pause = record.pause
+	record := &pauses{begin: time.Now()}
+	client.clock = clock{record.now, record.pause}
 	t.Cleanup(func() {
 		if !t.Failed() {
 			daemon.awaitQuiet()
@@ -170,7 +208,7 @@ func newClient(t *testing.T, daemon *daemon, options ...Option) (*Client, *pause
 // The one asset of these tests.
 var ranker = &assetdv1.AssetVersion{
 	Name: "nlp/ranker", Version: "1.2", Kind: assetdv1.AssetKind_ASSET_KIND_FILE,
-	SizeBytes: proto.Int64(100), FileCount: proto.Int32(1),
+	SizeBytes: proto.Int64(100), FileCount: proto.Int32(1), Digest: "sha256:ab",
 }
 
 func started() *assetdv1.FetchResponse {
@@ -200,6 +238,8 @@ func completed() *assetdv1.FetchResponse {
 			Source:           assetdv1.Source_SOURCE_STORE,
 			Verification:     assetdv1.Verification_VERIFICATION_CHECKSUM,
 			TransferredBytes: 100,
+			ReusedBytes:      7,
+			Elapsed:          durationpb.New(time.Second),
 		},
 	}}
 }
@@ -231,6 +271,9 @@ func playAndStay(cut <-chan struct{}, end error, responses ...*assetdv1.FetchRes
 		}
 	}
 }
+
+// impatient clients repeat nothing.
+var impatient = WithRetryPolicy(RetryPolicy{Patience: -1, ConnectPatience: -1})
 
 var (
 	errCut  = status.Error(codes.Unavailable, "connection reset by peer")

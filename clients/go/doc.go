@@ -18,8 +18,10 @@
 // A daemon that is away for a while, or a stream that was cut, is no failure yet: calls are
 // repeated as the [RetryPolicy] says, and a fetch continues where its download is by then.
 //
+// Where ASSETS_DIR is set, a pinned version that stands there is found by this process, without
+// a call and in a few microseconds; see [Client.Fetch].
+//
 // The generated messages and stubs, for what has no helper here, are in the package
 // assetdv1; [Client.Connection] is what they are made with, and [FromError] gives their
-// errors the same type. This package knows the wire and nothing of the daemon's files: it
-// never looks into ASSETS_DIR by itself.
+// errors the same type. The package assetdotel hands a program's trace on.
 package assetd

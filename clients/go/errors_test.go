@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -61,7 +63,7 @@ func TestErrorsAtTheWire(t *testing.T) {
 			sent := failing(t, code, "what happened", because(reason),
 				&errdetails.RetryInfo{RetryDelay: durationpb.New(3 * time.Second)})
 			daemon := startDaemon(t, play(sent))
-			client, _ := newClient(t, daemon, WithRetryPolicy(RetryPolicy{MaxAttempts: 1}))
+			client, _ := newClient(t, daemon, impatient)
 
 			_, err := client.Fetch(t.Context(), "nlp/ranker")
 
@@ -83,6 +85,28 @@ func TestErrorsAtTheWire(t *testing.T) {
 				t.Errorf("it reads %q", err)
 			}
 		})
+	}
+}
+
+// The reason also stands in a trailer, should something strip the details on the way.
+func TestTheReasonOfTheTrailer(t *testing.T) {
+	daemon := startDaemon(t, func(stream events) error {
+		stream.SetTrailer(metadata.Pairs("assetd-reason", "CACHE_FULL"))
+		return status.Error(codes.ResourceExhausted, "no room")
+	})
+	daemon.resolve = func(
+		ctx context.Context, _ *assetdv1.ResolveVersionRequest,
+	) (*assetdv1.ResolveVersionResponse, error) {
+		grpc.SetTrailer(ctx, metadata.Pairs("assetd-reason", "STORE_UNAVAILABLE"))
+		return nil, status.Error(codes.Unavailable, "away")
+	}
+	client, _ := newClient(t, daemon, impatient)
+	if _, err := client.Fetch(t.Context(), "nlp/ranker"); !errors.Is(err, ReasonCacheFull) {
+		t.Errorf("got %v", err)
+	}
+	_, err := client.Resolve(t.Context(), "nlp/ranker")
+	if !errors.Is(err, ReasonStoreUnavailable) || errors.Is(err, ErrDaemonUnavailable) {
+		t.Errorf("got %v", err)
 	}
 }
 

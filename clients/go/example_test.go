@@ -29,7 +29,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer model.Close()
-	fmt.Println("serving", model.AssetVersion.GetVersion(), "from", model.Path)
+	fmt.Println("serving", model.Version, "from", model.Path)
 }
 
 // Progress goes wherever the program wants it.
@@ -70,6 +70,39 @@ func ExampleError() {
 	}
 }
 
+// A listing asks for the next page when it is wanted.
+func ExampleClient_List() {
+	client, err := assetd.New("")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	for entry, err := range client.List(context.Background(), "nlp/", assetd.WithLatestOnly()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(entry.GetAssetVersion().GetName(), entry.GetAssetVersion().GetVersion())
+	}
+}
+
+// A push is continued where it was after a cut; by its id also after the end of this process.
+func ExampleClient_Push() {
+	client, err := assetd.New("")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+
+	pushed, err := client.Push(context.Background(), "model/", "nlp/ranker",
+		assetd.WithMode(assetd.ModeUpdate), assetd.WithExclude("**/*.tmp"),
+		assetd.WithLabels(map[string]string{"trained-by": "nightly"}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(pushed.Version, pushed.Digest)
+}
+
 // What has no helper is called by its generated stub, over the same connection.
 func ExampleClient_Connection() {
 	client, err := assetd.New("")
@@ -78,12 +111,10 @@ func ExampleClient_Connection() {
 	}
 	defer client.Close()
 
-	assets := assetdv1.NewAssetServiceClient(client.Connection())
-	page, err := assets.List(context.Background(), &assetdv1.ListRequest{NamePrefix: "nlp/"})
+	cache := assetdv1.NewCacheServiceClient(client.Connection())
+	status, err := cache.GetCacheStatus(context.Background(), &assetdv1.GetCacheStatusRequest{})
 	if err != nil {
 		log.Fatal(assetd.FromError(err))
 	}
-	for _, entry := range page.GetEntries() {
-		fmt.Println(entry.GetAssetVersion().GetName(), entry.GetAssetVersion().GetVersion())
-	}
+	fmt.Println(status.GetUsedBytes(), "bytes in", status.GetAssetsDir())
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	"github.com/assetd/assetd/clients/go/assetdv1"
 )
@@ -16,7 +15,12 @@ import (
 // is. All callers for one version share one download; a version that is present is a hit.
 //
 // spec is name[:version][[sub/part]]: nlp/ranker, nlp/ranker:1, nlp/ranker:1.2,
-// nlp/tokens:0.1[vocab/en.txt].
+// nlp/tokens:0.1[vocab/en.txt]. With a part the path points at it; all of the version is
+// fetched.
+//
+// A spec with a full version that stands in ASSETS_DIR (see [WithAssetsDir]) is found there,
+// without a call and whether or not a daemon runs, if nothing beside [WithHold] is asked for.
+// Every fetch looks anew: what has been evicted is not found again.
 //
 // A stream that is cut is joined again: for the version that the first stream named, even
 // when a newer one was pushed meanwhile. When ctx ends, so does the call; the bytes that
@@ -25,17 +29,23 @@ import (
 // It fails with an [*Error]. ReasonAssetNotFound, ReasonVersionNotFound, ReasonPartNotFound:
 // there is no such thing. ReasonCacheFull, ReasonDiskFull: wait RetryAfter, then try again.
 // ReasonDigestMismatch, ReasonBadManifest, ReasonBadIndex: stop and raise an alarm. The code
-// Unavailable: the retries are used up. See the constants for the rest.
+// Unavailable: patience has ended. See the constants for the rest.
 func (c *Client) Fetch(
 	ctx context.Context, spec string, options ...FetchOption,
 ) (*Asset, error) {
-	call := &fetchCall{
-		client:   c,
-		request:  &assetdv1.FetchRequest{Spec: spec, Caller: c.caller},
-		progress: nothingYet,
+	call := fetchCall{
+		client:  c,
+		request: &assetdv1.FetchRequest{Spec: spec, Caller: c.caller},
+		figures: figures{shown: nothingYet},
 	}
 	for _, option := range options {
-		option.changeFetch(call)
+		option.changeFetch(&call)
+	}
+	if ctx.Err() != nil {
+		return nil, c.interrupted(ctx, nil)
+	}
+	if asset := call.hit(); asset != nil {
+		return asset, nil
 	}
 	if call.request.GetHold() {
 		return call.runHeld(ctx)
@@ -48,9 +58,25 @@ type fetchCall struct {
 	client  *Client
 	request *assetdv1.FetchRequest
 	report  func(Progress)
+	figures figures
 	// The first event of the first stream that brought one.
-	started  *assetdv1.FetchStarted
-	progress Progress
+	started *assetdv1.FetchStarted
+	// The version is here and only held again: its progress is of no interest.
+	isHeld bool
+}
+
+// hit returns the asset if it can be had without a call, else nil. It cannot, if there is any
+// wish beside a hold.
+func (f *fetchCall) hit() *Asset {
+	request := f.request
+	if f.client.fast == nil || f.client.life.Err() != nil ||
+		request.GetFreshness() != assetdv1.Freshness_FRESHNESS_UNSPECIFIED ||
+		request.GetExpectedDigest() != "" || len(request.GetInclude()) > 0 ||
+		len(request.GetExclude()) > 0 || request.GetPartOnly() || request.GetVerify() ||
+		request.GetForceDownload() {
+		return nil
+	}
+	return f.client.fast.hit(request.GetSpec(), request.GetHold())
 }
 
 func (f *fetchCall) run(ctx context.Context) (*Asset, error) {
@@ -60,7 +86,9 @@ func (f *fetchCall) run(ctx context.Context) (*Asset, error) {
 		if err != nil {
 			return err
 		}
-		// Read to its end, so that the daemon does not count a caller that left.
+		// Read to its end, so that the daemon does not count a caller that left. Whatever the
+		// status says, a version that completed is here.
+		stream.watch.listen()
 		_ = stream.wait()
 		completed = last
 		return nil
@@ -74,72 +102,82 @@ func (f *fetchCall) run(ctx context.Context) (*Asset, error) {
 // eventStream is one open Fetch. Whoever has it calls end or wait.
 type eventStream struct {
 	events grpc.ServerStreamingClient[assetdv1.FetchResponse]
-	end    context.CancelFunc
+	watch  *watch
+	end    context.CancelCauseFunc
 }
 
 // wait reads until the stream ends, and returns why; nil for a good end.
 func (s *eventStream) wait() error {
-	defer s.end()
+	defer s.end(nil)
+	defer s.watch.rest()
 	for {
 		if _, err := s.events.Recv(); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return err
+			return toError(err, s.events.Trailer())
 		}
 	}
 }
 
-// complete opens a stream and follows it to its last event. The stream it returns is open.
+// complete opens a stream and follows it to its last event. The stream it returns is open,
+// and nobody watches it any more.
 func (f *fetchCall) complete(
 	ctx context.Context, count *tries,
 ) (_ *eventStream, completed *assetdv1.FetchCompleted, err error) {
-	ctx, end := context.WithCancel(ctx)
+	ctx, end := context.WithCancelCause(ctx)
 	defer func() {
 		// Also when the caller's report panics.
 		if completed == nil {
-			end()
+			end(nil)
 		}
 	}()
-	events, err := f.client.service.Fetch(ctx, f.request)
-	if err != nil {
+	silence := f.client.retry.silenceOf(f.request)
+	stream := &eventStream{watch: f.client.watching(silence, end), end: end}
+	// gRPC waits for a connection here, and for as long as dialling takes.
+	if stream.events, err = f.client.service.Fetch(ctx, f.request); err != nil {
 		return nil, nil, err
 	}
-	completed, err = f.follow(events, count)
-	if err != nil {
-		return nil, nil, err
+	f.figures.newStream()
+	completed, err = f.follow(stream, count)
+	if err != nil && context.Cause(ctx) == errStalled {
+		err = f.client.stalled(silence)
 	}
-	return &eventStream{events, end}, completed, nil
+	return stream, completed, err
 }
 
-func (f *fetchCall) follow(
-	events grpc.ServerStreamingClient[assetdv1.FetchResponse], count *tries,
-) (*assetdv1.FetchCompleted, error) {
+func (f *fetchCall) follow(stream *eventStream, count *tries) (*assetdv1.FetchCompleted, error) {
 	for {
-		response, err := events.Recv()
+		stream.watch.listen()
+		response, err := stream.events.Recv()
+		stream.watch.rest()
 		if errors.Is(err, io.EOF) {
-			return nil, cutShort()
+			return nil, cutShort("fetch")
 		}
 		if err != nil {
-			return nil, err
+			return nil, toError(err, stream.events.Trailer())
 		}
+		count.answered(response.GetProgress().GetPresentBytes())
 		switch event := response.GetEvent().(type) {
 		case *assetdv1.FetchResponse_Started:
 			f.onStarted(event.Started)
 		case *assetdv1.FetchResponse_Progress:
-			f.onProgress(event.Progress, count)
+			err = f.onProgress(event.Progress)
 		case *assetdv1.FetchResponse_Completed:
+			if f.started == nil {
+				return nil, cutShort("fetch")
+			}
 			return event.Completed, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 }
 
-// cutShort returns the failure of a stream that ended well although more was owed, which the
+// cutShort returns the failure of a stream that ended although more was owed, which the
 // contract rules out: to repeat the call would hide a defect of the daemon.
-func cutShort() *Error {
-	return &Error{
-		Code:    codes.Internal,
-		Message: "the daemon ended the stream too early, and without an error",
-	}
+func cutShort(what string) *Error {
+	return ownError(ReasonInternal, "the daemon ended the "+what+" without an answer")
 }
 
 // onStarted pins the spec, so that another stream joins the same download.
@@ -151,15 +189,17 @@ func (f *fetchCall) onStarted(started *assetdv1.FetchStarted) {
 	f.request.Spec = pinned(f.request.GetSpec(), started.GetAssetVersion())
 }
 
-func (f *fetchCall) onProgress(message *assetdv1.FetchProgress, count *tries) {
-	before := f.progress
-	f.progress = before.followedBy(message)
-	if f.progress.PresentBytes > before.PresentBytes {
-		count.beginAnew()
+func (f *fetchCall) onProgress(message *assetdv1.FetchProgress) error {
+	if f.isHeld {
+		return nil
+	}
+	if err := f.figures.note(message); err != nil {
+		return err
 	}
 	if f.report != nil {
-		f.report(f.progress)
+		f.report(f.figures.shown)
 	}
+	return nil
 }
 
 // pinned returns the spec of exactly this version, with the part of spec. A path that has no

@@ -11,7 +11,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -27,16 +26,17 @@ func TestFetchReturnsWhatCompletedSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !proto.Equal(asset.AssetVersion, ranker) {
-		t.Errorf("got the version %v", asset.AssetVersion)
-	}
-	asset.AssetVersion = nil
 	want := &Asset{
 		Path: "/assets/nlp/ranker/1.2", RelativePath: "nlp/ranker/1.2",
+		Name: "nlp/ranker", Version: "1.2", Kind: assetdv1.AssetKind_ASSET_KIND_FILE,
 		Resolution:       assetdv1.Resolution_RESOLUTION_STORE,
 		Source:           assetdv1.Source_SOURCE_STORE,
-		Verification:     assetdv1.Verification_VERIFICATION_CHECKSUM,
 		TransferredBytes: 100,
+		Elapsed:          time.Second,
+		facts: facts{
+			digest: "sha256:ab", sizeBytes: 100, fileCount: 1, reusedBytes: 7,
+			verification: assetdv1.Verification_VERIFICATION_CHECKSUM,
+		},
 	}
 	if !reflect.DeepEqual(asset, want) {
 		t.Errorf("got %+v", asset)
@@ -216,7 +216,7 @@ func TestFetchFindsADaemonThatCameBack(t *testing.T) {
 	daemon.server.Stop()
 	client, _ := newClient(t, daemon)
 	restarted := false
-	client.pause = func(ctx context.Context, _ time.Duration) error {
+	client.clock.pause = func(ctx context.Context, _ time.Duration) error {
 		if !restarted {
 			restarted = true
 			daemon.start(t)
@@ -244,32 +244,39 @@ func awaitReady(ctx context.Context, client *Client) {
 	}
 }
 
+// Somebody who forgot to start a daemon is told so soon: after 1.5 s of growing pauses.
 func TestFetchGivesUpAndSaysWhatToDo(t *testing.T) {
 	daemon := startDaemon(t)
 	daemon.server.Stop()
-	client, record := newClient(t, daemon, WithRetryPolicy(RetryPolicy{MaxAttempts: 3}))
+	client, record := newClient(t, daemon)
 
 	_, err := client.Fetch(t.Context(), "nlp/ranker")
 
 	var failure *Error
-	if !errors.As(err, &failure) || failure.Code != codes.Unavailable || failure.Reason != "" {
+	if !errors.As(err, &failure) || failure.Code != codes.Unavailable || failure.Reason != "" ||
+		!errors.Is(err, ErrDaemonUnavailable) {
 		t.Fatalf("got %v", err)
 	}
-	for _, hint := range []string{daemon.address, "assetd serve", "ASSETD_ADDRESS"} {
+	for _, hint := range []string{
+		daemon.address, "assetd serve", "ASSETD_ADDRESS", "(no such file or directory)",
+	} {
 		if !strings.Contains(failure.Message, hint) {
 			t.Errorf("the message lacks %q: %v", hint, err)
 		}
 	}
-	if len(record.lengths) != 2 {
-		t.Errorf("paused %v between three attempts", record.lengths)
+	if failure.Metadata["address"] != daemon.address {
+		t.Errorf("the metadata are %v", failure.Metadata)
+	}
+	if len(record.lengths) < 3 || record.passed > 1500*time.Millisecond {
+		t.Errorf("paused %v", record.lengths)
 	}
 }
 
 // What the daemon says of itself needs no advice, and ends the retries with its own words.
 func TestFetchGivesUpOnAStoreThatIsAway(t *testing.T) {
 	away := failing(t, codes.Unavailable, "the store is away", because(ReasonStoreUnavailable))
-	daemon := startDaemon(t, play(away), play(away))
-	client, _ := newClient(t, daemon, WithRetryPolicy(RetryPolicy{MaxAttempts: 2}))
+	daemon := startDaemon(t, play(away))
+	client, _ := newClient(t, daemon, impatient)
 
 	_, err := client.Fetch(t.Context(), "nlp/ranker")
 
@@ -282,11 +289,13 @@ func TestFetchGivesUpOnAStoreThatIsAway(t *testing.T) {
 func TestFetchCountsAnewWhenBytesMoved(t *testing.T) {
 	daemon := startDaemon(t,
 		play(errCut, started(), progressed(10)),
-		play(errCut, started(), progressed(10)),
 		play(errCut, started(), progressed(20)),
-		play(errCut, started(), progressed(20)),
-		play(errCut, started(), progressed(20)))
-	client, _ := newClient(t, daemon, WithRetryPolicy(RetryPolicy{MaxAttempts: 3}))
+		play(errCut, started(), progressed(30)),
+		play(errCut, started(), progressed(30)))
+	// Patience for one pause of half a second to a second, and never for two.
+	client, _ := newClient(t, daemon, WithRetryPolicy(RetryPolicy{
+		Patience: time.Second, FirstDelay: time.Second, MaxDelay: time.Second,
+	}))
 
 	if _, err := client.Fetch(t.Context(), "nlp/ranker"); err == nil {
 		t.Error("it never gave up")
@@ -295,7 +304,7 @@ func TestFetchCountsAnewWhenBytesMoved(t *testing.T) {
 
 func TestFetchRetriesNothingElse(t *testing.T) {
 	for _, code := range []codes.Code{
-		codes.NotFound, codes.ResourceExhausted, codes.DataLoss, codes.Internal, codes.Canceled,
+		codes.NotFound, codes.ResourceExhausted, codes.DataLoss, codes.Internal, codes.DeadlineExceeded,
 	} {
 		full := failing(t, code, "no")
 		daemon := startDaemon(t, play(full, started()))
@@ -306,92 +315,4 @@ func TestFetchRetriesNothingElse(t *testing.T) {
 			t.Errorf("%v: got %v, paused %v", code, err, record.lengths)
 		}
 	}
-}
-
-// An end without an error is a defect of the daemon, and must not pass for a success.
-func TestFetchNeedsCompleted(t *testing.T) {
-	daemon := startDaemon(t, play(nil, started(), progressed(100)))
-	client, _ := newClient(t, daemon)
-
-	asset, err := client.Fetch(t.Context(), "nlp/ranker")
-
-	var failure *Error
-	if asset != nil || !errors.As(err, &failure) || failure.Code != codes.Internal {
-		t.Errorf("got %v and %v", asset, err)
-	}
-}
-
-// Events of later releases are passed over.
-func TestFetchIgnoresEventsItDoesNotKnow(t *testing.T) {
-	daemon := startDaemon(t, play(nil, started(), &assetdv1.FetchResponse{}, completed()))
-	client, _ := newClient(t, daemon)
-
-	if _, err := client.Fetch(t.Context(), "nlp/ranker"); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestFetchEndsWithItsContext(t *testing.T) {
-	for name, options := range map[string][]FetchOption{"plain": nil, "held": {WithHold()}} {
-		t.Run(name, func(t *testing.T) {
-			daemon := startDaemon(t, playAndStay(forever, nil, started(), progressed(10)))
-			client, record := newClient(t, daemon)
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-
-			_, err := client.Fetch(ctx, "nlp/ranker",
-				append(options, WithProgress(func(Progress) { cancel() }))...)
-
-			if !errors.Is(err, context.Canceled) || len(record.lengths) != 0 {
-				t.Errorf("got %v, paused %v", err, record.lengths)
-			}
-		})
-	}
-}
-
-func TestFetchTellsWhatItWasWaitingFor(t *testing.T) {
-	away := failing(t, codes.Unavailable, "the store is away", because(ReasonStoreUnavailable))
-	daemon := startDaemon(t, play(away))
-	client, _ := newClient(t, daemon)
-	ctx, cancel := context.WithCancel(t.Context())
-	client.pause = func(context.Context, time.Duration) error {
-		cancel()
-		return ctx.Err()
-	}
-
-	_, err := client.Fetch(ctx, "nlp/ranker")
-
-	if !errors.Is(err, context.Canceled) || !errors.Is(err, ReasonStoreUnavailable) ||
-		status.Code(err) != codes.Canceled {
-		t.Errorf("got %v", err)
-	}
-	if !strings.Contains(err.Error(), "the store is away") {
-		t.Errorf("it reads %q", err)
-	}
-}
-
-// An alarm must not be lost because the context ended at the same moment.
-func TestFetchPrefersTheDaemonsAnswerToItsContexts(t *testing.T) {
-	damaged := failing(t, codes.DataLoss, "bytes differ", because(ReasonDigestMismatch))
-	daemon := startDaemon(t, play(damaged, started()))
-	ctx, cancel := context.WithCancel(t.Context())
-	client, _ := newClient(t, daemon, leavingAtTheEnd(cancel))
-
-	if _, err := client.Fetch(ctx, "nlp/ranker"); !errors.Is(err, ReasonDigestMismatch) {
-		t.Errorf("got %v", err)
-	}
-}
-
-// A caller's own fault must not leave its stream behind.
-func TestFetchEndsItsStreamWhenAReportPanics(t *testing.T) {
-	daemon := startDaemon(t, playAndStay(forever, nil, started(), progressed(10)))
-	client, _ := newClient(t, daemon)
-	defer func() {
-		if recover() == nil {
-			t.Error("the panic was swallowed")
-		}
-		daemon.awaitQuiet()
-	}()
-
-	client.Fetch(t.Context(), "nlp/ranker", WithProgress(func(Progress) { panic("a bug") }))
 }

@@ -3,29 +3,40 @@ package assetd
 import (
 	"context"
 
-	"github.com/assetd/assetd/clients/go/assetdv1"
+	"google.golang.org/grpc/codes"
 )
 
-// hold keeps a version from being evicted by keeping a stream open.
+// holding keeps a version from being evicted until it is released: a stream, or a lease.
+type holding interface {
+	// release ends it and returns why it had been lost, if it was lost before; idempotent.
+	release() error
+	// done is closed when it has ended.
+	done() <-chan struct{}
+}
+
+// hold keeps a version by keeping a stream open.
 type hold struct {
-	release context.CancelFunc
-	ended   chan struct{}
+	cancel context.CancelFunc
+	ended  chan struct{}
 	// Why it ended without being released. To be read once ended is closed.
 	lost error
+}
+
+func (h *hold) release() error {
+	h.cancel()
+	<-h.ended
+	return h.lost
+}
+
+func (h *hold) done() <-chan struct{} {
+	return h.ended
 }
 
 // runHeld fetches by a stream that outlives ctx, and leaves it open.
 func (f *fetchCall) runHeld(ctx context.Context) (*Asset, error) {
 	holdContext, release := f.client.detached(ctx)
 	detach := context.AfterFunc(ctx, release)
-	var (
-		stream    *eventStream
-		completed *assetdv1.FetchCompleted
-	)
-	err := f.client.repeat(ctx, f.client.retry.forCalls(), func(count *tries) (err error) {
-		stream, completed, err = f.complete(holdContext, count)
-		return err
-	})
+	asset, stream, err := f.runOpen(ctx, holdContext)
 	detached := detach()
 	if err != nil {
 		release()
@@ -33,13 +44,27 @@ func (f *fetchCall) runHeld(ctx context.Context) (*Asset, error) {
 	}
 	if !detached {
 		// ctx ended after the last event, and with it holdContext.
-		stream.end()
-		return nil, interrupted(ctx, nil)
+		stream.end(nil)
+		return nil, f.client.interrupted(ctx, nil)
 	}
-	asset := f.asset(completed)
-	asset.hold = &hold{release: release, ended: make(chan struct{})}
-	go asset.hold.keep(holdContext, f, stream)
+	hold := &hold{cancel: release, ended: make(chan struct{})}
+	asset.hold = hold
+	go hold.keep(holdContext, f, stream)
 	return asset, nil
+}
+
+func (f *fetchCall) runOpen(ctx, holdContext context.Context) (*Asset, *eventStream, error) {
+	var stream *eventStream
+	var asset *Asset
+	err := f.client.repeat(ctx, f.client.retry.forCalls(), func(count *tries) error {
+		opened, completed, err := f.complete(holdContext, count)
+		if err != nil {
+			return err
+		}
+		stream, asset = opened, f.asset(completed)
+		return nil
+	})
+	return asset, stream, err
 }
 
 // detached returns a context with the values of ctx, such as its trace, that ends with the
@@ -53,26 +78,39 @@ func (c *Client) detached(ctx context.Context) (context.Context, context.CancelF
 	}
 }
 
+// forHolds returns the patience of somebody who has the version already, and loses it by
+// giving up: only the daemon's own word ends a hold, and only if it is not about room, which
+// a restarted daemon may lack until all its callers are back.
+func (p RetryPolicy) forHolds() repetition {
+	return repetition{p.endless(), func(failure *Error) bool {
+		return failure.Reason == "" || failure.Code == codes.ResourceExhausted
+	}}
+}
+
 // keep holds until it is released: whenever the stream is cut, the same version is fetched
 // again, which is a hit as long as the daemon still has it.
 func (h *hold) keep(ctx context.Context, call *fetchCall, stream *eventStream) {
 	defer close(h.ended)
-	defer h.release()
-	// A report may use what its caller has taken down by now, and what is here need not be
-	// downloaded once more.
-	call.report = nil
+	defer h.cancel()
+	// A report may use what its caller has taken down by now, and what is here need neither be
+	// downloaded nor hashed once more.
+	call.isHeld = true
 	call.request.ForceDownload = false
-	err := call.client.repeat(ctx, call.client.retry.forHolds(), func(count *tries) (err error) {
+	call.request.Verify = false
+	err := call.client.repeat(ctx, call.client.retry.forHolds(), func(count *tries) error {
 		if stream == nil {
-			if stream, _, err = call.complete(ctx, count); err != nil {
+			opened, _, err := call.complete(ctx, count)
+			if err != nil {
 				return err
 			}
+			stream = opened
 			count.beginAnew()
 		}
 		cut := stream.wait()
 		stream = nil
 		if cut == nil {
-			return cutShort()
+			// Not the daemon's decision, it seems: its word would be a status.
+			return &Error{Code: codes.Unavailable, Message: "the daemon ended a hold without a word"}
 		}
 		return cut
 	})

@@ -90,11 +90,11 @@ func TestHoldIsTakenAgain(t *testing.T) {
 		play(nil, started(), completed()), play(status.Error(codes.Internal, "RST_STREAM")),
 		playAndStay(forever, nil, started(), completed()))
 	client, record := newClient(t, daemon,
-		WithRetryPolicy(RetryPolicy{MaxAttempts: 2, InitialBackoff: time.Second}))
+		WithRetryPolicy(RetryPolicy{Patience: -1, ConnectPatience: -1, FirstDelay: time.Second}))
 	reports := 0
 
 	asset := fetchHeld(t, t.Context(), client,
-		WithForceDownload(), WithProgress(func(Progress) { reports++ }))
+		WithForceDownload(), WithVerify(), WithProgress(func(Progress) { reports++ }))
 	close(cut)
 	daemon.awaitCalls(7)
 
@@ -108,7 +108,8 @@ func TestHoldIsTakenAgain(t *testing.T) {
 		t.Errorf("asked for %q", got)
 	}
 	for number, request := range daemon.requests {
-		if !request.GetHold() || request.GetForceDownload() != (number == 0) {
+		if !request.GetHold() || request.GetForceDownload() != (number == 0) ||
+			request.GetVerify() != (number == 0) {
 			t.Errorf("call %d was %v", number, request)
 		}
 	}

@@ -2,7 +2,7 @@ package assetd
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -11,119 +11,188 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// RetryPolicy says how often, and how fast, a call is repeated that failed with UNAVAILABLE:
-// no daemon, one that is stopping, a stream that was cut, a store that does not answer. Other
-// failures are never repeated. The context of the call ends the waiting at any time.
+// RetryPolicy says how patient a client is with a daemon that is UNAVAILABLE: none there, one
+// that is stopping, a stream that was cut, a store that does not answer. Other failures are
+// never repeated. The context of the call ends the waiting at any time.
+//
+// A field that is 0 has its default; a negative one means none at all.
 type RetryPolicy struct {
-	// MaxAttempts is how many attempts in a row may fail. A fetch whose bytes moved forward
-	// begins to count anew. 1 repeats nothing; 0 means 8.
+	// Patience is how long failures are met by a repeat. It starts anew whenever the call has
+	// come further than ever, so that a fetch may be cut as often as it likes. 0 means 15 s.
 	//
-	// Holds have no such limit: they are taken again for as long as the asset is open.
-	MaxAttempts int
-	// InitialBackoff is the pause after the first failure; it doubles with each further one.
-	// Up to half of every pause is left out at random, and what the daemon asks for in
-	// RetryInfo is added. 0 means 200 ms.
-	InitialBackoff time.Duration
-	// MaxBackoff is where the pauses stop growing. 0 means 5 s.
-	MaxBackoff time.Duration
+	// Holds know no end of patience: they are taken again for as long as the asset is open.
+	Patience time.Duration
+	// ConnectPatience is the same while no daemon has answered the call at all. Short, so that
+	// somebody who forgot to start one is told so, and long enough for a restart. 0 means 1.5 s.
+	ConnectPatience time.Duration
+	// FirstDelay is the pause before the first repeat; it doubles from one to the next. Up to
+	// half of every pause is left out at random, and what the daemon asks for in RetryInfo is
+	// added. 0 means 100 ms.
+	FirstDelay time.Duration
+	// MaxDelay is what the pauses grow to. 0 means 2 s.
+	MaxDelay time.Duration
+	// StallTimeout is how long the stream of a fetch may say nothing, beyond three of its
+	// progress intervals, before it is cut and joined again. A daemon that lives tells how far
+	// it is even if nothing moves; one that is frozen, or out of reach, would be waited for for
+	// ever. 0 means 30 s; negative waits for ever.
+	StallTimeout time.Duration
 }
 
 func (p RetryPolicy) withDefaults() RetryPolicy {
-	if p.MaxAttempts <= 0 {
-		p.MaxAttempts = 8
-	}
-	if p.InitialBackoff <= 0 {
-		p.InitialBackoff = 200 * time.Millisecond
-	}
-	if p.MaxBackoff <= 0 {
-		p.MaxBackoff = 5 * time.Second
+	for _, field := range []struct {
+		value    *time.Duration
+		standard time.Duration
+	}{
+		{&p.Patience, 15 * time.Second},
+		{&p.ConnectPatience, 1500 * time.Millisecond},
+		{&p.FirstDelay, 100 * time.Millisecond},
+		{&p.MaxDelay, 2 * time.Second},
+		{&p.StallTimeout, 30 * time.Second},
+	} {
+		if *field.value == 0 {
+			*field.value = field.standard
+		}
 	}
 	return p
 }
 
-// backoff returns the longest pause after so many failures in a row, RetryInfo aside.
-func (p RetryPolicy) backoff(failures int) time.Duration {
-	length := p.InitialBackoff
-	for doubled := 1; doubled < failures && length < p.MaxBackoff; doubled++ {
+// delay returns the longest pause after so many failures in a row, RetryInfo aside.
+func (p RetryPolicy) delay(failures int) time.Duration {
+	length := max(p.FirstDelay, 0)
+	for doubled := 1; doubled < failures && length < p.MaxDelay; doubled++ {
 		length *= 2
 	}
-	return min(length, p.MaxBackoff)
+	return max(min(length, p.MaxDelay), 0)
 }
 
-// patience is a policy together with the failures that it is for.
-type patience struct {
+// endless returns the same pauses without an end, for a hold.
+func (p RetryPolicy) endless() RetryPolicy {
+	p.Patience, p.ConnectPatience = math.MaxInt64, math.MaxInt64
+	return p
+}
+
+// clock is the time as the retries see it. Tests put their own here.
+type clock struct {
+	now   func() time.Time
+	pause func(context.Context, time.Duration) error
+}
+
+// repetition says how long failures are met by a repeat, and which ones end by themselves
+// although they are not UNAVAILABLE.
+type repetition struct {
 	RetryPolicy
-	repeats func(*Error) bool
+	passes func(*Error) bool
 }
 
-func (p RetryPolicy) forCalls() patience {
-	return patience{p, func(failure *Error) bool { return failure.Code == codes.Unavailable }}
+func (p RetryPolicy) forCalls() repetition {
+	return repetition{p, func(*Error) bool { return false }}
 }
 
-// forHolds returns the patience of somebody who has the version already, and loses it by
-// giving up: only the daemon's own word ends a hold, and only if it is not about room, which
-// a restarted daemon may lack until all its callers are back.
-func (p RetryPolicy) forHolds() patience {
-	p.MaxAttempts = math.MaxInt
-	return patience{p, func(failure *Error) bool {
-		return failure.Reason == "" || failure.Code == codes.Unavailable ||
-			failure.Code == codes.ResourceExhausted
-	}}
-}
-
-// tries counts the attempts of one call that failed in a row.
+// tries are one call's failures since it last came further.
 type tries struct {
-	failures int
+	policy       RetryPolicy
+	now          func() time.Time
+	failures     int
+	firstFailure time.Time
+	isAnswered   bool
+	furthest     int64
 }
 
+// answered notes that the daemon sent something, and how far the call is by some figure. An
+// answer alone is no reason for new patience: a daemon whose store is down may begin well
+// each time.
+func (t *tries) answered(done int64) {
+	t.isAnswered = true
+	if done > t.furthest {
+		t.furthest = done
+		t.failures = 0
+	}
+}
+
+// beginAnew forgets the failures: the call has reached what it was made for.
 func (t *tries) beginAnew() {
 	t.failures = 0
 }
 
-// repeat calls attempt until it succeeds, fails for good, or ctx ends.
+// delayAfter returns how long to pause before the call is made again, and whether it is to be
+// made again at all: not if patience has ended, or the pause would outlast ctx.
+func (t *tries) delayAfter(ctx context.Context, failure *Error) (time.Duration, bool) {
+	if !errors.Is(failure, ErrDaemonUnavailable) {
+		t.isAnswered = true
+	}
+	now := t.now()
+	if t.failures == 0 {
+		t.firstFailure = now
+	}
+	t.failures++
+	delay := jittered(t.policy.delay(t.failures)) + failure.RetryAfter
+	patience := t.policy.ConnectPatience
+	if t.isAnswered {
+		patience = t.policy.Patience
+	}
+	if delay > patience-now.Sub(t.firstFailure) {
+		return 0, false
+	}
+	deadline, limited := ctx.Deadline()
+	return delay, !limited || now.Add(delay).Before(deadline)
+}
+
+// localFailure is a failure of this process, such as of its disk: not about the call, and of
+// no use to repeat.
+type localFailure struct {
+	error
+}
+
+// repeat calls attempt until it succeeds, fails for good, or ctx ends. Whatever failed, it
+// returns an *Error, or what is in a localFailure.
 func (c *Client) repeat(
-	ctx context.Context, patience patience, attempt func(*tries) error,
+	ctx context.Context, how repetition, attempt func(*tries) error,
 ) error {
-	var count tries
+	count := tries{policy: how.RetryPolicy, now: c.clock.now}
 	var before *Error
 	for {
-		failure := toError(attempt(&count))
-		if failure == nil {
+		err := attempt(&count)
+		if err == nil {
 			return nil
 		}
-		if ctx.Err() != nil && failure.mayComeFromContext() {
-			return interrupted(ctx, before)
+		if local, ok := err.(localFailure); ok {
+			return local.error
 		}
-		if !patience.repeats(failure) {
+		failure := toError(err, nil)
+		if failure.mayComeFromContext() && (ctx.Err() != nil || c.life.Err() != nil) {
+			return c.interrupted(ctx, before)
+		}
+		failure.explainUnreachable(c.address)
+		if failure.Code != codes.Unavailable && !how.passes(failure) {
 			return failure
 		}
-		if count.failures++; count.failures >= patience.MaxAttempts {
-			return c.explained(failure)
+		delay, again := count.delayAfter(ctx, failure)
+		if !again {
+			return failure
 		}
-		length := failure.RetryAfter + jittered(patience.backoff(count.failures))
-		if c.pause(ctx, length) != nil {
-			return interrupted(ctx, failure)
+		if c.rest(ctx, delay) != nil {
+			return c.interrupted(ctx, failure)
 		}
 		before = failure
 	}
 }
 
-// explained adds what to do about a daemon that was never reached: the text of gRPC tells
-// of sockets only. Where there is a reason, the daemon did answer.
-func (c *Client) explained(failure *Error) *Error {
-	if failure.Reason == "" {
-		failure.Message = fmt.Sprintf(
-			"no answer from the daemon at %s: start it with 'assetd serve', or say by %s where it"+
-				" is (%s)", c.address, addressVariable, failure.Message)
-	}
-	return failure
+// rest waits, but neither longer than ctx nor longer than the client.
+func (c *Client) rest(ctx context.Context, delay time.Duration) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	return c.clock.pause(waiting, delay)
 }
 
-// interrupted returns the failure of a call whose context ended; before, if any, is what the
-// call was being repeated for.
-func interrupted(ctx context.Context, before *Error) *Error {
-	ended := status.FromContextError(ctx.Err())
-	failure := &Error{Code: ended.Code(), Message: ended.Message()}
+// interrupted returns the failure of a call whose context ended, or whose client was closed;
+// before, if any, is what the call was being repeated for.
+func (c *Client) interrupted(ctx context.Context, before *Error) *Error {
+	failure := &Error{Code: codes.Canceled, Message: "the client was closed"}
+	if ctx.Err() != nil {
+		ended := status.FromContextError(ctx.Err())
+		failure.Code, failure.Message = ended.Code(), ended.Message()
+	}
 	if before != nil {
 		failure.Message += ", while retrying after: " + before.Message
 		failure.cause = before

@@ -13,10 +13,10 @@ import (
 )
 
 func TestBackoffDoublesUpToItsMaximum(t *testing.T) {
-	policy := RetryPolicy{InitialBackoff: time.Second, MaxBackoff: 5 * time.Second}
+	policy := RetryPolicy{FirstDelay: time.Second, MaxDelay: 5 * time.Second}
 	var got []time.Duration
 	for _, failures := range []int{1, 2, 3, 4, 1 << 30} {
-		got = append(got, policy.backoff(failures))
+		got = append(got, policy.delay(failures))
 	}
 	want := []time.Duration{
 		time.Second, 2 * time.Second, 4 * time.Second, 5 * time.Second, 5 * time.Second,
@@ -24,8 +24,8 @@ func TestBackoffDoublesUpToItsMaximum(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
-	policy.InitialBackoff = time.Minute
-	if got := policy.backoff(1); got != policy.MaxBackoff {
+	policy.FirstDelay = time.Minute
+	if got := policy.delay(1); got != policy.MaxDelay {
 		t.Errorf("the first pause is %v, longer than the longest", got)
 	}
 }
@@ -50,7 +50,9 @@ func TestTheDaemonsRetryInfoIsWaitedFor(t *testing.T) {
 	stopping := failing(t, codes.Unavailable, "stopping", because(ReasonShuttingDown),
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Minute)})
 	daemon := startDaemon(t, play(stopping), play(nil, started(), completed()))
-	client, record := newClient(t, daemon, WithRetryPolicy(RetryPolicy{MaxBackoff: time.Second}))
+	client, record := newClient(t, daemon, WithRetryPolicy(RetryPolicy{
+		Patience: time.Hour, MaxDelay: time.Second,
+	}))
 
 	if _, err := client.Fetch(t.Context(), "nlp/ranker"); err != nil {
 		t.Fatal(err)
@@ -74,13 +76,90 @@ func TestPauseEndsWithItsContext(t *testing.T) {
 
 func TestThePolicysDefaults(t *testing.T) {
 	want := RetryPolicy{
-		MaxAttempts: 8, InitialBackoff: 200 * time.Millisecond, MaxBackoff: 5 * time.Second,
+		Patience: 15 * time.Second, ConnectPatience: 1500 * time.Millisecond,
+		FirstDelay: 100 * time.Millisecond, MaxDelay: 2 * time.Second, StallTimeout: 30 * time.Second,
 	}
 	if got := (RetryPolicy{}).withDefaults(); got != want {
 		t.Errorf("got %+v", got)
 	}
-	own := RetryPolicy{MaxAttempts: 1, InitialBackoff: 2, MaxBackoff: 3}
+	own := RetryPolicy{Patience: 1, ConnectPatience: -1, FirstDelay: 2, MaxDelay: 3, StallTimeout: 4}
 	if got := own.withDefaults(); got != own {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A daemon that has said anything is waited for longer than one that nobody has started.
+func TestADaemonThatWentAwayIsWaitedFor(t *testing.T) {
+	stopping := failing(t, codes.Unavailable, "stopping", because(ReasonShuttingDown))
+	for name, first := range map[string]script{
+		"by an event": play(errCut, started()), "by a reason": play(stopping),
+	} {
+		t.Run(name, func(t *testing.T) {
+			daemon := startDaemon(t, first, play(errCut), play(errCut), play(nil, started(), completed()))
+			client, record := newClient(t, daemon, WithRetryPolicy(RetryPolicy{
+				ConnectPatience: -1, FirstDelay: time.Second,
+			}))
+			if _, err := client.Fetch(t.Context(), "nlp/ranker"); err != nil {
+				t.Error(err)
+			}
+			if len(record.lengths) != 3 {
+				t.Errorf("paused %v", record.lengths)
+			}
+		})
+	}
+}
+
+// An answer alone restores no patience: a daemon whose store is down begins well each time.
+func TestAnAnswerAloneRestoresNoPatience(t *testing.T) {
+	count := tries{policy: RetryPolicy{Patience: time.Second, FirstDelay: 1}, now: time.Now}
+	count.answered(10)
+	failure := &Error{Code: codes.Unavailable, RetryAfter: 600 * time.Millisecond}
+	begin := time.Now()
+	count.now = func() time.Time { return begin }
+	if _, again := count.delayAfter(t.Context(), failure); !again {
+		t.Fatal("it has no patience at all")
+	}
+	begin = begin.Add(600 * time.Millisecond)
+	count.answered(10)
+	if _, again := count.delayAfter(t.Context(), failure); again {
+		t.Error("an answer that came no further gave new patience")
+	}
+	count.answered(11)
+	if _, again := count.delayAfter(t.Context(), failure); !again {
+		t.Error("a call that came further has no new patience")
+	}
+}
+
+// Whoever has until then is told the cause at once, instead of waiting for nothing.
+func TestNoPauseOutlastsTheDeadline(t *testing.T) {
+	away := failing(t, codes.Unavailable, "the store is away", because(ReasonStoreUnavailable),
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Minute)})
+	daemon := startDaemon(t, play(away))
+	client, record := newClient(t, daemon, WithRetryPolicy(RetryPolicy{Patience: time.Hour}))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+
+	_, err := client.Fetch(ctx, "nlp/ranker")
+
+	if !errors.Is(err, ReasonStoreUnavailable) || len(record.lengths) != 0 {
+		t.Errorf("got %v, paused %v", err, record.lengths)
+	}
+}
+
+// gRPC cancels the calls that were on their way to a daemon that begins to stop.
+func TestACallThatNobodyCancelledIsRepeated(t *testing.T) {
+	cancelled := failing(t, codes.Canceled, "CANCELLED")
+	daemon := startDaemon(t, play(cancelled), play(cancelled, started()),
+		play(nil, started(), completed()))
+	client, record := newClient(t, daemon)
+	if _, err := client.Fetch(t.Context(), "nlp/ranker"); err != nil || len(record.lengths) != 2 {
+		t.Errorf("got %v, paused %v", err, record.lengths)
+	}
+
+	daemon = startDaemon(t, play(cancelled))
+	client, _ = newClient(t, daemon, impatient)
+	_, err := client.Fetch(t.Context(), "nlp/ranker")
+	if !errors.Is(err, ErrDaemonUnavailable) || errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }
