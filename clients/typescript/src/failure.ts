@@ -13,9 +13,8 @@ import { ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details
 const DOMAIN = "assetd.v1";
 // For languages without the details, and for us should something strip them on the way.
 const REASON_TRAILER = "assetd-reason";
-const STATUS_TRAILER = "grpc-status";
-// With these the transport tells of a connection that could not be made, or ended.
-const CUT_CODES: readonly Code[] = ["UNAVAILABLE", "CANCELLED", "ABORTED"];
+// How the transport begins what it says of bytes, or of arguments, that are no message.
+const NO_MESSAGE = /^(parse|serialize) /;
 
 /**
  * Returns what ended a call, in the words of the contract.
@@ -50,11 +49,13 @@ export function stalled(address: Address, silentMs: number): DaemonUnavailableEr
 }
 
 function isCut(failed: ConnectError, code: Code): boolean {
-  // A status that came over the wire is believed as gRPC has it.
-  if (failed.metadata.has(STATUS_TRAILER)) return code === "UNAVAILABLE" || code === "CANCELLED";
-  // Of the system's errors the transport knows a few; a socket that is missing is not among them.
-  const isOfSystem = failed.cause instanceof Error && "syscall" in failed.cause;
-  return isOfSystem || CUT_CODES.includes(code);
+  // Headers or trailers came, and with them a status: it is believed as gRPC has it.
+  const isFromWire = [...failed.metadata.keys()].length > 0;
+  if (isFromWire) return code === "UNAVAILABLE" || code === "CANCELLED";
+  // All else the transport found by itself: no socket, a connection that was reset, a stream that
+  // ended in the middle of a message or without a status. It has many codes for that, where gRPC
+  // has one. Only a message that is none does not come from a cut.
+  return !NO_MESSAGE.test(failed.rawMessage);
 }
 
 function retryAfter(failed: ConnectError): number | undefined {
