@@ -27,10 +27,16 @@ export const ROOT = resolve(fileURLToPath(import.meta.url), "../../../../..");
 /** The folder of this package. */
 export const PACKAGE = join(ROOT, "clients/typescript");
 
+// Registered once, here: within a hook or a test, `after` would be about that.
+const cleanups: (() => unknown)[] = [];
+after(async () => {
+  for (const cleanup of cleanups.reverse()) await cleanup();
+});
+
 /** Returns a folder that goes when the tests of the file are over. Short: sockets are in it. */
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "assetd-ts-"));
-  after(() => rm(folder, { recursive: true, force: true }));
+  cleanups.push(() => rm(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -50,7 +56,7 @@ export class Daemon {
     const daemon = new Daemon(await temporaryFolder());
     for (const name of ["assets", "store"]) await mkdir(join(daemon.folder, name));
     await mkdir(join(daemon.folder, "run"), { mode: 0o750 });
-    after(() => daemon.stop("SIGKILL"));
+    cleanups.push(() => daemon.stop("SIGKILL"));
     await daemon.start();
     return daemon;
   }
@@ -128,7 +134,7 @@ export class ScriptedDaemon {
     const daemon = new ScriptedDaemon(`unix://${path}`, scripts, rest);
     daemon.#server.listen(path);
     await once(daemon.#server, "listening");
-    after(() => daemon.stop());
+    cleanups.push(() => daemon.stop());
     return daemon;
   }
 

@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { test } from "node:test";
+
+import { Daemon, PACKAGE, temporaryFolder } from "./daemon.js";
+
+type Line = Record<string, unknown>;
+
+/** The runner of the conformance suite, spoken to in its lines. */
+function startRunner(address: string) {
+  const runner = spawn("node", [join(PACKAGE, "build/conformance/runner.js")], {
+    env: { PATH: process.env["PATH"], ASSETD_ADDRESS: address },
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const lines = createInterface({ input: runner.stdout })[Symbol.asyncIterator]();
+  const read = async (): Promise<Line> => {
+    const line = await lines.next();
+    assert.ok(line.done !== true, "the runner ended");
+    return JSON.parse(line.value) as Line;
+  };
+  const exit = once(runner, "exit");
+  return {
+    read,
+    send: (request: Line) => runner.stdin.write(`${JSON.stringify(request)}\n`),
+    end: () => runner.stdin.end(),
+    exitCode: async () => ((await exit) as [number | null])[0],
+    /** The next line that is no progress. */
+    answer: async (): Promise<Line> => {
+      for (;;) {
+        const line = await read();
+        if (!("progress" in line)) return line;
+      }
+    },
+  };
+}
+
+test("the runner does each action and tells each answer, error and entry", async () => {
+  const daemon = await Daemon.start();
+  const runner = startRunner(daemon.address);
+  assert.deepEqual(await runner.read(), { ready: { language: "typescript", fast_path: false } });
+  const source = join(await temporaryFolder(), "config.json");
+  await writeFile(source, "{}");
+  runner.send({ id: "p", do: "push", source, spec: "nlp/config:1.0", labels: { a: "b" } });
+  const first = (await runner.read()) as { progress: Line };
+  assert.deepEqual(first.progress, { phase: "HASHING", received_bytes: 0, stored_bytes: 0, total_bytes: 2 });
+  const pushed = (await runner.answer()) as { id: string; answer: Line };
+  assert.deepEqual([pushed.id, pushed.answer["version"]], ["p", "1.0"]);
+  assert.equal(pushed.answer["already_existed"], false);
+
+  runner.send({ id: "r", do: "resolve", spec: "nlp/config" });
+  assert.equal(((await runner.answer()) as { answer: Line }).answer["presence"], "ABSENT");
+  runner.send({ id: "f", do: "fetch", spec: "nlp/config", timeout: 60 });
+  const { answer } = (await runner.answer()) as { answer: Line };
+  assert.deepEqual([answer["name"], answer["kind"], answer["size_bytes"]], ["nlp/config", "FILE", 2]);
+  assert.equal(answer["path"], join(daemon.assetsDir, "nlp/config/1.0"));
+
+  runner.send({ id: "n", do: "fetch", spec: "no/such" });
+  const missing = (await runner.answer()) as { error: Line };
+  assert.deepEqual([missing.error["reason"], missing.error["code"]], ["ASSET_NOT_FOUND", "NOT_FOUND"]);
+  runner.send({ id: "t", do: "fetch", spec: "nlp/config", timeout: 0 });
+  assert.equal(((await runner.answer()) as { error: Line }).error["reason"], "DEADLINE_EXCEEDED");
+
+  runner.send({ id: "l", do: "list", prefix: "nlp/" });
+  assert.deepEqual(await runner.answer(), { id: "l", entry: { spec: "nlp/config:1.0", presence: "PRESENT" } });
+  assert.deepEqual(await runner.answer(), { id: "l", answer: { count: 1 } });
+  runner.send({ id: "m", do: "list_files", spec: "nlp/config" });
+  assert.deepEqual(((await runner.answer()) as { entry: Line }).entry["size_bytes"], 2);
+  await runner.answer();
+
+  runner.send({ id: "h", do: "hold", spec: "nlp/config:1.0" });
+  assert.equal((await runner.answer())["id"], "h");
+  runner.send({ do: "release", of: "h" });
+  runner.send({ id: "g", do: "hold", spec: "nlp/config:1.0" });
+  assert.equal((await runner.answer())["id"], "g");
+  runner.send({ do: "cancel", of: "g" });
+  const cancelled = (await runner.answer()) as { id: string; error: Line };
+  assert.deepEqual([cancelled.id, cancelled.error["reason"]], ["g", "CANCELLED"]);
+  runner.send({ do: "close" });
+  assert.equal(await runner.exitCode(), 0);
+});
+
+test("the end of standard input ends the runner", async () => {
+  const runner = startRunner("unix:///nowhere/assetd.sock");
+  await runner.read();
+  runner.end();
+  assert.equal(await runner.exitCode(), 0);
+});
