@@ -93,7 +93,7 @@ export class Client implements Disposable {
    * As `fetch`, and keeps the version from being evicted until the scope ends:
    * `await using held = await client.hold(spec)`, or `held.release()` in a `finally`.
    *
-   * `signal` and `timeoutMs` limit the fetch, not the hold.
+   * `signal` and `timeoutMs` limit the fetch, not the hold. A hold keeps the process alive.
    *
    * @throws AssetdError as `fetch`.
    */

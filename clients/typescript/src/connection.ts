@@ -1,4 +1,5 @@
 /** The connection to one daemon, and what every call on it carries. */
+import { setMaxListeners } from "node:events";
 import { createConnection } from "node:net";
 import type { SecureClientSessionOptions } from "node:http2";
 
@@ -13,7 +14,7 @@ import { AssetService } from "./gen/assetd/v1/asset_service_pb.js";
 import { Deadline, Retry } from "./retry.js";
 import type { RetryPolicy, Seams } from "./retry.js";
 import { traceHeaders } from "./trace.js";
-import { timerMs } from "./watchdog.js";
+import { LONGEST_TIMER_MS } from "./watchdog.js";
 
 // A hold is silent by design. These notice a daemon that is frozen, or out of reach, and the hold
 // is then taken again. The daemon allows a ping every 5 s.
@@ -39,6 +40,8 @@ export class Cancellation {
   constructor(...parents: (AbortSignal | undefined)[]) {
     this.#parents = parents.filter((parent) => parent !== undefined);
     for (const parent of this.#parents) {
+      // One signal may be that of many calls; none of these listeners outlives its call.
+      setMaxListeners(0, parent);
       if (parent.aborted) this.abort(parent.reason);
       else parent.addEventListener("abort", this.#onAbort);
     }
@@ -109,11 +112,6 @@ export class Stream<Message> {
   cancel(): void {
     this.cancellation.abort();
   }
-
-  /** Lets the stream outlive the call that began it. */
-  detach(): void {
-    this.cancellation.detach();
-  }
 }
 
 /** One call of the helper, over all its repeats. */
@@ -172,9 +170,10 @@ export class Connection {
     const deadline = new Deadline(checkedTimeout(options.timeoutMs), this.seams.now);
     const cancellation = new Cancellation(options.signal, this.closing);
     const { signal } = cancellation;
+    const { timeoutMs } = deadline;
     const timer =
-      deadline.end < Infinity
-        ? setTimeout(() => cancellation.abort(deadline.error()), timerMs(options.timeoutMs ?? 0))
+      timeoutMs !== undefined
+        ? setTimeout(() => cancellation.abort(deadline.error()), Math.ceil(timeoutMs))
         : undefined;
     try {
       signal.throwIfAborted();
@@ -219,5 +218,6 @@ function checkedTimeout(timeoutMs: number | undefined): number | undefined {
   if (timeoutMs !== undefined && !(timeoutMs >= 0)) {
     throw new RangeError(`timeoutMs is ${timeoutMs}, and has to be 0 or more`);
   }
-  return timeoutMs === Infinity ? undefined : timeoutMs;
+  // 24 days, which is all that a timer can wait for, are as good as never.
+  return timeoutMs !== undefined && timeoutMs < LONGEST_TIMER_MS ? timeoutMs : undefined;
 }

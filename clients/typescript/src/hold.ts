@@ -72,13 +72,12 @@ export class HeldAsset implements AsyncDisposable {
     const { signal } = this.#scope;
     const cancelFirst = () => first.cancel();
     signal.addEventListener("abort", cancelFirst, { once: true });
-    // What began the fetch no longer ends it.
-    first.detach();
     if (signal.aborted) first.cancel();
     let stream = first;
     try {
       for (;;) {
         const failed = await untilItEnds(stream);
+        stream.cancel();
         if (signal.aborted) return undefined;
         stream = await this.#holdAgain(failed);
       }

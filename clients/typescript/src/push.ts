@@ -56,7 +56,7 @@ export class Push {
       } finally {
         stream.cancel();
         turns.end();
-        // The transport leaves the generator where it stands, and with it an open file.
+        // The transport may leave the generator where it stands, and with it an open file.
         await requests.return();
       }
     }

@@ -1,15 +1,10 @@
 /** Streams that have to say something in time. Knows nothing of gRPC. */
 
-// Timers beyond it fire at once.
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** Timers beyond it fire at once. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1;
 // A program that computed for longer than the limit finds the timer due before it has read what
 // arrived meanwhile: so much is given for that.
 const GRACE_MS = 250;
-
-/** Returns what `setTimeout` can wait for, at most as long as asked. */
-export function timerMs(ms: number): number {
-  return Math.min(Math.ceil(ms), LONGEST_TIMER_MS);
-}
 
 /** Watches one stream until `stop`: `giveUp` is called once, if it is silent for too long. */
 export class Watch {
@@ -32,13 +27,13 @@ export class Watch {
   /** Notes that the stream said something. */
   heard(): void {
     this.stop();
-    if (this.silenceMs === Infinity || this.#hasStalled) return;
+    if (this.silenceMs >= LONGEST_TIMER_MS || this.#hasStalled) return;
     this.#timer = setTimeout(() => {
       this.#timer = setTimeout(() => {
         this.#hasStalled = true;
         this.giveUp();
       }, GRACE_MS);
-    }, timerMs(this.silenceMs));
+    }, this.silenceMs);
   }
 
   /** Watches no longer. */

@@ -225,3 +225,24 @@ test("without a daemon the address and the cause are told, after a short patienc
   });
   assert.deepEqual(pauses, [100, 200]);
 });
+
+test("one signal may be that of many calls at a time", async (t) => {
+  const warnings: Error[] = [];
+  const note = (warning: Error): void => void warnings.push(warning);
+  process.on("warning", note);
+  t.after(() => process.off("warning", note));
+  const scripts = Array.from({ length: 150 }, () => play([started(), completed()]));
+  const daemon = await ScriptedDaemon.start(scripts);
+  using client = impatient(daemon).client;
+  const { signal } = new AbortController();
+  await Promise.all(scripts.map(() => client.fetch("nlp/ranker", { signal })));
+  // Warnings are told a turn later.
+  await new Promise(setImmediate);
+  assert.deepEqual(warnings, []);
+});
+
+test("a timeout beyond what a timer can wait for is none", async () => {
+  const daemon = await ScriptedDaemon.start([play([started(), completed()])]);
+  using client = impatient(daemon, { retry: { stallTimeoutMs: 1e12 } }).client;
+  assert.equal((await client.fetch("nlp/ranker", { timeoutMs: 1e12 })).version, "1.2");
+});
