@@ -6,7 +6,20 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 
-import { Daemon, PACKAGE, temporaryFolder } from "./daemon.js";
+import { Code } from "@connectrpc/connect";
+
+import {
+  completed,
+  Daemon,
+  daemonError,
+  PACKAGE,
+  play,
+  playAndWait,
+  progressed,
+  ScriptedDaemon,
+  started,
+  temporaryFolder,
+} from "./daemon.js";
 
 type Line = Record<string, unknown>;
 
@@ -86,6 +99,30 @@ test("the runner does each action and tells each answer, error and entry", async
 test("the end of standard input ends the runner", async () => {
   const runner = startRunner("unix:///nowhere/assetd.sock");
   await runner.read();
+  runner.end();
+  assert.equal(await runner.exitCode(), 0);
+});
+
+test("the runner tells of a hold that is lost, and of progress; a fetch can be cancelled", async () => {
+  const gone = daemonError(Code.NotFound, "VERSION_NOT_FOUND", { version: "1.2" });
+  const daemon = await ScriptedDaemon.start([
+    play([started(), completed()], daemonError(Code.Unavailable, "SHUTTING_DOWN")),
+    play([], gone),
+    playAndWait(started(), progressed(40)),
+  ]);
+  const runner = startRunner(daemon.address);
+  await runner.read();
+  runner.send({ id: "h", do: "hold", spec: "nlp/ranker" });
+  assert.equal((await runner.read())["id"], "h");
+  const metadata = { version: "1.2" };
+  const error = { reason: "VERSION_NOT_FOUND", code: "NOT_FOUND", message: "said VERSION_NOT_FOUND" };
+  assert.deepEqual(await runner.read(), { id: "h", lost: { ...error, metadata } });
+  runner.send({ id: "f", do: "fetch", spec: "nlp/ranker" });
+  const { progress } = (await runner.read()) as { progress: Line };
+  assert.deepEqual([progress["present_bytes"], progress["total_bytes"]], [40, 100]);
+  runner.send({ do: "cancel", of: "f" });
+  assert.equal(((await runner.read()) as { error: Line }).error["reason"], "CANCELLED");
+  await daemon.quiet();
   runner.end();
   assert.equal(await runner.exitCode(), 0);
 });
