@@ -28,6 +28,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgr
 # Python that people write; folders that are still to come are left out.
 PYTHON_SOURCES := service clients/python tests tools/generate $(wildcard bench examples)
 GO_CLIENT := clients/go
+TYPESCRIPT_CLIENT := clients/typescript
 
 ##@ Start here
 
@@ -49,7 +50,7 @@ demo: setup ## Push, fetch, bump and list a real model on this machine (needs no
 ##@ Daily work
 
 .PHONY: check
-check: setup tools ## Format, lint, types, contracts, fast tests: what every commit passes
+check: setup tools typescript ## Format, lint, types, contracts, fast tests: what every commit passes
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/ruff check $(PYTHON_SOURCES)
 	$(BIN)/mypy $(PYTHON_SOURCES)
@@ -60,11 +61,13 @@ check: setup tools ## Format, lint, types, contracts, fast tests: what every com
 	$(BIN)/python tools/generate --check
 	unformatted=$$(gofmt -l $(GO_CLIENT)); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	cd $(GO_CLIENT) && $(GO) vet ./...
+	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test && npm run --silent lint
 	$(PYTEST) tests/unit tests/conformance
 
 .PHONY: test
-test: setup tools model modelkit s3rver system-packages ## All tests, on the real model, S3 server, modelkit and Go client
+test: setup tools typescript model modelkit s3rver system-packages ## All tests, on the real model, S3 server, modelkit and clients
 	cd $(GO_CLIENT) && $(GO) test ./...
+	cd $(TYPESCRIPT_CLIENT) && npm test
 	$(PYTEST) tests
 
 .PHONY: format
@@ -74,7 +77,7 @@ format: setup ## Format and fix what can be fixed without thought
 	gofmt -w $(GO_CLIENT)
 
 .PHONY: generate
-generate: setup tools ## Write the stubs of every client from protos/
+generate: setup tools typescript ## Write the stubs of every client from protos/
 	$(BIN)/python tools/generate
 
 .PHONY: coverage
@@ -212,6 +215,15 @@ $(TOOLS)/s3rver/.stamp: tools/s3rver/package.json tools/s3rver/package-lock.json
 	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
+.PHONY: typescript
+typescript: $(TYPESCRIPT_CLIENT)/node_modules/.stamp ## What the TypeScript client is made with
+
+$(TYPESCRIPT_CLIENT)/node_modules/.stamp: $(TYPESCRIPT_CLIENT)/package.json \
+    $(TYPESCRIPT_CLIENT)/package-lock.json
+	command -v npm >/dev/null || { echo "this needs Node 20 with npm" >&2; exit 1; }
+	cd $(TYPESCRIPT_CLIENT) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
 # From Debian, and only where nobody has to be asked; whoever lacks one of these programs elsewhere
 # sees its tests skipped, by name.
 .PHONY: system-packages
@@ -244,5 +256,6 @@ runtime: wheels ## Install the wheels and what they need, and nothing else, into
 
 .PHONY: clean
 clean: ## Remove everything that make built
+	rm -rf $(TYPESCRIPT_CLIENT)/{node_modules,build,dist}
 	rm -rf $(VENV) $(TOOLS) dist .soak .coverage .coverage.* .hypothesis .import_linter_cache \
 	    .mypy_cache .pytest_cache .ruff_cache
