@@ -1774,8 +1774,8 @@ type PushCompleted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The version.
 	AssetVersion *AssetVersion `protobuf:"bytes,1,opt,name=asset_version,json=assetVersion,proto3" json:"asset_version,omitempty"`
-	// It existed before this call, with equal content: from an earlier try of this push, or
-	// because somebody else pushed the same. Nothing was changed.
+	// It existed before this push, with equal content: somebody else pushed the same. Nothing was
+	// changed. Repeats under one `push_id` get the answer of the first try.
 	AlreadyExisted bool `protobuf:"varint,2,opt,name=already_existed,json=alreadyExisted,proto3" json:"already_existed,omitempty"`
 	// How long this call took.
 	Elapsed       *durationpb.Duration `protobuf:"bytes,3,opt,name=elapsed,proto3" json:"elapsed,omitempty"`

@@ -125,8 +125,8 @@ class PushedVersion(str):
         file_count: how many files it holds; None when not known.
         labels: what is kept with it: those of the push that created it.
         pushed_by: who the store says created it.
-        already_existed: it was there before this call, from an earlier try of the push or because
-            somebody else had pushed the same. Nothing was changed.
+        already_existed: it was there before this push: somebody else had pushed the same. Nothing
+            was changed. A repeat under one push_id gets the answer of the first try.
         push_id: under what name the push can be repeated.
     """
 

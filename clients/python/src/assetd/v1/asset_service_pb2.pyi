@@ -878,8 +878,8 @@ class PushCompleted(_message.Message):
     ALREADY_EXISTED_FIELD_NUMBER: _builtins.int
     ELAPSED_FIELD_NUMBER: _builtins.int
     already_existed: _builtins.bool
-    """It existed before this call, with equal content: from an earlier try of this push, or
-    because somebody else pushed the same. Nothing was changed.
+    """It existed before this push, with equal content: somebody else pushed the same. Nothing was
+    changed. Repeats under one `push_id` get the answer of the first try.
     """
     @_builtins.property
     def asset_version(self) -> _asset_pb2.AssetVersion:

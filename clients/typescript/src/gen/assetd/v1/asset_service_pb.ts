@@ -1001,8 +1001,8 @@ export type PushCompleted = Message<"assetd.v1.PushCompleted"> & {
   assetVersion?: AssetVersion | undefined;
 
   /**
-   * It existed before this call, with equal content: from an earlier try of this push, or
-   * because somebody else pushed the same. Nothing was changed.
+   * It existed before this push, with equal content: somebody else pushed the same. Nothing was
+   * changed. Repeats under one `push_id` get the answer of the first try.
    *
    * @generated from field: bool already_existed = 2;
    */
