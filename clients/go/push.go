@@ -29,8 +29,8 @@ type PushedVersion struct {
 	Labels map[string]string
 	// PushedBy is who the store says created it.
 	PushedBy string
-	// AlreadyExisted tells that it was there before this call, from an earlier try of the push
-	// or because somebody else had pushed the same. Nothing was changed.
+	// AlreadyExisted tells that it was there before this push: somebody else had pushed the
+	// same. Nothing was changed. A repeat under one PushID gets the answer of the first try.
 	AlreadyExisted bool
 	// PushID is under what name the push can be repeated.
 	PushID string

@@ -147,8 +147,8 @@ export interface PushProgress {
 /** The version that a push created. */
 export interface PushedVersion extends AssetVersion {
   /**
-   * It was there before this call, from an earlier try of the push or because somebody else had
-   * pushed the same. Nothing was changed.
+   * It was there before this push: somebody else had pushed the same. Nothing was changed. A
+   * repeat under one `pushId` gets the answer of the first try.
    */
   readonly alreadyExisted: boolean;
   /** Under what name the push can be repeated. */
