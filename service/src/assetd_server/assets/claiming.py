@@ -94,12 +94,10 @@ class Claiming:
 
         Raises: as `claim`, but for what only a claim can tell.
         """
-        survey = await self._surveys.of(plan.name)
-        _require_mode(plan, survey)
+        survey = await self._surveyed(plan)
         version = plan.selector.exact
         if version is None:
             return self._next(plan, survey, set())
-        one_system({*survey.known, version})
         if version in survey.listed:
             await self._require_not_deleted(plan, version)
         return version
@@ -137,10 +135,7 @@ class Claiming:
     async def _claim_exact(
         self, plan: PushPlan, version: Version
     ) -> ClaimedVersion | ExistingVersion:
-        survey = await self._surveys.of(plan.name)
-        _require_mode(plan, survey)
-        # Before anything is stored: no index could ever list the version.
-        one_system({*survey.known, version})
+        survey = await self._surveyed(plan)
         for _ in range(_LOOKS):
             existing = await self.existing(plan, version)
             if existing is not None:
@@ -158,6 +153,15 @@ class Claiming:
                     await self._claimed.settle(attempt)
         raise _contended(plan)
 
+    async def _surveyed(self, plan: PushPlan) -> Survey:
+        """Look at the asset, and refuse what does not fit it before anything is stored."""
+        survey = await self._surveys.of(plan.name)
+        _require_mode(plan, survey)
+        if plan.selector.exact is not None:
+            # No index could ever list versions of two systems.
+            one_system({*survey.known, plan.selector.exact})
+        return survey
+
     async def _require_not_deleted(self, plan: PushPlan, version: Version) -> None:
         """Refuse a number that was used once, and is listed still: caches may have its content."""
         if await self._catalog.find_manifest(plan.name, version) is None:
@@ -171,8 +175,7 @@ class Claiming:
     async def _claim_next(self, plan: PushPlan) -> ClaimedVersion | ExistingVersion:
         taken: set[Version] = set()
         for _ in range(_LOOKS):
-            survey = await self._surveys.of(plan.name)
-            _require_mode(plan, survey)
+            survey = await self._surveyed(plan)
             mine = next(iter(survey.claimed_by(plan.push_id).items()), None)
             if mine is not None:
                 _require_same_content(plan, mine[1].claim.digest)

@@ -8,9 +8,10 @@ took; where it tells nothing, they are read back.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from assetd_server.assets.byte_budget import ByteBudget
@@ -134,28 +135,21 @@ class PartUpload:
         self._upload = await self._begin(for_copies=True)
         for number, offset in enumerate(range(0, self._size_bytes, COPY_BYTES), 1):
             length = min(COPY_BYTES, self._size_bytes - offset)
-            copying = self._copy(self._upload, number, offset, length, source)
-            self._sending.append(asyncio.create_task(copying))
-
-    async def _copy(
-        self, upload: Upload, number: int, offset: int, length: int, source: CopySource
-    ) -> str:
-        try:
-            async with self._place.turns:
-                return await self._store.copy_part(upload, number, offset, length, source)
-        except UploadNotFoundError:
-            raise ClaimLostError from None
+            copy = partial(self._store.copy_part, self._upload, number, offset, length, source)
+            self._sending.append(asyncio.create_task(self._in_turn(copy)))
 
     async def _send(self, upload: Upload, number: int, offset: int, data: bytes) -> str:
         try:
-            return await self._upload_part(upload, number, offset, data)
+            send = partial(self._store.upload_part, upload, number, offset, data)
+            return await self._in_turn(send)
         finally:
             self._release(len(data))
 
-    async def _upload_part(self, upload: Upload, number: int, offset: int, data: bytes) -> str:
+    async def _in_turn(self, call: Callable[[], Awaitable[str]]) -> str:
+        """Return the receipt of a piece that is sent, or copied, when its turn comes."""
         try:
             async with self._place.turns:
-                return await self._store.upload_part(upload, number, offset, data)
+                return await call()
         except UploadNotFoundError:
             # Somebody took this push for dead, and ended what it had begun.
             raise ClaimLostError from None
@@ -242,7 +236,8 @@ class PartUpload:
             # The bytes have been let go, or were never here.
             raise ClaimLostError
         upload = await self._begin()
-        self._sending = [asyncio.create_task(self._upload_part(upload, 1, 0, self._small))]
+        send = partial(self._store.upload_part, upload, 1, 0, self._small)
+        self._sending = [asyncio.create_task(self._in_turn(send))]
         return upload
 
     async def _prove(self, part: Part, info: ObjectInfo) -> ObjectInfo | None:

@@ -8,7 +8,7 @@ Whatever ends a push early releases its claim.
 import asyncio
 import socket
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -56,7 +56,7 @@ from assetd_server.errors import (
     InvalidPushStreamError,
     PushNotCommittedError,
 )
-from assetd_server.manifest import ManifestSize
+from assetd_server.manifest import Part
 from assetd_server.model import AssetKind, Digest
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.known_versions import KnownVersions
@@ -258,13 +258,17 @@ class Pusher:
                 raise InvalidPushStreamError("a push has one header", field="header")
 
     async def _announce(self, push: _Push, step: PushFiles) -> PushWanted:
-        for part in step.files:
-            self._catalog.require_short_keys(push.plan.name, part.path)
-            push.received.manifest_size.add(part)
+        self._require_storable(push, step.files)
         push.received.announce(step.files)
         wanted = await self._unless_lost(push, lambda: push.intake.wanted(step.files))
         push.received.wanted.update(wanted)
         return PushWanted(tuple((path, 0) for path in wanted))
+
+    def _require_storable(self, push: _Push, parts: Iterable[Part]) -> None:
+        """Check, once for each part, that the store can hold it and the manifest name it."""
+        for part in parts:
+            self._catalog.require_short_keys(push.plan.name, part.path)
+            push.received.manifest_size.add(part)
 
     async def _take(self, push: _Push, chunk: PushChunk) -> None:
         received = push.received
@@ -304,13 +308,12 @@ class Pusher:
     async def _commit(self, push: _Push, commit: PushCommit) -> PushCompleted:
         if isinstance(push.received.claimed, ExistingVersion):
             return self._completed(push, push.received.claimed)
-        if push.received.header.content is None:
+        is_sourced = push.received.header.content is not None
+        if not is_sourced:
             self._require_announced(push, commit)
         parts = await self._unless_lost(push, push.intake.parts)
-        manifest_size = ManifestSize()
-        for part in parts:
-            self._catalog.require_short_keys(push.plan.name, part.path)
-            manifest_size.add(part)
+        if is_sourced:
+            self._require_storable(push, parts)
         digest = push.received.require_digest(parts, commit.digest)
         push.received.plan = replace(push.plan, digest=digest)
         return self._completed(push, await self._create(push))

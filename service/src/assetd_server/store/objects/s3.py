@@ -95,7 +95,6 @@ class S3ObjectStore(S3Uploads):
         self._owns_executor = executor is None
         super().__init__(settings, client, executor or _make_executor(settings.max_calls))
         self._store = make_store(settings, session, client, self._executor)
-        self._url = settings.url
         self._whole_below_bytes = settings.chunk_bytes
         self._pace = Pace(settings.chunk_bytes)
 
