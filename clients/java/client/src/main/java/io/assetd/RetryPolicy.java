@@ -42,6 +42,11 @@ public record RetryPolicy(
   /**
    * Makes one.
    *
+   * @param patience how long failures are met by a repeat
+   * @param connectPatience the same while no daemon has answered the call at all
+   * @param firstDelay the pause before the first repeat
+   * @param maxDelay what the pause grows to
+   * @param stallTimeout how long the stream of a fetch may say nothing
    * @throws IllegalArgumentException if a duration is negative
    */
   public RetryPolicy {
