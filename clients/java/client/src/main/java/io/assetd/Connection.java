@@ -9,6 +9,7 @@ import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
 import io.grpc.MethodDescriptor;
 import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
+import io.grpc.netty.shaded.io.netty.channel.ChannelOption;
 import io.grpc.netty.shaded.io.netty.channel.EventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.epoll.Epoll;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollDomainSocketChannel;
@@ -72,6 +73,8 @@ final class Connection implements AutoCloseable {
             new DomainSocketAddress(address.socketPath()), InsecureChannelCredentials.create())
         .eventLoopGroup(loop)
         .channelType(EpollDomainSocketChannel.class, DomainSocketAddress.class)
+        // gRPC sets it for TCP, and Netty would warn that a unix socket has none.
+        .withOption(ChannelOption.SO_KEEPALIVE, null)
         .overrideAuthority("localhost");
   }
 
