@@ -7,6 +7,7 @@ import com.google.rpc.RetryInfo;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.protobuf.ProtoUtils;
+import java.io.FileNotFoundException;
 import java.time.Duration;
 import java.util.Map;
 
@@ -99,7 +100,12 @@ final class Failures {
   private static String causeOf(Status status) {
     String words = status.getDescription();
     for (Throwable cause = status.getCause(); cause != null; cause = cause.getCause()) {
-      words = cause.getMessage() == null ? words : cause.getMessage();
+      if (cause.getMessage() != null) {
+        words = cause.getMessage();
+      } else if (cause instanceof FileNotFoundException) {
+        // Netty knows no more of a socket that is not there.
+        words = "No such file or directory";
+      }
     }
     return words == null ? status.getCode().name() : words;
   }

@@ -6,7 +6,7 @@ import java.util.concurrent.CopyOnWriteArrayList;
 /** Time that passes by pauses alone, and no chance: what a client would have waited is noted. */
 class Impatient implements Seams {
   final List<Long> pausedMillis = new CopyOnWriteArrayList<>();
-  private long now;
+  private volatile long now;
 
   @Override
   public long now() {

@@ -23,6 +23,7 @@ import io.grpc.ServerInterceptor;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
+import io.grpc.netty.shaded.io.netty.channel.ChannelOption;
 import io.grpc.netty.shaded.io.netty.channel.EventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollEventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollServerDomainSocketChannel;
@@ -64,6 +65,7 @@ final class ScriptedDaemon implements AutoCloseable {
   final List<ResolveVersionRequest> resolves = new CopyOnWriteArrayList<>();
   final List<ListRequest> lists = new CopyOnWriteArrayList<>();
   final List<Metadata> headers = new CopyOnWriteArrayList<>();
+  final List<String> authorities = new CopyOnWriteArrayList<>();
   final Queue<Script<FetchRequest, FetchResponse>> fetchScripts = new ConcurrentLinkedQueue<>();
   final Queue<Script<PushRequest, PushResponse>> pushScripts = new ConcurrentLinkedQueue<>();
   final Queue<Script<ResolveVersionRequest, ResolveVersionResponse>> resolveScripts =
@@ -85,7 +87,9 @@ final class ScriptedDaemon implements AutoCloseable {
   @SafeVarargs
   static ScriptedDaemon fetching(Path folder, Script<FetchRequest, FetchResponse>... scripts) {
     ScriptedDaemon daemon = new ScriptedDaemon(folder);
-    daemon.fetchScripts.addAll(List.of(scripts));
+    for (Script<FetchRequest, FetchResponse> script : scripts) {
+      daemon.fetchScripts.add(script);
+    }
     return daemon;
   }
 
@@ -97,6 +101,7 @@ final class ScriptedDaemon implements AutoCloseable {
               .bossEventLoopGroup(loop)
               .workerEventLoopGroup(loop)
               .channelType(EpollServerDomainSocketChannel.class)
+              .withChildOption(ChannelOption.SO_KEEPALIVE, null)
               .intercept(new Headers())
               .addService(new Service())
               .build()
@@ -229,6 +234,7 @@ final class ScriptedDaemon implements AutoCloseable {
     public <Q, R> ServerCall.Listener<Q> interceptCall(
         ServerCall<Q, R> call, Metadata metadata, ServerCallHandler<Q, R> next) {
       headers.add(metadata);
+      authorities.add(call.getAuthority());
       return next.startCall(call, metadata);
     }
   }
