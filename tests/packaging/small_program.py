@@ -73,7 +73,8 @@ def main() -> None:
             {
                 "package": assetd.__file__,
                 "modules": imported_modules(),
-                "protobuf": [version("protobuf"), api_implementation.Type()],
+                "protobuf": version("protobuf"),
+                "implementation": api_implementation.Type(),
                 "grpcio": version("grpcio"),
                 **calls(address, Path(folder), name),
                 "version_on_the_loop": asyncio.run(calls_of_asyncio(address, name)),

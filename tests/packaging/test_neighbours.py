@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -25,13 +26,10 @@ from tests.packaging.environments import (
 from tests.support.daemon import Daemon, running_daemons
 from tests.support.trees import write_tree
 
-# One worker, so that one daemon and one wheel do for all.
-pytestmark = pytest.mark.xdist_group("neighbours")
-
 TREE = {"config.json": "{}", "sub/vocab.txt": "a\nb\n"}
 NAMES = sorted(path.stem for path in LOCKS.glob("*.in"))
 # Small enough to be installed themselves.
-INSTALLED_TOO = [name for name in NAMES if name in ("tritonclient-2.50.0", "tritonclient-2.73.0")]
+INSTALLED_TOO = ["tritonclient-2.50.0", "tritonclient-2.73.0"]
 
 # Both describe their messages to the one protobuf of the process.
 IN_ONE_PROCESS = """
@@ -63,38 +61,40 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield daemons(store=folder / "store")
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(params=NAMES)
 def neighbourhood(
-    request: pytest.FixtureRequest,
-    daemon: Daemon,
-    wheel: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, daemon: Daemon, wheel: Path, tmp_path: Path
 ) -> Neighbourhood:
     """One for each lock."""
-    folder = tmp_path_factory.mktemp("neighbour")
-    installed = install(wheel, LOCKS / f"{request.param}.lock", folder / "environment")
+    installed = install(wheel, LOCKS / f"{request.param}.lock", tmp_path / "environment")
     tree = {path: text.encode() for path, text in TREE.items()}
-    return Neighbourhood(daemon, installed, request.param, write_tree(folder / "tree", tree))
+    return Neighbourhood(daemon, installed, request.param, write_tree(tmp_path / "tree", tree))
 
 
-@pytest.mark.parametrize("implementation", ["upb", "python"])
-def test_every_kind_of_call(neighbourhood: Neighbourhood, implementation: str) -> None:
+def test_every_kind_of_call(neighbourhood: Neighbourhood) -> None:
     """All modules are imported without a warning; push, fetch, hold, list and errors work.
 
     With protobuf in C, and with the one in Python that some choose who have old stubs.
     """
-    daemon, name = neighbourhood.daemon, f"{neighbourhood.name}/{implementation}"
-    saw = neighbourhood.installed.run_small_program(
-        daemon.address,
-        neighbourhood.pushed,
-        name,
-        PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=implementation,
-    )
+    for implementation in ("upb", "python"):
+        name = f"{neighbourhood.name}/{implementation}"
+        saw = neighbourhood.installed.run_small_program(
+            neighbourhood.daemon.address,
+            neighbourhood.pushed,
+            name,
+            PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=implementation,
+        )
+        assert_works(neighbourhood, saw, name)
+        assert saw["implementation"] == implementation
+    assert_command_works(neighbourhood)
+
+
+def assert_works(neighbourhood: Neighbourhood, saw: dict[str, Any], name: str) -> None:
+    """Fails unless the small program ran with what is locked, and saw what it should."""
     versions = locked_versions(LOCKS / f"{neighbourhood.name}.lock")
     assert Path(saw["package"]).is_relative_to(neighbourhood.installed.folder)
     assert {f"assetd.v1.{stub}" for stub in stubs()} <= set(saw["modules"])
-    assert saw["protobuf"] == [versions["protobuf"], implementation]
-    assert saw["grpcio"] == versions["grpcio"]
+    assert (saw["protobuf"], saw["grpcio"]) == (versions["protobuf"], versions["grpcio"])
     assert saw["pushed"] == "0.0"
     assert saw["fetched"] == TREE
     assert saw["was_held"] is True
@@ -111,8 +111,8 @@ def stubs() -> list[str]:
     return found
 
 
-def test_the_command_prints_json(neighbourhood: Neighbourhood) -> None:
-    """The command line works too, with the click and the rich that were resolved."""
+def assert_command_works(neighbourhood: Neighbourhood) -> None:
+    """Fails unless the command line works, with the click and the rich that are locked."""
     address = neighbourhood.daemon.address
     printed = neighbourhood.installed.run(
         "assetd", "status", "--json", ASSETD_ADDRESS=address, PYTHONWARNINGS="error"
@@ -123,13 +123,12 @@ def test_the_command_prints_json(neighbourhood: Neighbourhood) -> None:
 @pytest.mark.parametrize("neighbourhood", INSTALLED_TOO, indirect=True)
 def test_in_one_process_with_the_client_of_triton(neighbourhood: Neighbourhood) -> None:
     """The messages of both are known to one protobuf, and both work."""
+    name = f"{neighbourhood.name}/together"
     printed = neighbourhood.installed.run(
         *("python", "-I", "-c", IN_ONE_PROCESS, SMALL_PROGRAM),
-        neighbourhood.daemon.address,
-        neighbourhood.pushed,
-        f"{neighbourhood.name}/together",
+        *(neighbourhood.daemon.address, neighbourhood.pushed, name),
     )
-    assert json.loads(printed)["fetched"] == TREE
+    assert_works(neighbourhood, json.loads(printed), name)
 
 
 def test_the_lowest_bounds_are_tried() -> None:

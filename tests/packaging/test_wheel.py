@@ -11,9 +11,6 @@ import pytest
 from tests.conftest import ROOT
 from tests.packaging.environments import LOCKS, Installed, install
 
-# With those that install the same wheel.
-pytestmark = pytest.mark.xdist_group("neighbours")
-
 SOURCES = ROOT / "clients/python/src"
 
 RIGHT = """
