@@ -1,7 +1,7 @@
 """The installed client works with the protobuf and grpcio of those that it runs next to.
 
-Each lock of `tools/neighbours` is an environment: pairs of the two, the lowest bounds that the
-client states, and what vLLM, TensorFlow Serving, Ray and Triton's client require.
+Each lock of `tools/neighbours` is an environment: pairs of these two, the lowest versions that the
+client says it takes, and what vLLM, TensorFlow Serving, Ray and Triton's client require.
 """
 
 import json
