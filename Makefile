@@ -147,7 +147,7 @@ soak-models: setup ## Search every interleaving of docs/models, with all rules a
 ##@ Environments and tools
 
 .PHONY: lock
-lock: setup ## Resolve every Python lock again
+lock: setup ## Resolve every Python lock again, but those of the neighbours
 	$(UV) lock --quiet --upgrade
 	$(UV_EXPORT) --all-packages --all-groups -o requirements.lock
 	$(UV_EXPORT) --package assetd-server --no-default-groups -o service/requirements.lock
@@ -159,6 +159,10 @@ lock: setup ## Resolve every Python lock again
 UV_EXPORT := $(UV) export --quiet --frozen --no-emit-workspace --no-header --no-annotate
 UV_COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
     --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+.PHONY: neighbours-lock
+neighbours-lock: setup ## Resolve what the Python client gets beside vLLM, TensorFlow, Ray, Triton
+	tools/neighbours/lock
 
 $(BIN)/uv: tools/uv/requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
