@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -20,7 +21,8 @@ func OpenModel(folder string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := os.Open(filepath.Join(folder, "model.safetensors"))
+	path := filepath.Join(folder, "model.safetensors")
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +32,7 @@ func OpenModel(folder string) (*Model, error) {
 	}
 	weights, err := ReadWeights(file, about.Size())
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
 	}
 	return &Model{weights, vocabulary, file}, nil
 }
@@ -41,7 +43,11 @@ func openVocabulary(path string) (Vocabulary, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return ReadVocabulary(file)
+	vocabulary, err := ReadVocabulary(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return vocabulary, nil
 }
 
 // Close closes the file of the weights.

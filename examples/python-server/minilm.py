@@ -20,6 +20,9 @@ from tokenizers import Tokenizer
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
+# What files that say something unexpected end in, here and in numpy.
+WRONG_FILES = (OSError, ValueError, TypeError, LookupError, AttributeError)
+
 
 class ModelError(Exception):
     """The folder holds no model that this can run; the message says why."""
@@ -132,7 +135,7 @@ class SentenceModel:
             model = cls(config, tensors, tokenizer)
             # Tensors of shapes that do not go together are found now, not by the first request.
             model.embed(["a text"])
-        except (OSError, ValueError, KeyError, TypeError, IndexError, SafetensorError) as error:
+        except (*WRONG_FILES, SafetensorError) as error:
             raise ModelError(f"{folder}: {type(error).__name__}: {error}") from error
         return model
 
