@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -10,9 +11,15 @@ import (
 )
 
 // arrival notes whether a fetch joined a download that another caller had begun. That stands in
-// the first event of the stream, which the client reads for itself; so it is read on its way.
+// the first event of its stream, which the client reads for itself; so it is read on its way.
 type arrival struct {
+	first  sync.Once
 	joined atomic.Bool
+}
+
+// note keeps what the first stream says: one that follows after a cut joins in any case.
+func (a *arrival) note(started *assetdv1.FetchStarted) {
+	a.first.Do(func() { a.joined.Store(started.GetJoined()) })
 }
 
 // intercept is the grpc.StreamClientInterceptor that does so.
@@ -35,9 +42,10 @@ type watchedStream struct {
 // RecvMsg receives the next message, and looks at it.
 func (s *watchedStream) RecvMsg(message any) error {
 	err := s.ClientStream.RecvMsg(message)
-	response, isFetch := message.(*assetdv1.FetchResponse)
-	if err == nil && isFetch && response.GetStarted().GetJoined() {
-		s.arrival.joined.Store(true)
+	if response, isFetch := message.(*assetdv1.FetchResponse); isFetch && err == nil {
+		if started := response.GetStarted(); started != nil {
+			s.arrival.note(started)
+		}
 	}
 	return err
 }

@@ -146,17 +146,18 @@ def read_texts(body: bytes) -> list[str]:
 
 def fetch(client: assetd.Client, spec: str) -> assetd.Asset:
     """Return the asset, held, and say how it came."""
-    joined = False
+    joined: list[bool] = []
 
     def note(event: "FetchResponse") -> None:
-        nonlocal joined
         if event.HasField("started"):
-            joined = event.started.joined
+            joined.append(event.started.joined)
 
     asset = client.fetch(spec, hold=True, on_event=note)
+    # What a stream says that follows after a cut is of no interest: it joins in any case.
+    has_joined = str(joined[0]).lower()
     say(
         f"got asset={asset.name}:{asset.version} source={asset.source} "
-        f"transferred={asset.transferred_bytes} joined={str(joined).lower()} path={asset.path}"
+        f"transferred={asset.transferred_bytes} joined={has_joined} path={asset.path}"
     )
     return asset
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import struct
 from contextlib import closing
@@ -87,6 +88,19 @@ def test_a_server_may_start_before_the_daemon(
         daemon.start()
         wait_until(lambda: holders(daemon), "the hold after the restart")
         assert server.ask("/healthz").status == 200
+
+
+def test_a_hold_that_is_lost_shows_in_the_health(
+    daemon: Daemon, command: Command, tmp_path: Path
+) -> None:
+    """When the daemon, back again, has the version no more, whoever looks is told to act."""
+    with serving(command, daemon, tmp_path) as server:
+        daemon.stop()
+        shutil.rmtree(tmp_path / "store/nlp")
+        shutil.rmtree(daemon.assets_dir / "nlp")
+        daemon.start()
+        wait_until(lambda: server.ask("/healthz").status == 503, "the loss")
+        assert server.ask("/healthz").body == {"error": "the model is no longer held"}
 
 
 def test_what_cannot_be_served_ends_the_server(
