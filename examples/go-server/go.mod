@@ -16,4 +16,5 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
+// Here the client lies beside its example. A server elsewhere names a version, and no replace.
 replace github.com/assetd/assetd/clients/go => ../../clients/go

@@ -47,7 +47,7 @@ EXIT_TO_MEND = 8
 
 
 class Show:
-    """What the chapters share: a folder, the environment of whoever asks the daemon, a link."""
+    """What the chapters share: a folder, and the environment of whoever asks the daemon."""
 
     def __init__(self, folder: Path, started: ExitStack) -> None:
         self.folder = folder
@@ -61,10 +61,9 @@ class Show:
 
     def chapter(self, title: str, *lines: str) -> None:
         """Begin a part of the story."""
-        is_plain = not sys.stdout.isatty() or os.environ.get("NO_COLOR")
-        print(
-            f"\n{title}" if is_plain else f"\n\033[1m{title}\033[0m", *lines, sep="\n", flush=True
-        )
+        is_bold = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        print(f"\n\033[1m{title}\033[0m" if is_bold else f"\n{title}")
+        print(*lines, sep="\n", end="\n" if lines else "", flush=True)
 
     def start(self, name: str, *command: str | Path, **variables: str) -> Program:
         """Start a program that ends with the show."""
@@ -122,6 +121,8 @@ def start_daemon(show: Show, endpoint: str) -> Program:
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_DEFAULT_REGION": "us-east-1",
+        # Nothing of the user's own.
+        "AWS_CONFIG_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     daemon = show.start("assetd", "assetd", "serve", **variables)
@@ -146,7 +147,7 @@ def start_servers(show: Show, link: Link) -> list[Program]:
         show.start("python", PYTHON, ROOT / "examples/python-server/server.py", *arguments),
         show.start("go", show.folder / "go-server", *arguments),
     ]
-    wait_until(lambda: waiting(show) == len(servers) or None, "the second server")
+    wait_until(lambda: all_wait(show, servers) or None, "the second server")
     show.run("assetd status | grep ^download")
     link.speed_up()
     for server in servers:
@@ -155,9 +156,16 @@ def start_servers(show: Show, link: Link) -> list[Program]:
     return servers
 
 
-def waiting(show: Show) -> int:
-    """Return how many callers wait for downloads."""
-    return sum(flight["waiterCount"] for flight in show.status().get("flights", ()))
+def all_wait(show: Show, servers: list[Program]) -> bool:
+    """Tell whether as many callers as there are servers wait for one download.
+
+    Raises:
+        ShowError: a server has ended.
+    """
+    for server in servers:
+        server.require_running()
+    flights = show.status().get("flights", ())
+    return any(flight["waiterCount"] == len(servers) for flight in flights)
 
 
 def show_one_download(show: Show, daemon: Program, bytes_down: int) -> None:
@@ -232,7 +240,7 @@ def stop(_number: int, _frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Tell the story in a folder that is gone afterwards."""
     signal.signal(signal.SIGTERM, stop)
-    for needed, target in ((MODEL, "model"), (PYTHON, "example"), (VERSITYGW, "tools")):
+    for needed, target in ((MODEL, "model"), (PYTHON, "python-server"), (VERSITYGW, "tools")):
         if not needed.exists():
             sys.exit(f"example: {needed} is missing: make {target}")
     if shutil.which("go") is None:

@@ -40,6 +40,15 @@ class Program:
         text = self._log.read_text(errors="replace")
         return [line.rstrip("\n") for line in text.splitlines(keepends=True) if line[-1] == "\n"]
 
+    def require_running(self) -> None:
+        """Make sure that it has not ended.
+
+        Raises:
+            ShowError: it has; the message shows the end of what it wrote.
+        """
+        if self._process.poll() is not None:
+            raise ShowError(f"{self.name} ended:\n" + "\n".join(self.lines()[-20:]))
+
     def wait_for(self, text: str) -> str:
         """Return the first line with that text, once it is there.
 
@@ -48,10 +57,9 @@ class Program:
         """
 
         def look() -> str | None:
-            has_ended = self._process.poll() is not None
             found = next((line for line in self.lines() if text in line), None)
-            if found is None and has_ended:
-                raise ShowError(f"{self.name} ended:\n" + "\n".join(self.lines()[-20:]))
+            if found is None:
+                self.require_running()
             return found
 
         return wait_until(look, f"{text!r} of {self.name}")

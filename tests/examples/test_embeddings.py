@@ -17,6 +17,7 @@ from tests.conftest import ROOT
 from tests.examples import reference
 from tests.examples.tiny_model import (
     CONFIG,
+    MAX_TOKENS,
     POOLING,
     Tensor,
     random_tensors,
@@ -192,4 +193,4 @@ def test_weights_of_other_numbers_are_refused(ask: Ask, tmp_path: Path) -> None:
 
 def test_the_tokenizer_has_figures_of_its_own() -> None:
     """Else the test of long texts would not see whose length is taken."""
-    assert tokenizer()["truncation"]["max_length"] != 10
+    assert tokenizer()["truncation"]["max_length"] != MAX_TOKENS
