@@ -104,6 +104,17 @@ def test_vectors_are_those_of_the_definition(ask: Ask, tmp_path: Path, seed: int
         assert_close(vector, reference.embed(tensors, text))
 
 
+def test_attention_beyond_the_range_of_exp(ask: Ask, tmp_path: Path) -> None:
+    """Scores whose exponential float32 cannot say still become weights."""
+    tensors = random_tensors(4)
+    for part in ("query", "key"):
+        name = f"encoder.layer.0.attention.self.{part}.bias"
+        tensors[name] = Tensor(tensors[name].shape, [16.0] * len(tensors[name].numbers))
+    answer = ask(write_model(tmp_path / "model", tensors), TEXTS)
+    for text, vector in zip(TEXTS, answer["batches"][0], strict=True):
+        assert vector == pytest.approx(reference.embed(tensors, text), abs=1e-3)
+
+
 def test_what_else_is_asked_changes_no_vector(ask: Ask, tmp_path: Path) -> None:
     """Padding to the longest text of a batch gets no attention and no share of the mean."""
     folder = write_model(tmp_path / "model", random_tensors(5))
