@@ -28,6 +28,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgr
 # Python that people write; folders that are still to come are left out.
 PYTHON_SOURCES := service clients/python tests tools/generate $(wildcard bench examples)
 GO_CLIENT := clients/go
+GO_SERVER := examples/go-server
 TYPESCRIPT_CLIENT := clients/typescript
 
 ##@ Start here
@@ -47,26 +48,34 @@ demo: setup ## Push, fetch, bump and list a real model on this machine (needs no
 	@$(MAKE) model || echo "demo: the real model cannot be had here" >&2
 	tools/demo
 
+.PHONY: example
+example: setup tools model python-server ## Two model servers, Python and Go, share one download
+	$(BIN)/python -m examples.show
+
 ##@ Daily work
 
 .PHONY: check
-check: setup tools typescript ## Format, lint, types, contracts, fast tests: what every commit passes
+check: setup tools typescript python-server ## Format, lint, types, contracts, fast tests: what every commit passes
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/ruff check $(PYTHON_SOURCES)
-	$(BIN)/mypy $(PYTHON_SOURCES)
+	$(BIN)/mypy $(filter-out examples,$(PYTHON_SOURCES))
+	$(BIN)/mypy --python-executable $(EXAMPLE)/bin/python --follow-imports silent \
+	    --cache-dir .mypy_cache/examples examples
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against protos/baseline.binpb
 	$(BIN)/python tools/generate --check
-	unformatted=$$(gofmt -l $(GO_CLIENT)); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	unformatted=$$(gofmt -l $(GO_CLIENT) $(GO_SERVER)); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	cd $(GO_CLIENT) && $(GO) vet ./...
+	cd $(GO_SERVER) && $(GO) vet ./...
 	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test && npm run --silent lint
 	$(PYTEST) tests/unit tests/conformance
 
 .PHONY: test
-test: setup tools typescript model modelkit s3rver system-packages ## All tests, on the real model, S3 server, modelkit and clients
+test: setup tools typescript model modelkit s3rver python-server system-packages ## All tests, on the real model, S3 server, modelkit and clients
 	cd $(GO_CLIENT) && $(GO) test ./...
+	cd $(GO_SERVER) && $(GO) test ./...
 	cd $(TYPESCRIPT_CLIENT) && npm test
 	$(PYTEST) tests
 
@@ -74,14 +83,14 @@ test: setup tools typescript model modelkit s3rver system-packages ## All tests,
 format: setup ## Format and fix what can be fixed without thought
 	$(BIN)/ruff check --fix-only --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff format --quiet $(PYTHON_SOURCES)
-	gofmt -w $(GO_CLIENT)
+	gofmt -w $(GO_CLIENT) $(GO_SERVER)
 
 .PHONY: generate
 generate: setup tools typescript ## Write the stubs of every client from protos/
 	$(BIN)/python tools/generate
 
 .PHONY: coverage
-coverage: setup tools model modelkit s3rver system-packages ## All Python tests, with the branches that none of them took
+coverage: setup tools model modelkit s3rver python-server system-packages ## All Python tests, with the branches that none of them took
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup tests
 	$(BIN)/coverage combine --quiet
@@ -154,6 +163,8 @@ lock: setup ## Resolve every Python lock again, but those of the neighbours
 	for folder in tools/uv tools/modelkit tools/protogen/protoc tools/protogen/types; do \
 	    $(UV_COMPILE) $$folder/requirements.in -o $$folder/requirements.lock; done
 	$(UV_COMPILE) --no-deps tools/model/requirements.in -o tools/model/requirements.lock
+	$(UV_COMPILE) --excludes $(PYTHON_SERVER)/excludes.txt clients/python/pyproject.toml \
+	    $(PYTHON_SERVER)/requirements.in -o $(PYTHON_SERVER)/requirements.lock
 	$(MAKE) setup
 
 UV_EXPORT := $(UV) export --quiet --frozen --no-emit-workspace --no-header --no-annotate
@@ -191,6 +202,23 @@ $(TOOLS)/modelkit/.stamp: tools/modelkit/requirements.lock | $(VENV)/.stamp
 	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
 	$(UV_INSTALL) --python $(@D)/bin/python -r $<
 	$(@D)/bin/python -c "import modelkit.assets.manager, modelkit.assets.drivers.s3"
+	touch $@
+
+PYTHON_SERVER := examples/python-server
+EXAMPLE := $(TOOLS)/example
+
+.PHONY: python-server
+python-server: $(EXAMPLE)/.stamp ## The environment of the example's Python server
+
+# Without dependencies: the lock has all of them, but for those that the server does well without.
+# The client comes as its users have it, as a wheel.
+$(EXAMPLE)/.stamp: $(PYTHON_SERVER)/requirements.lock clients/python/pyproject.toml \
+    $(shell find clients/python/src -name '*.py') | $(VENV)/.stamp
+	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
+	$(UV_INSTALL) --no-deps --python $(@D)/bin/python -r $<
+	$(UV) build --quiet --wheel --require-hashes --build-constraints requirements.lock \
+	    --python $(BIN)/python --out-dir $(@D)/wheels clients/python
+	$(UV) pip install --quiet --no-deps --python $(@D)/bin/python $(@D)/wheels/*.whl
 	touch $@
 
 # The Go that is there, never one that Go would download for itself.
