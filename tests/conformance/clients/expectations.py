@@ -19,7 +19,11 @@ def assert_like(got: Any, wanted: Any, place: str = "") -> None:
     a question instead: `none` (whether it is null), `at_least`, `at_most`, `length`,
     `length_at_most`, `matches`, `contains`.
     """
-    if isinstance(wanted, Mapping) and len(wanted) == 1 and (question := next(iter(wanted))) in _ASK:
+    if (
+        isinstance(wanted, Mapping)
+        and len(wanted) == 1
+        and (question := next(iter(wanted))) in _ASK
+    ):
         told = _ASK[question](got, wanted[question])
         assert told, f"{place} is {got!r}, and should be {question} {wanted[question]!r}"
     elif isinstance(wanted, Mapping):

@@ -75,7 +75,9 @@ def _with_rows(table: dict[str, Any]) -> dict[str, Any]:
 
 def _from_row(row: Fields, word: str, argument: str) -> Any:
     # What is no row's is found by whoever plays the scenario.
-    return row[argument] if word == "each" else "{" + word + (f":{argument}" if argument else "") + "}"
+    return (
+        row[argument] if word == "each" else "{" + word + (f":{argument}" if argument else "") + "}"
+    )
 
 
 def filled(value: Any, find: Callable[[str, str], Any]) -> Any:

@@ -122,5 +122,3 @@ def _push(said: Fields) -> PushScript:
         yield PushResponse()
 
     return script
-
-

@@ -206,7 +206,9 @@ class Stage:
 
     def _world_waiters(self, count: int) -> None:
         self._wait_for(
-            lambda status: sum(one.waiter_count for one in _ours(status.flights, self._here)) == count,
+            lambda status: (
+                sum(one.waiter_count for one in _ours(status.flights, self._here)) == count
+            ),
             f"{count} waiters",
         )
 

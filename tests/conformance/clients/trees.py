@@ -31,10 +31,12 @@ TREES: Final[Mapping[str, Tree]] = {
         "é.txt": b"composed",
         "e\u0301.txt": b"decomposed",
         "模型/𝕨eights 🦀.bin": b"wide",
-        "\u05de\u05d5\u05d3\u05dc/it's \"it\".txt": b"quoted",
+        '\u05de\u05d5\u05d3\u05dc/it\'s "it".txt': b"quoted",
     },
     "long": {_LONG: b"long", f"{_DEEP}/{_LONG}": b"deep and long"},
-    "many": {f"{number // 100:02}/part-{number:04}": b"%d" % number for number in range(MANY_FILES)},
+    "many": {
+        f"{number // 100:02}/part-{number:04}": b"%d" % number for number in range(MANY_FILES)
+    },
 }
 
 
