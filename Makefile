@@ -30,6 +30,7 @@ PYTHON_SOURCES := service clients/python tests tools/generate $(wildcard bench e
 GO_CLIENT := clients/go
 GO_SERVER := examples/go-server
 TYPESCRIPT_CLIENT := clients/typescript
+JAVA_CLIENT := clients/java
 
 ##@ Start here
 
@@ -70,6 +71,7 @@ check: setup tools typescript python-server ## Format, lint, types, contracts, f
 	cd $(GO_CLIENT) && $(GO) vet ./...
 	cd $(GO_SERVER) && $(GO) vet ./...
 	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test && npm run --silent lint
+	$(call WITH_JAVA,$(MAKE) java)
 	$(PYTEST) tests/unit tests/conformance
 
 .PHONY: test
@@ -77,6 +79,7 @@ test: setup tools typescript model modelkit s3rver python-server system-packages
 	cd $(GO_CLIENT) && $(GO) test ./...
 	cd $(GO_SERVER) && $(GO) test ./...
 	cd $(TYPESCRIPT_CLIENT) && npm test
+	$(call WITH_JAVA,$(MAKE) java && cd $(JAVA_CLIENT) && $(MVN) test)
 	$(PYTEST) tests
 
 .PHONY: format
@@ -256,6 +259,24 @@ $(TYPESCRIPT_CLIENT)/node_modules/.stamp: $(TYPESCRIPT_CLIENT)/package.json \
 	cd $(TYPESCRIPT_CLIENT) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
+MVN := mvn --quiet --batch-mode
+HAS_JAVA := command -v javac >/dev/null && command -v mvn >/dev/null
+NEEDS_JAVA := the Java client needs a JDK 17 or newer and Maven 3.8 or newer
+# Whoever has none of it sees this client skipped, by name; where nothing may be skipped, it fails.
+WITH_JAVA = @if $(HAS_JAVA); then $(1); elif [[ "$${CI:-}" = true ]]; \
+    then echo "$(NEEDS_JAVA)" >&2; exit 1; else echo "skipped: $(NEEDS_JAVA)" >&2; fi
+
+# Maven's registry is whichever this machine uses. Warnings of javac and of Javadoc are errors.
+.PHONY: java
+java: $(JAVA_CLIENT)/target/.stamp ## The jars of the Java client, and what runs the conformance suite on it
+
+$(JAVA_CLIENT)/target/.stamp: $(shell find $(JAVA_CLIENT) -name pom.xml -o -path '*/src/main/*.java') \
+    $(wildcard protos/assetd/v1/*.proto)
+	@$(HAS_JAVA) || { echo "$(NEEDS_JAVA)" >&2; exit 1; }
+	cd $(JAVA_CLIENT) && $(MVN) -DskipTests package
+	mkdir -p $(@D)
+	touch $@
+
 # From Debian, and only where nobody has to be asked; whoever lacks one of these programs elsewhere
 # sees its tests skipped, by name.
 .PHONY: system-packages
@@ -289,5 +310,6 @@ runtime: wheels ## Install the wheels and what they need, and nothing else, into
 .PHONY: clean
 clean: ## Remove everything that make built
 	rm -rf $(TYPESCRIPT_CLIENT)/{node_modules,build,dist}
+	rm -rf $(JAVA_CLIENT)/{,client/,conformance/}target
 	rm -rf $(VENV) $(TOOLS) dist .soak .coverage .coverage.* .hypothesis .import_linter_cache \
 	    .mypy_cache .pytest_cache .ruff_cache
