@@ -26,9 +26,15 @@ DISTRIBUTIONS := clients/python service
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 # Python that people write; folders that are still to come are left out.
-PYTHON_SOURCES := service clients/python tests tools/generate $(wildcard bench examples)
+PYTHON_SOURCES := service clients/python tests tools/generate tools/cargo-lock \
+    $(wildcard bench examples)
 GO_CLIENT := clients/go
 TYPESCRIPT_CLIENT := clients/typescript
+RUST_CLIENT := clients/rust
+# Without Rust its client is skipped, by name; where nothing may be skipped, that is a failure.
+CARGO := command -v cargo >/dev/null || \
+    { echo "skipped: the Rust client needs Rust 1.88 or newer" >&2; [[ "$${CI:-}" != true ]]; exit; }; \
+    cd $(RUST_CLIENT) && cargo
 
 ##@ Start here
 
@@ -50,7 +56,7 @@ demo: setup ## Push, fetch, bump and list a real model on this machine (needs no
 ##@ Daily work
 
 .PHONY: check
-check: setup tools typescript ## Format, lint, types, contracts, fast tests: what every commit passes
+check: setup tools typescript rust-lock-restored ## Format, lint, types, contracts, fast tests: what every commit passes
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/ruff check $(PYTHON_SOURCES)
 	$(BIN)/mypy $(PYTHON_SOURCES)
@@ -62,12 +68,15 @@ check: setup tools typescript ## Format, lint, types, contracts, fast tests: wha
 	unformatted=$$(gofmt -l $(GO_CLIENT)); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	cd $(GO_CLIENT) && $(GO) vet ./...
 	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test && npm run --silent lint
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --locked --workspace --all-targets --all-features -- --deny warnings
 	$(PYTEST) tests/unit tests/conformance
 
 .PHONY: test
-test: setup tools typescript model modelkit s3rver system-packages ## All tests, on the real model, S3 server, modelkit and clients
+test: setup tools typescript rust model modelkit s3rver system-packages ## All tests, on the real model, S3 server, modelkit and clients
 	cd $(GO_CLIENT) && $(GO) test ./...
 	cd $(TYPESCRIPT_CLIENT) && npm test
+	$(CARGO) test --quiet --locked --workspace --all-features
 	$(PYTEST) tests
 
 .PHONY: format
@@ -75,6 +84,7 @@ format: setup ## Format and fix what can be fixed without thought
 	$(BIN)/ruff check --fix-only --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff format --quiet $(PYTHON_SOURCES)
 	gofmt -w $(GO_CLIENT)
+	$(CARGO) fmt --all
 
 .PHONY: generate
 generate: setup tools typescript ## Write the stubs of every client from protos/
@@ -224,6 +234,21 @@ $(TYPESCRIPT_CLIENT)/node_modules/.stamp: $(TYPESCRIPT_CLIENT)/package.json \
 	cd $(TYPESCRIPT_CLIENT) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
+# What it needs comes from whichever registry this machine uses, by packages.lock, which holds
+# checksums and no address.
+.PHONY: rust
+rust: rust-lock-restored ## The Rust client, and what the conformance suite runs of it
+	$(CARGO) build --quiet --locked --workspace
+
+.PHONY: rust-lock-restored
+rust-lock-restored:
+	! command -v cargo >/dev/null || tools/cargo-lock restore $(RUST_CLIENT)
+
+.PHONY: rust-lock
+rust-lock: ## Resolve what the Rust client needs again
+	$(CARGO) generate-lockfile --quiet
+	tools/cargo-lock save $(RUST_CLIENT)
+
 # From Debian, and only where nobody has to be asked; whoever lacks one of these programs elsewhere
 # sees its tests skipped, by name.
 .PHONY: system-packages
@@ -256,6 +281,6 @@ runtime: wheels ## Install the wheels and what they need, and nothing else, into
 
 .PHONY: clean
 clean: ## Remove everything that make built
-	rm -rf $(TYPESCRIPT_CLIENT)/{node_modules,build,dist}
+	rm -rf $(TYPESCRIPT_CLIENT)/{node_modules,build,dist} $(RUST_CLIENT)/{target,Cargo.lock}
 	rm -rf $(VENV) $(TOOLS) dist .soak .coverage .coverage.* .hypothesis .import_linter_cache \
 	    .mypy_cache .pytest_cache .ruff_cache
