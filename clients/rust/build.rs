@@ -10,8 +10,6 @@ const DESCRIPTORS: &str = "proto/assetd.binpb";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={DESCRIPTORS}");
     let descriptors = FileDescriptorSet::decode(&*std::fs::read(DESCRIPTORS)?)?;
-    tonic_prost_build::configure()
-        .build_server(false)
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().build_server(false).compile_fds(descriptors)?;
     Ok(())
 }

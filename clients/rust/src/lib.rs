@@ -1,8 +1,48 @@
 //! skeleton
-#![allow(missing_docs)]
+#![doc = include_str!("../README.md")]
+mod address;
+mod asset;
+mod client;
+mod course;
+mod error;
+mod fetch;
+mod hold;
+mod lease;
+mod list;
+mod local;
+mod pin;
+mod progress;
+mod receipt;
+mod resolve;
+mod retry;
+mod trace;
+mod wire;
+
+/// The messages and stubs of the wire contract, for what has no helper here; [`Client::channel`] is
+/// what the stubs are made with. Made from the `.proto` files, whose comments are the promises.
+#[allow(missing_docs, clippy::pedantic)]
 pub mod v1 {
     tonic::include_proto!("assetd.v1");
 }
+
+/// What Google's error model puts into the details of a status.
+#[allow(dead_code, missing_docs)]
 mod rpc {
     tonic::include_proto!("google.rpc");
 }
+
+pub use asset::Asset;
+pub use client::{Client, ClientBuilder};
+pub use error::{Error, Result};
+pub use fetch::Fetch;
+pub use hold::Held;
+pub use list::{Entry, FileEntry, FilePage, List, ListFiles, Listing, Page};
+pub use progress::Progress;
+pub use resolve::{Resolve, Resolved};
+pub use retry::RetryPolicy;
+pub use tonic::Code;
+pub use v1::{
+    AssetKind, ErrorReason as Reason, FetchPhase, Freshness, Resolution, Source, Verification,
+    list_request::Scope,
+    push_header::{Bump, Mode},
+};

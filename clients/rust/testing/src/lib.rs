@@ -1,3 +1,7 @@
 //! t
-pub mod server { tonic::include_proto!("assetd.v1"); }
-pub mod rpc { tonic::include_proto!("google.rpc"); }
+pub mod server {
+    tonic::include_proto!("assetd.v1");
+}
+pub mod rpc {
+    tonic::include_proto!("google.rpc");
+}
