@@ -1,4 +1,3 @@
-//! skeleton
 #![doc = include_str!("../README.md")]
 mod address;
 mod asset;

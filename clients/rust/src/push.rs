@@ -99,8 +99,8 @@ impl Client {
     /// it, as the daemon or this client's ASSETS_DIR has it. All else is as for
     /// [`push`](Client::push), but that nothing can be excluded.
     ///
-    /// Errors: `InvalidField`: the path is absolute, and not below that folder. `SourceNotAllowed`:
-    /// the path leads elsewhere, or nothing lies there.
+    /// Errors: `InvalidField`: the path is absolute and not below that folder, or nothing lies there.
+    /// `SourceNotAllowed`: the path leads elsewhere, or the daemon may not read it.
     pub fn push_staged<'a>(&self, path: impl Into<PathBuf>, spec: impl Into<String>) -> Push<'a> {
         Push::new(self, From::Staged(path.into()), spec.into())
     }

@@ -30,8 +30,6 @@ pub enum Step {
     Fail(Status),
     /// Nothing more, until the caller leaves.
     Silence,
-    /// Every connection breaks.
-    Cut,
 }
 
 /// One call of Push, as a script sees it.
@@ -238,8 +236,9 @@ impl AssetService for Service {
         self.0.open.send_modify(|open| *open += 1);
         let open = Open(self.0.clone());
         let played = futures_util::stream::iter(script).then(move |step| {
-            let state = open.0.clone();
-            async move { play(step, &state).await }
+            // The call is open for as long as the stream is.
+            let _open = &open;
+            play(step)
         });
         Ok(Response::new(Box::pin(played)))
     }
@@ -282,15 +281,11 @@ impl AssetService for Service {
     }
 }
 
-async fn play(step: Step, state: &State) -> Result<v1::FetchResponse, Status> {
+async fn play(step: Step) -> Result<v1::FetchResponse, Status> {
     match step {
         Step::Say(event) => Ok(v1::FetchResponse { event_time: None, event: Some(event) }),
         Step::Fail(status) => Err(status),
         Step::Silence => std::future::pending().await,
-        Step::Cut => {
-            state.cut();
-            std::future::pending().await
-        }
     }
 }
 

@@ -49,11 +49,16 @@ async fn a_fetch_asks_for_what_was_said_and_returns_where_it_is() {
     daemon.open_fetches(0).await;
 }
 
-/// Fetches, and returns what was shown: attempt and bytes.
+/// Fetches, and returns what was shown: attempt and bytes. At 40 bytes the wire is cut.
 async fn shown(daemon: &ScriptedDaemon) -> (assetd::Result<assetd::Asset>, Vec<(u32, u64)>) {
     let mut shown = Vec::new();
     let client = client_of(&daemon.address);
-    let note = |progress: &Progress| shown.push((progress.attempt, progress.present_bytes));
+    let note = |progress: &Progress| {
+        shown.push((progress.attempt, progress.present_bytes));
+        if progress.present_bytes == 40 {
+            daemon.cut();
+        }
+    };
     let fetched = client.fetch("nlp/ranker").progress(note).await;
     (fetched, shown)
 }
@@ -61,7 +66,7 @@ async fn shown(daemon: &ScriptedDaemon) -> (assetd::Result<assetd::Asset>, Vec<(
 #[tokio::test]
 async fn a_stream_that_is_cut_is_joined_again_for_the_same_version() {
     let daemon = ScriptedDaemon::start(Scripts::fetches([
-        vec![started(), progressed(40, 1), Step::Cut],
+        vec![started(), progressed(40, 1), Step::Silence],
         vec![started(), progressed(60, 1), Step::Fail(Status::unavailable("going"))],
         // As gRPC ends calls that are on their way to a daemon that begins to stop.
         vec![Step::Fail(Status::cancelled("on its way"))],
@@ -79,13 +84,13 @@ async fn a_stream_that_is_cut_is_joined_again_for_the_same_version() {
 
 #[tokio::test]
 async fn progress_that_falls_within_one_attempt_is_refused() {
-    let lie = vec![started(), progressed(40, 1), progressed(39, 1), completed()];
+    let lie = vec![started(), progressed(50, 1), progressed(49, 1), completed()];
     let daemon = ScriptedDaemon::start(Scripts::fetches([lie]));
     let (fetched, shown) = shown(&daemon).await;
     let refused = fetched.unwrap_err();
     assert_eq!((refused.code(), refused.reason()), (Code::Internal, Some(Reason::Internal)));
-    assert_eq!(refused.metadata()["present_bytes"], "39");
-    assert_eq!(shown, [(1, 40)]);
+    assert_eq!(refused.metadata()["present_bytes"], "49");
+    assert_eq!(shown, [(1, 50)]);
     assert_eq!(daemon.fetches().len(), 1, "a defect is not repeated");
     daemon.open_fetches(0).await;
 }
@@ -102,11 +107,10 @@ async fn a_stream_that_ends_without_an_answer_is_a_defect() {
 
 #[tokio::test]
 async fn what_completed_is_here_whatever_the_status_says() {
-    for end in [Step::Fail(Status::internal("late")), Step::Cut] {
-        let daemon = ScriptedDaemon::start(Scripts::fetches([vec![started(), completed(), end]]));
-        client_of(&daemon.address).fetch("nlp/ranker").await.unwrap();
-        assert_eq!(daemon.fetches().len(), 1);
-    }
+    let late = Step::Fail(Status::internal("late"));
+    let daemon = ScriptedDaemon::start(Scripts::fetches([vec![started(), completed(), late]]));
+    client_of(&daemon.address).fetch("nlp/ranker").await.unwrap();
+    assert_eq!(daemon.fetches().len(), 1);
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ async fn a_use_is_left_as_a_trace_once_a_minute() {
 async fn a_folder_on_the_way_may_be_a_link() {
     let cache = Cache::new();
     symlink("a", cache.path("b")).unwrap();
-    cache.client.hold("b/file:1.2").await.unwrap();
+    assert!(cache.client.hold("b/file:1.2").await.unwrap().is_held());
 }
 
 #[tokio::test]

@@ -88,7 +88,9 @@ async fn what_is_staged_is_pushed_where_it_lies() {
     let refused = client.push_staged("/elsewhere", "nlp/ranker").await.unwrap_err();
     assert_eq!(refused.reason(), Some(Reason::InvalidField));
     let missing = client.push_staged("nothing", "nlp/ranker").await.unwrap_err();
-    assert_eq!(missing.reason(), Some(Reason::SourceNotAllowed));
+    assert_eq!(missing.reason(), Some(Reason::InvalidField), "{missing}");
+    let climbs = client.push_staged("../../nlp", "nlp/ranker").await.unwrap_err();
+    assert_eq!(climbs.reason(), Some(Reason::SourceNotAllowed), "{climbs}");
     let unknown = client.fetch("no/such").await.unwrap_err();
     assert_eq!(unknown.reason(), Some(Reason::AssetNotFound));
     assert_eq!(unknown.metadata()["name"], "no/such");
