@@ -26,11 +26,17 @@ DISTRIBUTIONS := clients/python service
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 # Python that people write; folders that are still to come are left out.
-PYTHON_SOURCES := service clients/python tests tools/generate $(wildcard bench examples)
+PYTHON_SOURCES := service clients/python tests tools/generate tools/cargo-lock \
+    $(wildcard bench examples)
 GO_CLIENT := clients/go
 GO_SERVER := examples/go-server
 TYPESCRIPT_CLIENT := clients/typescript
 JAVA_CLIENT := clients/java
+RUST_CLIENT := clients/rust
+# Without Rust its client is skipped, by name; where nothing may be skipped, that is a failure.
+CARGO := command -v cargo >/dev/null || \
+    { echo "skipped: the Rust client needs Rust 1.88 or newer" >&2; [[ "$${CI:-}" != true ]]; exit; }; \
+    cd $(RUST_CLIENT) && cargo
 
 ##@ Start here
 
@@ -56,7 +62,7 @@ example: setup tools model python-server ## Two model servers, Python and Go, sh
 ##@ Daily work
 
 .PHONY: check
-check: setup tools typescript python-server ## Format, lint, types, contracts, fast tests: what every commit passes
+check: setup tools typescript python-server rust-lock-restored ## Format, lint, types, contracts, fast tests: what every commit passes
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/ruff check $(PYTHON_SOURCES)
 	$(BIN)/mypy $(filter-out examples,$(PYTHON_SOURCES))
@@ -72,14 +78,17 @@ check: setup tools typescript python-server ## Format, lint, types, contracts, f
 	cd $(GO_SERVER) && $(GO) vet ./...
 	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test && npm run --silent lint
 	$(call WITH_JAVA,$(MAKE) java)
-	$(PYTEST) tests/unit tests/conformance
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --locked --workspace --all-targets --all-features -- --deny warnings
+	$(PYTEST) tests/unit tests/conformance --ignore tests/conformance/clients
 
 .PHONY: test
-test: setup tools typescript model modelkit s3rver python-server system-packages ## All tests, on the real model, S3 server, modelkit and clients
+test: setup tools runners model modelkit s3rver python-server system-packages ## All tests, on the real model, S3 server, modelkit and clients
 	cd $(GO_CLIENT) && $(GO) test ./...
 	cd $(GO_SERVER) && $(GO) test ./...
 	cd $(TYPESCRIPT_CLIENT) && npm test
-	$(call WITH_JAVA,$(MAKE) java && cd $(JAVA_CLIENT) && $(MVN) test)
+	$(call WITH_JAVA,cd $(JAVA_CLIENT) && $(MVN) test)
+	$(CARGO) test --quiet --locked --workspace --all-features
 	$(PYTEST) tests
 
 .PHONY: format
@@ -87,6 +96,7 @@ format: setup ## Format and fix what can be fixed without thought
 	$(BIN)/ruff check --fix-only --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff format --quiet $(PYTHON_SOURCES)
 	gofmt -w $(GO_CLIENT) $(GO_SERVER)
+	$(CARGO) fmt --all
 
 .PHONY: generate
 generate: setup tools typescript ## Write the stubs of every client from protos/
@@ -259,6 +269,14 @@ $(TYPESCRIPT_CLIENT)/node_modules/.stamp: $(TYPESCRIPT_CLIENT)/package.json \
 	cd $(TYPESCRIPT_CLIENT) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
+# What the conformance suite asks of each language's helper; a language that is not installed is left
+# out, and skipped by name.
+.PHONY: runners
+runners: tools typescript rust ## The programs of all languages that the clients' suite talks to
+	cd $(GO_CLIENT) && $(GO) build -o $(CURDIR)/$(TOOLS)/conformance/go ./conformance
+	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test
+	$(call WITH_JAVA,$(MAKE) java)
+
 MVN := mvn --quiet --batch-mode
 HAS_JAVA := command -v javac >/dev/null && command -v mvn >/dev/null
 NEEDS_JAVA := the Java client needs a JDK 17 or newer and Maven 3.8 or newer
@@ -276,6 +294,21 @@ $(JAVA_CLIENT)/target/.stamp: $(shell find $(JAVA_CLIENT) -name pom.xml -o -path
 	cd $(JAVA_CLIENT) && $(MVN) -DskipTests package
 	mkdir -p $(@D)
 	touch $@
+
+# What it needs comes from whichever registry this machine uses, by packages.lock, which holds
+# checksums and no address.
+.PHONY: rust
+rust: rust-lock-restored ## The Rust client, and what the conformance suite runs of it
+	$(CARGO) build --quiet --locked --workspace
+
+.PHONY: rust-lock-restored
+rust-lock-restored:
+	! command -v cargo >/dev/null || tools/cargo-lock restore $(RUST_CLIENT)
+
+.PHONY: rust-lock
+rust-lock: ## Resolve what the Rust client needs again
+	$(CARGO) generate-lockfile --quiet
+	tools/cargo-lock save $(RUST_CLIENT)
 
 # From Debian, and only where nobody has to be asked; whoever lacks one of these programs elsewhere
 # sees its tests skipped, by name.
@@ -309,7 +342,7 @@ runtime: wheels ## Install the wheels and what they need, and nothing else, into
 
 .PHONY: clean
 clean: ## Remove everything that make built
-	rm -rf $(TYPESCRIPT_CLIENT)/{node_modules,build,dist}
+	rm -rf $(TYPESCRIPT_CLIENT)/{node_modules,build,dist} $(RUST_CLIENT)/{target,Cargo.lock}
 	rm -rf $(JAVA_CLIENT)/{,client/,conformance/}target
 	rm -rf $(VENV) $(TOOLS) dist .soak .coverage .coverage.* .hypothesis .import_linter_cache \
 	    .mypy_cache .pytest_cache .ruff_cache
