@@ -22,6 +22,7 @@ class Runners:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._all: dict[tuple[str, str], Runner] = {}
+        self._count = 0
 
     def shared(self, language: Language, address: str) -> Runner:
         """Return the runner that talks to that daemon."""
@@ -35,9 +36,9 @@ class Runners:
         if language.built is not None and not language.built.exists():
             missing = f"the runner of {language.name} is not built: make {language.target}"
             pytest.fail(missing) if IN_CI else pytest.skip(missing)
-        log = tempfile.NamedTemporaryFile(dir=self._folder, suffix=".log", delete=False)
-        log.close()
-        runner = Runner(language, variables, Path(log.name))
+        self._count += 1
+        log = self._folder / f"{language.name}-{self._count}.log"
+        runner = Runner(language, variables, log)
         told = {"language": language.name, "fast_path": language.has_fast_path}
         assert runner.ready == told
         return runner

@@ -1,10 +1,9 @@
 """What a scenario expects, compared with what a runner said."""
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 from tests.conformance.clients.scenarios import Fields
 
@@ -15,17 +14,18 @@ def assert_like(got: Any, wanted: Any, place: str = "") -> None:
     """Fail unless `got` is what is wanted.
 
     Of a table its fields alone count, whatever stands beside them; `{absent = true}` is one that is
-    not there. A table of one of these keys is
-    a question instead: `none` (whether it is null), `at_least`, `at_most`, `length`,
-    `length_at_most`, `matches`, `contains`.
+    not there. A table of one of these keys is a question instead: `none` (whether it is null),
+    `at_least`, `at_most`, `length`, `length_at_most`, `matches`, `contains`.
     """
     if (
         isinstance(wanted, Mapping)
         and len(wanted) == 1
-        and (question := next(iter(wanted))) in _ASK
+        and not _QUESTIONS.keys().isdisjoint(wanted)
     ):
-        told = _ASK[question](got, wanted[question])
-        assert told, f"{place} is {got!r}, and should be {question} {wanted[question]!r}"
+        ((question, argument),) = wanted.items()
+        assert _QUESTIONS[question](got, argument), (
+            f"{place} is {got!r}, and should be {question} {argument!r}"
+        )
     elif isinstance(wanted, Mapping):
         assert isinstance(got, Mapping), f"{place} is {got!r}"
         for name, inner in wanted.items():
@@ -42,7 +42,7 @@ def assert_like(got: Any, wanted: Any, place: str = "") -> None:
         assert got == wanted, f"{place} is {got!r}, and should be {wanted!r}"
 
 
-_ASK = {
+_QUESTIONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "none": lambda got, is_none: (got is None) == is_none,
     "at_least": lambda got, least: got >= least,
     "at_most": lambda got, most: got <= most,
@@ -69,7 +69,7 @@ def assert_honest(reports: Iterable[Fields]) -> None:
         assert total is None or all(report.get(name, 0) <= total for name in _FIGURES), report
 
 
-def assert_progress(reports: list[Fields], wanted: Fields | str) -> None:
+def assert_progress(reports: Sequence[Fields], wanted: Fields | str) -> None:
     """Fail unless the reports are as wanted: `none`, `some`, or a table.
 
     In a table `at_least` is how many there are, `phases` which have to be among them, `last` the
@@ -80,7 +80,7 @@ def assert_progress(reports: list[Fields], wanted: Fields | str) -> None:
         assert {"none": not reports, "some": bool(reports)}[wanted], reports
         return
     assert len(reports) >= wanted.get("at_least", 0), reports
-    missing = Counter(wanted.get("phases", ())).keys() - {report["phase"] for report in reports}
+    missing = set(wanted.get("phases", ())) - {report["phase"] for report in reports}
     assert not missing, f"no report of {missing}: {reports}"
     if "attempts" in wanted:
         assert len({report["attempt"] for report in reports}) == wanted["attempts"], reports

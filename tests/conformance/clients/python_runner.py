@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -93,14 +93,12 @@ class Session:
             else:
                 write({"id": key, "answer": await self._do[request["do"]](request)})
         except asyncio.CancelledError:
-            error = {"reason": "CANCELLED", "code": "CANCELLED", "message": "cancelled"}
-            write({"id": key, "error": error | {"metadata": {}}})
+            write({"id": key, "error": error_fields("CANCELLED", "CANCELLED", "cancelled")})
         except assetd.AssetdError as failure:
             write({"id": key, "error": shown(failure)})
-        except Exception as failure:
+        except (OSError, ValueError) as failure:
             traceback.print_exc()
-            error = {"reason": "", "code": "UNKNOWN", "message": str(failure), "metadata": {}}
-            write({"id": key, "error": error})
+            write({"id": key, "error": error_fields("", "UNKNOWN", str(failure))})
         finally:
             del self._tasks[key]
 
@@ -268,12 +266,14 @@ def shown(failure: assetd.AssetdError) -> Fields:
     reason = failure.reason
     if isinstance(failure, assetd.CallTimeoutError):
         reason = "DEADLINE_EXCEEDED"
-    return {
-        "reason": reason,
-        "code": failure.code,
-        "message": failure.message,
-        "metadata": failure.metadata,
-    }
+    return error_fields(reason, failure.code, failure.message, failure.metadata)
+
+
+def error_fields(
+    reason: str, code: str, message: str, metadata: Mapping[str, str] | None = None
+) -> Fields:
+    """Return what is told of a failure."""
+    return {"reason": reason, "code": code, "message": message, "metadata": dict(metadata or {})}
 
 
 async def main() -> None:

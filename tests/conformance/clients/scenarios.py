@@ -49,10 +49,8 @@ def load() -> list[Scenario]:
     Raises:
         ValueError, TypeError: one is not written as it should be.
     """
-    found = []
-    for path in sorted(FOLDER.glob("*.toml")):
-        for table in tomllib.loads(path.read_text())["scenario"]:
-            found.append(Scenario(**_with_rows(table)))
+    files = [tomllib.loads(path.read_text()) for path in sorted(FOLDER.glob("*.toml"))]
+    found = [Scenario(**_with_rows(table)) for file in files for table in file["scenario"]]
     names = [scenario.slug for scenario in found]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two scenarios have one name: {doubled}")

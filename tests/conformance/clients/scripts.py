@@ -1,8 +1,8 @@
 """What a made-up daemon answers, from what a scenario's `script` says.
 
-Lists of what comes of one call after another: `fetches` (each the events of its stream), `resolves`,
-`lists` and `pushes`. `{fail = CODE, reason, message, metadata, retry_after, details, domain, trailer}`
-ends a call in each of them.
+Lists of what comes of one call after another: `fetches` (each the events of its stream),
+`resolves`, `lists` and `pushes`. In each of them `fail = CODE`, with `reason`, `message`,
+`metadata`, `retry_after`, `details`, `domain` and `trailer`, ends a call.
 """
 
 from collections.abc import Iterator
@@ -119,6 +119,5 @@ def _push(said: Fields) -> PushScript:
 
     def script(_: Iterator[PushRequest], context: Context) -> Iterator[PushResponse]:
         failure.end(context)
-        yield PushResponse()
 
     return script

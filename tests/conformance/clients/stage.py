@@ -74,30 +74,40 @@ class Stage:
     # What is given
 
     def _give(self, fact: Fields) -> None:
-        match fact:
-            case {"pushed": spec, "tree": tree, **options}:
-                self._client.push(self._source(tree), spec, **options)
-            case {"cached": spec}:
-                self._client.fetch(spec)
-            case {"object": key, "text": text}:
-                self.world.store.put(self.world.prefix + key, text.encode())
-            case {"damaged": key}:
-                data = self.world.store.get(self.world.prefix + key)
-                self.world.store.put(self.world.prefix + key, bytes([data[0] ^ 1]) + data[1:])
-            case {"held_reads": part}:
-                self.world.store.hold_reads(part)
-            case {"held_writes": part}:
-                self.world.store.hold_writes(part)
-            case {"refused": part, "status": status, "code": code}:
-                self.world.store.refuse(part, status, code)
-            case {"written": name, "tree": tree}:
-                trees.write(trees.TREES[tree], self._folder / name)
-            case {"linked": name, "to": target}:
-                (self._folder / name).symlink_to(target)
-            case {"empty_folder": name}:
-                (self._folder / name).mkdir()
-            case _:
-                raise ValueError(f"nothing can be given like that: {fact}")
+        """Make it so; the first field names what it is, and all of them its arguments."""
+        getattr(self, f"_give_{next(iter(fact))}")(**fact)
+
+    def _give_pushed(self, pushed: str, tree: str) -> None:
+        self._client.push(self._source(tree), pushed)
+
+    def _give_cached(self, cached: str) -> None:
+        self._client.fetch(cached)
+
+    def _give_object(self, object: str, text: str) -> None:  # noqa: A002 - the scenario's word
+        self.world.store.put(self.world.prefix + object, text.encode())
+
+    def _give_damaged(self, damaged: str) -> None:
+        key = self.world.prefix + damaged
+        data = self.world.store.get(key)
+        self.world.store.put(key, bytes([data[0] ^ 1]) + data[1:])
+
+    def _give_held_reads(self, held_reads: str) -> None:
+        self.world.store.hold_reads(held_reads)
+
+    def _give_held_writes(self, held_writes: str) -> None:
+        self.world.store.hold_writes(held_writes)
+
+    def _give_refused(self, refused: str, status: int, code: str) -> None:
+        self.world.store.refuse(refused, status, code)
+
+    def _give_written(self, written: str, tree: str) -> None:
+        trees.write(trees.TREES[tree], self._folder / written)
+
+    def _give_linked(self, linked: str, to: str) -> None:
+        (self._folder / linked).symlink_to(to)
+
+    def _give_empty_folder(self, empty_folder: str) -> None:
+        (self._folder / empty_folder).mkdir()
 
     # What is done
 

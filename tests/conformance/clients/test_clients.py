@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
 from assetd.v1.error_reason_pb2 import ErrorReason
+
 from tests.clients.python.scripted import ScriptedDaemon
 from tests.conformance.clients.conftest import Runners
 from tests.conformance.clients.expectations import assert_honest, assert_like
