@@ -5,7 +5,16 @@ from pathlib import Path
 
 import assetd
 import pytest
-from assetd import Asset, Client, Freshness, Resolution, RetryPolicy, Source, Verification
+from assetd import (
+    Asset,
+    Client,
+    Freshness,
+    InternalError,
+    Resolution,
+    RetryPolicy,
+    Source,
+    Verification,
+)
 from assetd._address import find_address
 from assetd._connection import Connection
 from assetd._convert import word
@@ -213,22 +222,50 @@ all_figures = st.builds(
 )
 
 
-@given(st.lists(all_figures))
-def test_attempts_are_numbered_whatever_comes(sent: list[asset_pb2.FetchProgress]) -> None:
+@given(st.lists(st.lists(all_figures)))
+def test_attempts_are_numbered_whatever_comes(
+    streams: list[list[asset_pb2.FetchProgress]],
+) -> None:
     """No daemon can make figures fall within an attempt; every figure comes through as it is."""
     attempts = Attempts()
     last = asset_pb2.FetchProgress()
-    for figures in sent:
-        numbered = attempts.number(figures)
-        assert numbered.attempt >= last.attempt
-        if numbered.attempt == last.attempt:
-            assert numbered.present_bytes >= last.present_bytes
-            assert numbered.present_files >= last.present_files
-        assert (numbered.present_bytes, numbered.present_files) == (
-            figures.present_bytes,
-            figures.present_files,
-        )
-        last = numbered
+    for stream in streams:
+        attempts.begin_stream()
+        # Within a stream it is the daemon's own attempt that the figures may not fall in.
+        earlier: asset_pb2.FetchProgress | None = None
+        for figures in stream:
+            lies = (
+                earlier is not None and figures.attempt <= earlier.attempt and fell(last, figures)
+            )
+            earlier = figures
+            if lies:
+                with pytest.raises(InternalError):
+                    attempts.number(figures)
+                return
+            numbered = attempts.number(figures)
+            assert numbered.attempt >= last.attempt
+            assert numbered.attempt > last.attempt or not fell(last, numbered)
+            assert (numbered.present_bytes, numbered.present_files) == (
+                figures.present_bytes,
+                figures.present_files,
+            )
+            last = numbered
+
+
+def fell(before: asset_pb2.FetchProgress, now: asset_pb2.FetchProgress) -> bool:
+    """Whether a figure is lower than it was."""
+    return now.present_bytes < before.present_bytes or now.present_files < before.present_files
+
+
+def test_a_daemon_whose_figures_fall_is_not_believed(
+    daemon: ScriptedDaemon, client: Client
+) -> None:
+    """It breaks a promise: the fetch ends as INTERNAL, and says what fell."""
+    daemon.fetches.append(plays(started(), progress(50), progress(49), completed()))
+    with pytest.raises(InternalError, match="fell from 50 to 49 bytes") as caught:
+        client.fetch("nlp/ranker")
+    assert caught.value.metadata["present_bytes"] == "49"
+    assert caught.value.metadata["earlier_present_bytes"] == "50"
 
 
 def test_a_store_that_stays_down_is_believed(daemon: ScriptedDaemon) -> None:

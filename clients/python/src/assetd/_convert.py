@@ -195,9 +195,22 @@ def list_request(
     )
 
 
-def list_files_request(spec: str, *, freshness: str | None, page_size: int) -> ListFilesRequest:
+def list_files_request(
+    spec: str,
+    *,
+    freshness: str | None,
+    include: Iterable[str],
+    exclude: Iterable[str],
+    page_size: int,
+) -> ListFilesRequest:
     """Return the request for the first page of `Client.list_files`."""
-    return ListFilesRequest(spec=spec, freshness=freshness_number(freshness), page_size=page_size)
+    return ListFilesRequest(
+        spec=spec,
+        freshness=freshness_number(freshness),
+        include=globs(include),
+        exclude=globs(exclude),
+        page_size=page_size,
+    )
 
 
 def selector(spec: str | None, name_prefix: str | None, everything: bool) -> CacheSelector:

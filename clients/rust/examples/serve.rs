@@ -1,0 +1,19 @@
+//! The example of the README, which the tests run.
+
+use assetd::{Client, Reason};
+
+#[tokio::main]
+async fn main() -> assetd::Result<()> {
+    let client = Client::connect()?; // ASSETD_ADDRESS
+    let model = client.hold("nlp/ranker:0").progress(|p| eprintln!("{} bytes", p.present_bytes));
+    match model.await {
+        Ok(model) => println!("serving {} from {}", model.version(), model.path().display()),
+        Err(error) => match error.reason() {
+            Some(Reason::AssetNotFound | Reason::VersionNotFound) => {
+                println!("there is no such version: {:?}", error.metadata());
+            }
+            _ => return Err(error),
+        },
+    }
+    Ok(())
+}
