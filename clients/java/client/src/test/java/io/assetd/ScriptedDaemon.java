@@ -168,7 +168,6 @@ final class ScriptedDaemon implements AutoCloseable {
   final class Stage<Q, R> implements StreamObserver<Q> {
     final BlockingQueue<Q> requests = new LinkedBlockingQueue<>();
     private final ServerCallStreamObserver<R> answers;
-    private volatile boolean hasHalfClosed;
 
     Stage(StreamObserver<R> answers) {
       this.answers = (ServerCallStreamObserver<R>) answers;
@@ -187,9 +186,7 @@ final class ScriptedDaemon implements AutoCloseable {
     public void onError(Throwable thrown) {}
 
     @Override
-    public void onCompleted() {
-      hasHalfClosed = true;
-    }
+    public void onCompleted() {}
 
     void begin(Script<Q, R> script) {
       Thread thread = new Thread(() -> play(script), "script");
@@ -215,12 +212,6 @@ final class ScriptedDaemon implements AutoCloseable {
 
     Q take() throws InterruptedException {
       return requests.take();
-    }
-
-    /** Returns whether the client ended its side before it said another word. */
-    boolean isForsaken() {
-      Waiting.until(() -> hasHalfClosed || answers.isCancelled() || !requests.isEmpty());
-      return requests.isEmpty();
     }
 
     /** Says nothing until the caller leaves. */

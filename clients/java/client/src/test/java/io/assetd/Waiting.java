@@ -10,6 +10,9 @@ final class Waiting {
   static void until(BooleanSupplier isSo) {
     while (!isSo.getAsBoolean()) {
       LockSupport.parkNanos(2_000_000);
+      if (Thread.interrupted()) {
+        throw new IllegalStateException("it took too long");
+      }
     }
   }
 }
