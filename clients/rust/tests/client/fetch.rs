@@ -167,7 +167,7 @@ async fn nobody_at_the_address_is_told_after_a_short_patience() {
 async fn patience_begins_anew_whenever_a_fetch_comes_further() {
     let retry = RetryPolicy::default();
     let cut = |bytes| vec![started(), progressed(bytes, 1), Step::Fail(Status::unavailable("cut"))];
-    let further = (1..=40).map(|bytes| cut(bytes));
+    let further = (1..=40).map(cut);
     let stuck = std::iter::repeat_with(|| cut(40)).take(60);
     let daemon = ScriptedDaemon::start(Scripts::fetches(further.chain(stuck)));
     let builder = assetd::Client::builder().address(&daemon.address).assets_dir("");
@@ -294,6 +294,20 @@ async fn a_report_that_panics_leaves_no_call_behind() {
     let fetch = client.fetch("nlp/ranker").progress(|_| panic!("the report's own fault"));
     assert!(tokio::spawn(fetch.into_future()).await.unwrap_err().is_panic());
     daemon.open_fetches(0).await;
+}
+
+#[tokio::test]
+async fn a_daemon_may_listen_on_tcp() {
+    let daemon = ScriptedDaemon::start(Scripts::fetches([vec![started(), completed()]]));
+    let path = daemon.address.strip_prefix("unix://").unwrap().to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut outside, _) = listener.accept().await.unwrap();
+        let mut inside = tokio::net::UnixStream::connect(path).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+    });
+    assert_eq!(client_of(&address).fetch("nlp/ranker").await.unwrap().version(), "1.2");
 }
 
 #[test]
