@@ -1,4 +1,5 @@
 //! The runner, spoken to as the conformance suite does.
+use std::ffi::OsStr;
 use std::process::Stdio;
 
 use assetd_testing::RealDaemon;
@@ -14,9 +15,15 @@ struct Suite {
 
 impl Suite {
     async fn begin(address: &str) -> Self {
+        Self::begin_seeing(address, "").await
+    }
+
+    /// As `begin`, where ASSETS_DIR is set.
+    async fn begin_seeing(address: &str, assets_dir: impl AsRef<OsStr>) -> Self {
         let mut runner = Command::new(env!("CARGO_BIN_EXE_conformance"))
             .env_clear()
             .env("ASSETD_ADDRESS", address)
+            .env("ASSETS_DIR", assets_dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -144,6 +151,21 @@ async fn it_does_what_the_suite_asks() {
     let nothing = json!({"id": "z", "do": "release", "of": "nothing"});
     assert_eq!(suite.ask(nothing, "answer").await, json!({}));
     suite.say(json!({"do": "close"})).await;
+    assert_eq!(suite.ended().await, "");
+}
+
+#[tokio::test]
+async fn it_finds_what_stands_in_assets_dir() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("nlp/ranker/1.2")).unwrap();
+    std::fs::write(folder.path().join("nlp/ranker/1.2/.SUCCESS"), "").unwrap();
+    let mut suite = Suite::begin_seeing("unix:///nowhere/assetd.sock", folder.path()).await;
+    let hold = json!({"id": "h", "do": "hold", "spec": "nlp/ranker:1.2"});
+    let expected = json!({"source": "CACHE", "size_bytes": null, "digest": "",
+        "path": folder.path().join("nlp/ranker/1.2")});
+    require(&suite.ask(hold, "answer").await, expected);
+    suite.say(json!({"do": "close"})).await;
+    require(&suite.end("h", "error").await, json!({"reason": "CANCELLED"}));
     assert_eq!(suite.ended().await, "");
 }
 

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use assetd::{Code, Freshness, Progress, Reason, RetryPolicy, Source};
+use assetd::v1::asset_service_client::AssetServiceClient;
+use assetd::{Code, Error, Freshness, Progress, Reason, RetryPolicy, Source, v1};
 use assetd_testing::{
     ScriptedDaemon, Scripts, Step, completed, daemon_error, progressed, started, trailer_error,
 };
@@ -294,6 +295,40 @@ async fn a_report_that_panics_leaves_no_call_behind() {
     let fetch = client.fetch("nlp/ranker").progress(|_| panic!("the report's own fault"));
     assert!(tokio::spawn(fetch.into_future()).await.unwrap_err().is_panic());
     daemon.open_fetches(0).await;
+}
+
+#[tokio::test]
+async fn every_call_carries_what_the_program_adds() {
+    let script = || vec![started(), completed()];
+    let daemon = ScriptedDaemon::start(Scripts::fetches([script(), script()]));
+    let builder = assetd::Client::builder().address(&daemon.address).assets_dir("");
+    let client = builder
+        .metadata(|metadata| {
+            metadata.insert("authorization", "Bearer x".parse().unwrap());
+        })
+        .build()
+        .unwrap();
+    client.fetch("nlp/ranker").await.unwrap();
+    let carried = daemon.metadata();
+    assert_eq!(carried[0].get("authorization").unwrap(), "Bearer x");
+    let caller = &daemon.fetches()[0].caller;
+    assert!(caller.ends_with(&format!("[{}]", std::process::id())), "{caller}");
+}
+
+#[tokio::test]
+async fn the_failures_of_stubs_are_read_alike() {
+    let full = daemon_error(Code::ResourceExhausted, "DISK_FULL", &[], None);
+    let daemon = ScriptedDaemon::start(Scripts::fetches([vec![Step::Fail(full)]]));
+    let client = client_of(&daemon.address);
+    let mut stub = AssetServiceClient::new(client.channel());
+    let status = match stub.fetch(v1::FetchRequest::default()).await {
+        Ok(events) => events.into_inner().message().await.unwrap_err(),
+        Err(status) => status,
+    };
+    assert_eq!(Error::from(status).reason(), Some(Reason::DiskFull));
+    let mut nobody = AssetServiceClient::new(client_of_nobody().channel());
+    let status = nobody.fetch(v1::FetchRequest::default()).await.unwrap_err();
+    assert!(Error::from(status).is_daemon_unavailable());
 }
 
 #[tokio::test]
