@@ -16,7 +16,6 @@ import io.grpc.netty.shaded.io.netty.channel.epoll.EpollDomainSocketChannel;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollEventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.unix.DomainSocketAddress;
 import io.grpc.netty.shaded.io.netty.util.concurrent.DefaultThreadFactory;
-import java.net.InetSocketAddress;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
@@ -66,8 +65,7 @@ final class Connection implements AutoCloseable {
     if (loop == null) {
       ChannelCredentials used =
           credentials == null ? InsecureChannelCredentials.create() : credentials;
-      return NettyChannelBuilder.forAddress(
-          InetSocketAddress.createUnresolved(address.host(), address.port()), used);
+      return NettyChannelBuilder.forAddress(address.host(), address.port(), used);
     }
     return NettyChannelBuilder.forAddress(
             new DomainSocketAddress(address.socketPath()), InsecureChannelCredentials.create())
