@@ -35,7 +35,7 @@ JAVA_CLIENT := clients/java
 RUST_CLIENT := clients/rust
 # Without Rust its client is skipped, by name; where nothing may be skipped, that is a failure.
 CARGO := command -v cargo >/dev/null || \
-    { echo "skipped: the Rust client needs Rust 1.88 or newer" >&2; [[ "$${CI:-}" != true ]]; exit; }; \
+    { echo "skipped: the Rust client needs Rust 1.89 or newer" >&2; [[ "$${CI:-}" != true ]]; exit; }; \
     cd $(RUST_CLIENT) && cargo
 
 ##@ Start here

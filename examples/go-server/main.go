@@ -23,8 +23,6 @@ import (
 	"syscall"
 	"time"
 
-	"google.golang.org/grpc"
-
 	"github.com/assetd/assetd/clients/go"
 )
 
@@ -52,9 +50,7 @@ func main() {
 
 // run fetches, holds and serves until ctx ends.
 func run(ctx context.Context, spec, address string, output io.Writer) error {
-	var arrived arrival
-	client, err := assetd.New("", assetd.WithCaller(name), assetd.WithRetryPolicy(patience),
-		assetd.WithDialOptions(grpc.WithStreamInterceptor(arrived.intercept)))
+	client, err := assetd.New("", assetd.WithCaller(name), assetd.WithRetryPolicy(patience))
 	if err != nil {
 		return err
 	}
@@ -69,7 +65,7 @@ func run(ctx context.Context, spec, address string, output io.Writer) error {
 	fmt.Fprintf(output, "%s: got asset=%s:%s source=%s transferred=%d joined=%t path=%s\n",
 		name, asset.Name, asset.Version,
 		strings.ToLower(strings.TrimPrefix(asset.Source.String(), "SOURCE_")),
-		asset.TransferredBytes, arrived.joined.Load(), asset.Path)
+		asset.TransferredBytes, asset.Joined, asset.Path)
 	model, err := OpenModel(asset.Path)
 	if err != nil {
 		return err

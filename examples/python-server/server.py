@@ -15,13 +15,10 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import assetd
 from minilm import ModelError, SentenceModel
-
-if TYPE_CHECKING:
-    from assetd.v1.asset_service_pb2 import FetchResponse
 
 NAME = "python-server"
 MAX_BODY_BYTES = 1 << 20
@@ -146,18 +143,11 @@ def read_texts(body: bytes) -> list[str]:
 
 def fetch(client: assetd.Client, spec: str) -> assetd.Asset:
     """Return the asset, held, and say how it came."""
-    joined: list[bool] = []
-
-    def note(event: "FetchResponse") -> None:
-        if event.HasField("started"):
-            joined.append(event.started.joined)
-
-    asset = client.fetch(spec, hold=True, on_event=note)
-    # What a stream says that follows after a cut is of no interest: it joins in any case.
-    has_joined = str(joined[0]).lower()
+    asset = client.fetch(spec, hold=True)
+    joined = str(asset.joined).lower()
     say(
         f"got asset={asset.name}:{asset.version} source={asset.source} "
-        f"transferred={asset.transferred_bytes} joined={has_joined} path={asset.path}"
+        f"transferred={asset.transferred_bytes} joined={joined} path={asset.path}"
     )
     return asset
 

@@ -17,7 +17,7 @@ pub(crate) enum Target {
     /// `host:port` on this node.
     Loopback(String),
     /// `host:port` beyond it: nothing may be said there in the clear.
-    Remote(String),
+    Beyond(String),
 }
 
 /// Returns where the daemon is when the program does not say: what the operator wrote into
@@ -84,7 +84,7 @@ fn host_and_port(authority: &str) -> Option<Target> {
     let is_loopback =
         bare.parse::<IpAddr>().map_or(bare == "localhost", |address| address.is_loopback());
     let authority = authority.to_owned();
-    Some(if is_loopback { Target::Loopback(authority) } else { Target::Remote(authority) })
+    Some(if is_loopback { Target::Loopback(authority) } else { Target::Beyond(authority) })
 }
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
             ("localhost:1", Target::Loopback("localhost:1".into())),
             ("tcp://127.0.0.9:50", Target::Loopback("127.0.0.9:50".into())),
             ("[::1]:50", Target::Loopback("[::1]:50".into())),
-            ("models:7000", Target::Remote("models:7000".into())),
+            ("models:7000", Target::Beyond("models:7000".into())),
         ] {
             assert_eq!(parse(address).unwrap(), target, "{address}");
         }

@@ -262,7 +262,7 @@ fn reach(address: Option<String>) -> Result<(String, Connection)> {
         None => address::default_address()?,
     };
     let target = address::parse(&address)?;
-    if matches!(target, Target::Remote(_)) {
+    if matches!(target, Target::Beyond(_)) {
         let message = format!(
             "{address:?} is beyond this node: give an endpoint with TLS, so that nothing is said in \
              the clear"

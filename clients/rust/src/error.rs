@@ -164,23 +164,23 @@ impl Error {
     /// drops it and gets no answer, is a daemon that could not be reached: one that begins to stop
     /// has gRPC cancel the calls that are on their way to it.
     pub(crate) fn of_call(status: Status, address: &str) -> Self {
-        let error = Self::from(status);
-        let is_cut = error.0.is_cut || matches!(error.0.code, Code::Unavailable | Code::Cancelled);
-        if !is_cut || !error.0.reason.is_empty() {
+        let mut error = Self::from(status);
+        let failure = &error.0;
+        let is_cut = failure.is_cut || matches!(failure.code, Code::Unavailable | Code::Cancelled);
+        if !is_cut || !failure.reason.is_empty() {
             return error;
         }
         let cause = deepest_cause(&error);
-        let message = format!(
+        error.0.code = Code::Unavailable;
+        error.0.message = format!(
             "no assetd daemon answers at {address} ({cause}): start one with `assetd serve`, or \
              name another address by {ADDRESS_VARIABLE}"
         );
-        let mut unreachable = Self::new(Code::Unavailable, message);
-        unreachable.0.metadata = HashMap::from([
+        error.0.metadata = HashMap::from([
             ("address".to_owned(), address.to_owned()),
             ("cause".to_owned(), cause),
         ]);
-        unreachable.0.source = error.0.source;
-        unreachable
+        error
     }
 
     fn read(&mut self, detail: &prost_types::Any) {

@@ -39,7 +39,9 @@ impl Client {
     /// A stream that is cut is joined again: for the version that the first stream named, even when
     /// a newer one was pushed meanwhile.
     ///
-    /// Errors: `AssetNotFound`, `VersionNotFound`, `PartNotFound`: there is no such thing.
+    /// # Errors
+    ///
+    /// `AssetNotFound`, `VersionNotFound`, `PartNotFound`: there is no such thing.
     /// `CacheFull`, `DiskFull`: wait [`retry_after`](crate::Error::retry_after), then try again.
     /// `DigestMismatch`, `BadManifest`, `BadIndex`: stop and raise an alarm. The code `Unavailable`:
     /// patience has ended. [`Reason`](crate::Reason) tells the rest.

@@ -155,8 +155,7 @@ mod tests {
     fn many_stars_are_compared_in_time() {
         assert!(!globs(&"*a".repeat(200)).matches(&"a".repeat(199).replace("aa", "ab")));
         assert!(
-            !globs(&"**/".repeat(200).replace("**/**", "**/x/**").trim_end_matches('/'))
-                .matches(&"x/".repeat(99).trim_end_matches('/').replace('x', "y"))
+            !globs(&format!("{}y", "**/x/".repeat(100))).matches(&format!("{}z", "x/".repeat(200)))
         );
     }
 }

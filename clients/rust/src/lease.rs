@@ -35,3 +35,38 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_lease_is_of_what_stands_at_the_path_and_of_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.2");
+        fs::write(&path, "old").unwrap();
+        let shown = path.to_str().unwrap();
+        let lease = Lease::open(shown).unwrap();
+        assert!(lease.is_of(shown));
+        assert!(Lease::open(shown).unwrap().is_of(shown), "it is shared");
+        assert!(File::open(&path).unwrap().try_lock().is_err());
+        // An evictor that came between open and lock.
+        fs::rename(&path, folder.path().join("trash")).unwrap();
+        assert!(!lease.is_of(shown));
+        fs::write(&path, "new").unwrap();
+        assert!(!lease.is_of(shown));
+    }
+
+    #[test]
+    fn what_is_absent_or_a_link_cannot_be_leased() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        assert!(Lease::open(&path("1.2")).is_none());
+        fs::write(path("real"), "").unwrap();
+        symlink("real", path("1.2")).unwrap();
+        assert!(Lease::open(&path("1.2")).is_none());
+    }
+}

@@ -1,4 +1,7 @@
 #![doc = include_str!("../README.md")]
+#[cfg(not(unix))]
+compile_error!("assetd is for Linux and macOS: it needs unix sockets, flock and openat");
+
 mod address;
 mod asset;
 mod client;

@@ -72,7 +72,9 @@ impl Client {
     /// folder, `nlp/ra` also `nlp/ranker`. The daemon is asked for the next page when it is wanted,
     /// so that the pages show different moments.
     ///
-    /// Errors: `StoreUnavailable` only with `Scope::Store`; without it, a store that does not answer
+    /// # Errors
+    ///
+    /// `StoreUnavailable` only with `Scope::Store`; without it, a store that does not answer
     /// is named by [`List::pages`].
     pub fn list(&self, name_prefix: impl Into<String>) -> List {
         let name_prefix = name_prefix.into();
@@ -84,7 +86,9 @@ impl Client {
     /// the cache. All pages are about the version of the first. A part in the spec narrows the
     /// answer to what is at or below it, and globs to what such a fetch would bring.
     ///
-    /// Errors: `AssetNotFound`, `VersionNotFound`, `PartNotFound`: there is no such thing.
+    /// # Errors
+    ///
+    /// `AssetNotFound`, `VersionNotFound`, `PartNotFound`: there is no such thing.
     pub fn list_files(&self, spec: impl Into<String>) -> ListFiles {
         let request = v1::ListFilesRequest { spec: spec.into(), ..Default::default() };
         ListFiles { client: self.clone(), request, timeout: None }

@@ -81,7 +81,9 @@ impl Client {
     /// The spec is `name` for the next version, `name:1` for the next 1.x, `name:1.2` for exactly
     /// that.
     ///
-    /// Errors: `UnsupportedFile`: the source holds a symlink, hard link, device, FIFO or socket.
+    /// # Errors
+    ///
+    /// `UnsupportedFile`: the source holds a symlink, hard link, device, FIFO or socket.
     /// `InvalidPart`: an empty folder, a name that is not UTF-8, or nothing that is not excluded.
     /// `InvalidField`: [`exclude`](Push::exclude) for a file; a label or push id that is none.
     /// `SourceChanged`: it changed meanwhile. `VersionExists`: the version exists with other
@@ -99,7 +101,9 @@ impl Client {
     /// it, as the daemon or this client's ASSETS_DIR has it. All else is as for
     /// [`push`](Client::push), but that nothing can be excluded.
     ///
-    /// Errors: `InvalidField`: the path is absolute and not below that folder, or nothing lies there.
+    /// # Errors
+    ///
+    /// `InvalidField`: the path is absolute and not below that folder, or nothing lies there.
     /// `SourceNotAllowed`: the path leads elsewhere, or the daemon may not read it.
     pub fn push_staged<'a>(&self, path: impl Into<PathBuf>, spec: impl Into<String>) -> Push<'a> {
         Push::new(self, From::Staged(path.into()), spec.into())
@@ -111,7 +115,9 @@ impl Client {
     /// those that the daemon's operator allows. All else is as for
     /// [`push_staged`](Client::push_staged).
     ///
-    /// Errors: `SourceNotAllowed`: the operator does not allow it.
+    /// # Errors
+    ///
+    /// `SourceNotAllowed`: the operator does not allow it.
     pub fn push_from<'a>(&self, uri: impl Into<String>, spec: impl Into<String>) -> Push<'a> {
         Push::new(self, From::Uri(uri.into()), spec.into())
     }

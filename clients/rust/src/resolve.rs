@@ -31,7 +31,9 @@ impl Client {
     /// Tells which version a spec stands for now, how that was found, and what the cache of this
     /// node holds of it. It changes nothing: without a hold the version may be evicted right after.
     ///
-    /// Errors: `AssetNotFound`, `VersionNotFound`; `NotCached` with `Freshness::Cache`;
+    /// # Errors
+    ///
+    /// `AssetNotFound`, `VersionNotFound`; `NotCached` with `Freshness::Cache`;
     /// `StoreUnavailable` once patience has ended.
     pub fn resolve(&self, spec: impl Into<String>) -> Resolve {
         let request = v1::ResolveVersionRequest { spec: spec.into(), ..Default::default() };

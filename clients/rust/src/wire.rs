@@ -38,7 +38,7 @@ impl Connection {
         let (authority, socket) = match target {
             // A socket has no name of its own that a daemon could expect.
             Target::Socket(path) => ("localhost".to_owned(), Some(path)),
-            Target::Loopback(authority) | Target::Remote(authority) => (authority, None),
+            Target::Loopback(authority) | Target::Beyond(authority) => (authority, None),
         };
         let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|cause| {
             Error::new(tonic::Code::InvalidArgument, format!("{authority:?}: {cause}"))
@@ -140,5 +140,55 @@ impl http_body::Body for Whole {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http::HeaderValue;
+    use http_body::Body as _;
+
+    use super::*;
+
+    /// Has these trailers and nothing else.
+    struct Trailers(Option<HeaderMap>);
+
+    impl http_body::Body for Trailers {
+        type Data = <Body as http_body::Body>::Data;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, BoxError>>> {
+            Poll::Ready(self.0.take().map(|trailers| Ok(Frame::trailers(trailers))))
+        }
+    }
+
+    /// Reads to the end, and returns the failures on the way.
+    async fn failures(body: Body, has_status: bool) -> Vec<String> {
+        let mut body = Whole { body, has_status };
+        let mut failures = Vec::new();
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            failures.extend(frame.err().map(|failure| failure.to_string()));
+        }
+        failures
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_ends_without_a_status_was_cut() {
+        assert_eq!(failures(Body::empty(), false).await, ["the stream was cut"]);
+        assert!(failures(Body::empty(), true).await.is_empty());
+        let with = |name: &'static str| {
+            let trailers = HeaderMap::from_iter([(
+                http::HeaderName::from_static(name),
+                HeaderValue::from_static("0"),
+            )]);
+            Body::new(Trailers(Some(trailers)))
+        };
+        assert!(failures(with("grpc-status"), false).await.is_empty());
+        assert_eq!(failures(with("x-proxy"), false).await, ["the stream was cut"]);
     }
 }

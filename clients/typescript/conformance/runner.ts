@@ -191,6 +191,7 @@ function fetched(asset: Asset): Fields {
     verification,
     file_count: known(asset.fileCount),
     transferred_bytes: asset.transferredBytes,
+    joined: asset.joined,
     reused_bytes: asset.reusedBytes,
   };
 }

@@ -7,6 +7,7 @@ import assetd
 import pytest
 from assetd import (
     Asset,
+    AssetKind,
     Client,
     Freshness,
     InternalError,
@@ -52,6 +53,7 @@ def test_a_fetch_returns_where_the_version_is(daemon: ScriptedDaemon, client: Cl
         relative_path="nlp/ranker/1.2",
         name="nlp/ranker",
         version="1.2",
+        kind=AssetKind.DIRECTORY,
         digest=VERSION.digest,
         size_bytes=100,
         file_count=2,
@@ -59,6 +61,7 @@ def test_a_fetch_returns_where_the_version_is(daemon: ScriptedDaemon, client: Cl
         source=Source.STORE,
         verification=Verification.CHECKSUM,
         transferred_bytes=90,
+        joined=False,
         reused_bytes=10,
         elapsed_seconds=1.5,
     )

@@ -248,6 +248,7 @@ def asset_fields(asset: assetd.Asset) -> Fields:
     return {
         "name": asset.name,
         "version": asset.version,
+        "kind": asset.kind.name,
         "path": str(asset.path),
         "relative_path": asset.relative_path,
         "source": asset.source.name,
@@ -256,6 +257,7 @@ def asset_fields(asset: assetd.Asset) -> Fields:
         "size_bytes": asset.size_bytes,
         "file_count": asset.file_count,
         "transferred_bytes": asset.transferred_bytes,
+        "joined": asset.joined,
         "reused_bytes": asset.reused_bytes,
         "digest": asset.digest,
     }

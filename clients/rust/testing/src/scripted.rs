@@ -24,7 +24,8 @@ use crate::server::asset_service_server::{AssetService, AssetServiceServer};
 /// What one call of Fetch hears.
 pub type Script = Vec<Step>;
 
-/// One step of a script.
+/// One step of a script. Scripts are short, and read better without boxes.
+#[allow(clippy::large_enum_variant)]
 pub enum Step {
     Say(Event),
     Fail(Status),

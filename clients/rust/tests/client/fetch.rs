@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use assetd::{Code, Freshness, Progress, Reason, RetryPolicy, Source};
+use assetd::v1::asset_service_client::AssetServiceClient;
+use assetd::{Code, Error, Freshness, Progress, Reason, RetryPolicy, Source, v1};
 use assetd_testing::{
     ScriptedDaemon, Scripts, Step, completed, daemon_error, progressed, started, trailer_error,
 };
@@ -167,7 +168,7 @@ async fn nobody_at_the_address_is_told_after_a_short_patience() {
 async fn patience_begins_anew_whenever_a_fetch_comes_further() {
     let retry = RetryPolicy::default();
     let cut = |bytes| vec![started(), progressed(bytes, 1), Step::Fail(Status::unavailable("cut"))];
-    let further = (1..=40).map(|bytes| cut(bytes));
+    let further = (1..=40).map(cut);
     let stuck = std::iter::repeat_with(|| cut(40)).take(60);
     let daemon = ScriptedDaemon::start(Scripts::fetches(further.chain(stuck)));
     let builder = assetd::Client::builder().address(&daemon.address).assets_dir("");
@@ -294,6 +295,54 @@ async fn a_report_that_panics_leaves_no_call_behind() {
     let fetch = client.fetch("nlp/ranker").progress(|_| panic!("the report's own fault"));
     assert!(tokio::spawn(fetch.into_future()).await.unwrap_err().is_panic());
     daemon.open_fetches(0).await;
+}
+
+#[tokio::test]
+async fn every_call_carries_what_the_program_adds() {
+    let script = || vec![started(), completed()];
+    let daemon = ScriptedDaemon::start(Scripts::fetches([script(), script()]));
+    let builder = assetd::Client::builder().address(&daemon.address).assets_dir("");
+    let client = builder
+        .metadata(|metadata| {
+            metadata.insert("authorization", "Bearer x".parse().unwrap());
+        })
+        .build()
+        .unwrap();
+    client.fetch("nlp/ranker").await.unwrap();
+    let carried = daemon.metadata();
+    assert_eq!(carried[0].get("authorization").unwrap(), "Bearer x");
+    let caller = &daemon.fetches()[0].caller;
+    assert!(caller.ends_with(&format!("[{}]", std::process::id())), "{caller}");
+}
+
+#[tokio::test]
+async fn the_failures_of_stubs_are_read_alike() {
+    let full = daemon_error(Code::ResourceExhausted, "DISK_FULL", &[], None);
+    let daemon = ScriptedDaemon::start(Scripts::fetches([vec![Step::Fail(full)]]));
+    let client = client_of(&daemon.address);
+    let mut stub = AssetServiceClient::new(client.channel());
+    let status = match stub.fetch(v1::FetchRequest::default()).await {
+        Ok(events) => events.into_inner().message().await.unwrap_err(),
+        Err(status) => status,
+    };
+    assert_eq!(Error::from(status).reason(), Some(Reason::DiskFull));
+    let mut nobody = AssetServiceClient::new(client_of_nobody().channel());
+    let status = nobody.fetch(v1::FetchRequest::default()).await.unwrap_err();
+    assert!(Error::from(status).is_daemon_unavailable());
+}
+
+#[tokio::test]
+async fn a_daemon_may_listen_on_tcp() {
+    let daemon = ScriptedDaemon::start(Scripts::fetches([vec![started(), completed()]]));
+    let path = daemon.address.strip_prefix("unix://").unwrap().to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let (mut outside, _) = listener.accept().await.unwrap();
+        let mut inside = tokio::net::UnixStream::connect(path).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+    });
+    assert_eq!(client_of(&address).fetch("nlp/ranker").await.unwrap().version(), "1.2");
 }
 
 #[test]

@@ -21,6 +21,16 @@ fn the_package_holds_what_it_is_built_from() {
 }
 
 #[test]
+fn the_lock_is_cargos_own_without_addresses() {
+    let read = |name: &str| fs::read_to_string(Path::new(HERE).join(name)).unwrap();
+    let lock = read("Cargo.lock");
+    let without: Vec<&str> = lock.lines().filter(|line| !line.starts_with("source = ")).collect();
+    let committed = read("packages.lock");
+    assert_eq!(committed.lines().collect::<Vec<_>>(), without, "make rust-lock, or restore it");
+    assert!(!committed.contains("://") && committed.contains("checksum = "));
+}
+
+#[test]
 fn the_example_of_the_readme_is_the_one_that_runs() {
     let readme = fs::read_to_string(Path::new(HERE).join("README.md")).unwrap();
     let example = fs::read_to_string(Path::new(HERE).join("examples/serve.rs")).unwrap();

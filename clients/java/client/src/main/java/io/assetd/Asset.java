@@ -15,6 +15,7 @@ import java.time.Duration;
  * @param source where the missing bytes came from; {@link Source#CACHE}: none were missing
  * @param verification what the files were compared with
  * @param transferredBytes bytes that this fetch took from the source; 0 on a hit
+ * @param joined it shared the download of a caller who had come before
  * @param reusedBytes bytes that were here already
  * @param elapsed how long the daemon took
  */
@@ -26,6 +27,7 @@ public record Asset(
     Source source,
     Verification verification,
     long transferredBytes,
+    boolean joined,
     long reusedBytes,
     Duration elapsed) {
   /**

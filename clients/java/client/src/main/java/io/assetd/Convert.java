@@ -63,6 +63,7 @@ final class Convert {
         source(completed.getSource()),
         named(Verification.class, "VERIFICATION_", completed.getVerification()),
         completed.getTransferredBytes(),
+        started.getJoined(),
         completed.getReusedBytes(),
         duration(completed.getElapsed()));
   }

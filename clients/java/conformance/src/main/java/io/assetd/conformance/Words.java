@@ -65,6 +65,7 @@ final class Words {
         "size_bytes", known(version.sizeBytes()),
         "file_count", known(version.fileCount()),
         "transferred_bytes", asset.transferredBytes(),
+        "joined", asset.joined(),
         "reused_bytes", asset.reusedBytes(),
         "digest", version.digest());
   }
