@@ -102,12 +102,12 @@ record Address(String target, String socketPath) {
   /** Returns where this process sees the daemon's ASSETS_DIR, by the daemon's variables, or null. */
   static Path findAssetsDir(Path given, Map<String, String> environment) {
     if (given != null) {
-      return given.toString().isEmpty() ? null : given;
+      return given.toString().isEmpty() ? null : given.toAbsolutePath();
     }
     for (String variable : new String[] {"ASSETS_DIR", "MODELKIT_ASSETS_DIR"}) {
       String folder = environment.getOrDefault(variable, "");
       if (!folder.isEmpty()) {
-        return Path.of(folder);
+        return Path.of(folder).toAbsolutePath();
       }
     }
     return null;

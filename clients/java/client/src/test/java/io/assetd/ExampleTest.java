@@ -48,6 +48,19 @@ class ExampleTest {
     return output;
   }
 
+  /** All clients of a release have one version. */
+  @Test
+  void version() throws IOException {
+    String python = Files.readString(RealDaemon.ROOT.resolve("clients/python/pyproject.toml"));
+    Matcher version = Pattern.compile("(?m)^version = \"(.*)\"$").matcher(python);
+    assertTrue(version.find());
+    for (String module : new String[] {"", "client", "conformance"}) {
+      String pom =
+          Files.readString(RealDaemon.ROOT.resolve("clients/java").resolve(module).resolve("pom.xml"));
+      assertTrue(pom.contains("<version>" + version.group(1) + "</version>"), module);
+    }
+  }
+
   @Test
   void runs() throws Exception {
     Path program = example();
