@@ -34,7 +34,7 @@ RUST_CLIENT := clients/rust
 # Without Rust its client is skipped, by name; where nothing may be skipped, that is a failure.
 CARGO := command -v cargo >/dev/null || \
     { echo "skipped: the Rust client needs Rust 1.89 or newer" >&2; [[ "$${CI:-}" != true ]]; exit; }; \
-    cd $(RUST_CLIENT) && cargo
+    cd $(RUST_CLIENT) && CARGO_TARGET_DIR=target cargo
 
 ##@ Start here
 
