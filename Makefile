@@ -303,7 +303,7 @@ rust: rust-lock-restored ## The Rust client, and what the conformance suite runs
 
 .PHONY: rust-lock-restored
 rust-lock-restored:
-	! command -v cargo >/dev/null || tools/cargo-lock restore $(RUST_CLIENT)
+	@! command -v cargo >/dev/null || tools/cargo-lock restore $(RUST_CLIENT)
 
 .PHONY: rust-lock
 rust-lock: ## Resolve what the Rust client needs again
