@@ -65,7 +65,8 @@ example: setup tools model python-server ## Two model servers, Python and Go, sh
 check: setup tools typescript python-server rust-lock-restored ## Format, lint, types, contracts, fast tests: what every commit passes
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/ruff check $(PYTHON_SOURCES)
-	$(BIN)/mypy $(filter-out examples,$(PYTHON_SOURCES))
+	$(BIN)/mypy $(filter-out examples tools/%,$(PYTHON_SOURCES))
+	for program in $(filter tools/%,$(PYTHON_SOURCES)); do $(BIN)/mypy $$program; done
 	$(BIN)/mypy --python-executable $(EXAMPLE)/bin/python --follow-imports silent \
 	    --cache-dir .mypy_cache/examples examples
 	$(BIN)/lint-imports --no-logo

@@ -13,10 +13,8 @@ import java.util.regex.Pattern;
  *
  * @param target as it is shown, and as another program would be told it
  * @param socketPath the path of the unix socket; null for TCP
- * @param host the host of a TCP address; null for a socket
- * @param port the port of a TCP address
  */
-record Address(String target, String socketPath, String host, int port) {
+record Address(String target, String socketPath) {
   static final String VARIABLE = "ASSETD_ADDRESS";
 
   // What fits in sockaddr_un with its final NUL: longer ones are cut silently by some systems.
@@ -49,7 +47,7 @@ record Address(String target, String socketPath, String host, int port) {
   static Address parse(String text, boolean isEncrypted) {
     if (text.startsWith("unix:")) {
       String path = socketPathOf(text);
-      return new Address("unix://" + path, path, null, 0);
+      return new Address("unix://" + path, path);
     }
     String authority = text.startsWith("tcp://") ? text.substring(6) : text;
     Matcher parts = HOST_AND_PORT.matcher(authority);
@@ -57,7 +55,7 @@ record Address(String target, String socketPath, String host, int port) {
       String host = parts.group(1) != null ? parts.group(1) : parts.group(2);
       // Better to say so than to send anything beyond this node in the clear.
       if (isEncrypted || LOOPBACK.matcher(host).matches()) {
-        return new Address(authority, null, host, Integer.parseInt(parts.group(3)));
+        return new Address(authority, null);
       }
     }
     throw new IllegalArgumentException(
@@ -104,12 +102,12 @@ record Address(String target, String socketPath, String host, int port) {
   /** Returns where this process sees the daemon's ASSETS_DIR, by the daemon's variables, or null. */
   static Path findAssetsDir(Path given, Map<String, String> environment) {
     if (given != null) {
-      return given.toString().isEmpty() ? null : given;
+      return given.toString().isEmpty() ? null : given.toAbsolutePath();
     }
     for (String variable : new String[] {"ASSETS_DIR", "MODELKIT_ASSETS_DIR"}) {
       String folder = environment.getOrDefault(variable, "");
       if (!folder.isEmpty()) {
-        return Path.of(folder);
+        return Path.of(folder).toAbsolutePath();
       }
     }
     return null;

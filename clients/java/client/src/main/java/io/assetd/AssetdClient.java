@@ -43,11 +43,11 @@ public final class AssetdClient implements AutoCloseable {
   AssetdClient(AssetdClientBuilder builder) {
     boolean isEncrypted = builder.credentials != null;
     Address address = Address.find(builder.address, isEncrypted, builder.environment);
+    assetsDir = Address.findAssetsDir(builder.assetsDir, builder.environment);
+    caller = builder.caller;
     connection = new Connection(address, builder.credentials, builder.interceptors);
     fetcher = new Fetcher(connection, builder.policy);
     workers = new Workers(builder.policy, builder.seams);
-    caller = builder.caller;
-    assetsDir = Address.findAssetsDir(builder.assetsDir, builder.environment);
   }
 
   /**
@@ -155,8 +155,9 @@ public final class AssetdClient implements AutoCloseable {
         options.timeout(),
         call -> {
           Fetcher.Outcome outcome = fetcher.run(course, call);
+          Asset asset = asset(outcome);
           call.handOver();
-          Hold hold = new Hold(this, asset(outcome), workers.behind(call), outcome);
+          Hold hold = new Hold(this, asset, workers.behind(call), outcome);
           remember(hold);
           return hold;
         });

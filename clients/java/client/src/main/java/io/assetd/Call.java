@@ -74,9 +74,11 @@ final class Call {
     }
   }
 
-  /** Lets go of its stream, which then outlives it; throws if it was ended before. */
+  /** Lets go of its stream, which then outlives it; throws if it was ended before, its time aside. */
   synchronized void handOver() {
-    check();
+    if (cause != null) {
+      throw cause;
+    }
     stream = null;
   }
 

@@ -65,7 +65,7 @@ final class Connection implements AutoCloseable {
     if (loop == null) {
       ChannelCredentials used =
           credentials == null ? InsecureChannelCredentials.create() : credentials;
-      return NettyChannelBuilder.forAddress(address.host(), address.port(), used);
+      return NettyChannelBuilder.forTarget("dns:///" + address.target(), used);
     }
     return NettyChannelBuilder.forAddress(
             new DomainSocketAddress(address.socketPath()), InsecureChannelCredentials.create())

@@ -134,11 +134,11 @@ final class Convert {
 
   /** Returns the daemon's path, or that below our own ASSETS_DIR, where only that one exists. */
   private static Path visible(FetchCompleted completed, Path assetsDir) {
-    Path path = Path.of(completed.getPath());
+    Path path = Names.path(completed.getPath());
     if (assetsDir == null || Files.exists(path)) {
       return path;
     }
-    Path here = assetsDir.resolve(completed.getRelativePath());
+    Path here = Names.path(Names.shown(assetsDir) + "/" + completed.getRelativePath());
     return Files.exists(here) ? here : path;
   }
 }

@@ -90,7 +90,7 @@ public final class Hold implements AutoCloseable {
   private void keep(AssetdException cut) {
     try {
       holdAgain(cut);
-    } catch (RuntimeException lost) {
+    } catch (RuntimeException | Error lost) {
       // After `close` it ended well already.
       client.forget(this);
       ended.completeExceptionally(lost);

@@ -56,7 +56,7 @@ final class LocalSource {
     if (!state.isFolder()) {
       if (!exclude.isEmpty()) {
         throw AssetdException.invalidField(
-            root + " is a file: exclude is for folders", Map.of("field", "exclude"));
+            Names.shown(root) + " is a file: exclude is for folders", Map.of("field", "exclude"));
       }
       return new LocalSource(root, false, List.of(plain(root, "", state)), exclude);
     }
@@ -131,10 +131,10 @@ final class LocalSource {
       return new SourceFile(path, where, state);
     }
     throw AssetdException.own(
-        where + " is " + kind + ": a push takes plain files and folders; put a copy in its place",
+        Names.shown(where) + " is " + kind + ": a push takes plain files and folders; put a copy in its place",
         Reason.UNSUPPORTED_FILE,
         Status.Code.FAILED_PRECONDITION,
-        Map.of("path", where.toString(), "kind", kind));
+        Map.of("path", Names.shown(where), "kind", kind));
   }
 
   boolean isFolder() {
@@ -207,17 +207,17 @@ final class LocalSource {
 
   static AssetdException changed(Path path) {
     return AssetdException.own(
-        path + " changed while it was being pushed: push again once nobody writes to it",
+        Names.shown(path) + " changed while it was being pushed: push again once nobody writes to it",
         Reason.SOURCE_CHANGED,
         Status.Code.ABORTED,
-        Map.of("path", path.toString()));
+        Map.of("path", Names.shown(path)));
   }
 
   private static AssetdException invalid(Path path, String why) {
     return AssetdException.own(
-        path + " " + why + ", which no asset can hold",
+        Names.shown(path) + " " + why + ", which no asset can hold",
         Reason.INVALID_PART,
         Status.Code.INVALID_ARGUMENT,
-        Map.of("path", path.toString()));
+        Map.of("path", Names.shown(path)));
   }
 }

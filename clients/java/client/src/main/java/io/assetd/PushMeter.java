@@ -4,7 +4,6 @@ import io.assetd.PushProgress.Phase;
 import io.assetd.v1.PushResponse;
 import java.util.EnumMap;
 import java.util.Map;
-import java.util.OptionalLong;
 import java.util.function.Consumer;
 
 /** Hashing and the daemon's events, turned into one progress that never falls. Knows no calls. */
@@ -77,6 +76,6 @@ final class PushMeter {
             done.get(phase),
             done.get(Phase.SENDING),
             done.get(Phase.STORING),
-            OptionalLong.of(totalBytes)));
+            totalBytes));
   }
 }

@@ -6,11 +6,13 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.io.IOException;
+import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -54,6 +56,20 @@ class LocalSourceTest {
     assertEquals(List.of("B/c", "a", "a.b", "\uFFFD", "\uD83D\uDE00"), paths(source));
     assertEquals(3, source.totalBytes());
     assertTrue(source.isFolder());
+  }
+
+  /** Names are what their bytes say, whatever the locale of the process is. */
+  @Test
+  void names() throws Exception {
+    Path file = Files.writeString(Names.path(root + "/\u00e4"), "1");
+    assertEquals(file, Names.path(Names.shown(file)));
+    assertEquals("\u00e4", Names.utf8(file));
+    run("touch \"$(printf 'b\\351')\"");
+    try (Stream<Path> entries = Files.list(root)) {
+      Path broken = entries.filter(path -> !path.equals(file)).findFirst().orElseThrow();
+      assertEquals(root + "/b\uFFFD", Names.shown(broken));
+      assertThrows(CharacterCodingException.class, () -> Names.utf8(broken));
+    }
   }
 
   /** A file is an asset whose only part has the empty path; it takes no globs. */

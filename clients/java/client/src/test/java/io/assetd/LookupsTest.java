@@ -6,13 +6,16 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.assetd.v1.AssetServiceGrpc;
 import io.assetd.v1.AssetVersion;
 import io.assetd.v1.ListRequest;
 import io.assetd.v1.ListResponse;
 import io.assetd.v1.ResolveVersionRequest;
 import io.assetd.v1.ResolveVersionResponse;
 import io.grpc.Metadata;
+import io.grpc.Server;
 import io.grpc.Status;
+import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.opentelemetry.api.baggage.Baggage;
 import io.opentelemetry.api.trace.Span;
 import io.opentelemetry.api.trace.SpanContext;
@@ -20,6 +23,8 @@ import io.opentelemetry.api.trace.TraceFlags;
 import io.opentelemetry.api.trace.TraceState;
 import io.opentelemetry.context.Context;
 import io.opentelemetry.context.Scope;
+import java.io.IOException;
+import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Iterator;
@@ -63,6 +68,30 @@ class LookupsTest {
       assertEquals(2, daemon.resolves.size());
       assertEquals(3, daemon.resolves.get(1).getStoreTimeout().getSeconds());
       daemon.quiet();
+    }
+  }
+
+  /** A port on this node is dialled by name or number. */
+  @Test
+  void ports() throws IOException {
+    Server server =
+        NettyServerBuilder.forAddress(new InetSocketAddress("localhost", 0))
+            .addService(new AssetServiceGrpc.AssetServiceImplBase() {})
+            .build()
+            .start();
+    try {
+      for (String host : List.of("localhost:", "tcp://127.0.0.1:")) {
+        try (AssetdClient client =
+            seams.client(host + server.getPort(), RetryPolicy.DEFAULT)) {
+          AssetdException failure =
+              assertThrows(
+                  AssetdException.class, () -> AssetdClient.await(client.resolve("nlp/ranker")));
+          // It is there, and knows no method.
+          assertEquals(Status.Code.UNIMPLEMENTED, failure.code());
+        }
+      }
+    } finally {
+      server.shutdownNow();
     }
   }
 

@@ -73,6 +73,7 @@ final class ScriptedDaemon implements AutoCloseable {
   final Queue<Script<ListRequest, ListResponse>> listScripts = new ConcurrentLinkedQueue<>();
   final Queue<Script<ListFilesRequest, ListFilesResponse>> listFilesScripts =
       new ConcurrentLinkedQueue<>();
+  private final List<Thread> threads = new CopyOnWriteArrayList<>();
   private final AtomicInteger open = new AtomicInteger();
   private final EventLoopGroup loop = new EpollEventLoopGroup(1);
   private final Path socket;
@@ -134,6 +135,14 @@ final class ScriptedDaemon implements AutoCloseable {
   @Override
   public void close() {
     server.shutdownNow();
+    for (Thread thread : threads) {
+      thread.interrupt();
+      try {
+        thread.join();
+      } catch (InterruptedException hurry) {
+        Thread.currentThread().interrupt();
+      }
+    }
     loop.shutdownGracefully(0, 1, TimeUnit.SECONDS);
   }
 
@@ -191,6 +200,7 @@ final class ScriptedDaemon implements AutoCloseable {
     void begin(Script<Q, R> script) {
       Thread thread = new Thread(() -> play(script), "script");
       thread.setDaemon(true);
+      threads.add(thread);
       thread.start();
     }
 
