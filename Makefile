@@ -29,7 +29,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgr
 PYTHON_SOURCES := service clients/python tests tools/generate tools/cargo-lock \
     $(wildcard bench examples)
 GO_CLIENT := clients/go
+GO_SERVER := examples/go-server
 TYPESCRIPT_CLIENT := clients/typescript
+JAVA_CLIENT := clients/java
 RUST_CLIENT := clients/rust
 # Without Rust its client is skipped, by name; where nothing may be skipped, that is a failure.
 CARGO := command -v cargo >/dev/null || \
@@ -53,29 +55,40 @@ demo: setup ## Push, fetch, bump and list a real model on this machine (needs no
 	@$(MAKE) model || echo "demo: the real model cannot be had here" >&2
 	tools/demo
 
+.PHONY: example
+example: setup tools model python-server ## Two model servers, Python and Go, share one download
+	$(BIN)/python -m examples.show
+
 ##@ Daily work
 
 .PHONY: check
-check: setup tools typescript rust-lock-restored ## Format, lint, types, contracts, fast tests: what every commit passes
+check: setup tools typescript python-server rust-lock-restored ## Format, lint, types, contracts, fast tests: what every commit passes
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/ruff check $(PYTHON_SOURCES)
-	$(BIN)/mypy $(PYTHON_SOURCES)
+	$(BIN)/mypy $(filter-out examples tools/%,$(PYTHON_SOURCES))
+	for program in $(filter tools/%,$(PYTHON_SOURCES)); do $(BIN)/mypy $$program; done
+	$(BIN)/mypy --python-executable $(EXAMPLE)/bin/python --follow-imports silent \
+	    --cache-dir .mypy_cache/examples examples
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against protos/baseline.binpb
 	$(BIN)/python tools/generate --check
-	unformatted=$$(gofmt -l $(GO_CLIENT)); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	unformatted=$$(gofmt -l $(GO_CLIENT) $(GO_SERVER)); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
 	cd $(GO_CLIENT) && $(GO) vet ./...
+	cd $(GO_SERVER) && $(GO) vet ./...
 	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test && npm run --silent lint
+	$(call WITH_JAVA,$(MAKE) java)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --locked --workspace --all-targets --all-features -- --deny warnings
-	$(PYTEST) tests/unit tests/conformance
+	$(PYTEST) tests/unit tests/conformance --ignore tests/conformance/clients
 
 .PHONY: test
-test: setup tools typescript rust model modelkit s3rver system-packages ## All tests, on the real model, S3 server, modelkit and clients
+test: setup tools runners model modelkit s3rver python-server system-packages ## All tests, on the real model, S3 server, modelkit and clients
 	cd $(GO_CLIENT) && $(GO) test ./...
+	cd $(GO_SERVER) && $(GO) test ./...
 	cd $(TYPESCRIPT_CLIENT) && npm test
+	$(call WITH_JAVA,cd $(JAVA_CLIENT) && $(MVN) test)
 	$(CARGO) test --quiet --locked --workspace --all-features
 	$(PYTEST) tests
 
@@ -83,7 +96,7 @@ test: setup tools typescript rust model modelkit s3rver system-packages ## All t
 format: setup ## Format and fix what can be fixed without thought
 	$(BIN)/ruff check --fix-only --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff format --quiet $(PYTHON_SOURCES)
-	gofmt -w $(GO_CLIENT)
+	gofmt -w $(GO_CLIENT) $(GO_SERVER)
 	$(CARGO) fmt --all
 
 .PHONY: generate
@@ -91,7 +104,7 @@ generate: setup tools typescript ## Write the stubs of every client from protos/
 	$(BIN)/python tools/generate
 
 .PHONY: coverage
-coverage: setup tools model modelkit s3rver system-packages ## All Python tests, with the branches that none of them took
+coverage: setup tools model modelkit s3rver python-server system-packages ## All Python tests, with the branches that none of them took
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(TEST_PROCESSES) --dist loadgroup tests
 	$(BIN)/coverage combine --quiet
@@ -157,18 +170,24 @@ soak-models: setup ## Search every interleaving of docs/models, with all rules a
 ##@ Environments and tools
 
 .PHONY: lock
-lock: setup ## Resolve every Python lock again
+lock: setup ## Resolve every Python lock again, but those of the neighbours
 	$(UV) lock --quiet --upgrade
 	$(UV_EXPORT) --all-packages --all-groups -o requirements.lock
 	$(UV_EXPORT) --package assetd-server --no-default-groups -o service/requirements.lock
 	for folder in tools/uv tools/modelkit tools/protogen/protoc tools/protogen/types; do \
 	    $(UV_COMPILE) $$folder/requirements.in -o $$folder/requirements.lock; done
 	$(UV_COMPILE) --no-deps tools/model/requirements.in -o tools/model/requirements.lock
+	$(UV_COMPILE) --excludes $(PYTHON_SERVER)/excludes.txt clients/python/pyproject.toml \
+	    $(PYTHON_SERVER)/requirements.in -o $(PYTHON_SERVER)/requirements.lock
 	$(MAKE) setup
 
 UV_EXPORT := $(UV) export --quiet --frozen --no-emit-workspace --no-header --no-annotate
 UV_COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 \
     --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+.PHONY: neighbours-lock
+neighbours-lock: setup ## Resolve what the Python client gets beside vLLM, TensorFlow, Ray, Triton
+	tools/neighbours/lock
 
 $(BIN)/uv: tools/uv/requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -197,6 +216,23 @@ $(TOOLS)/modelkit/.stamp: tools/modelkit/requirements.lock | $(VENV)/.stamp
 	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
 	$(UV_INSTALL) --python $(@D)/bin/python -r $<
 	$(@D)/bin/python -c "import modelkit.assets.manager, modelkit.assets.drivers.s3"
+	touch $@
+
+PYTHON_SERVER := examples/python-server
+EXAMPLE := $(TOOLS)/example
+
+.PHONY: python-server
+python-server: $(EXAMPLE)/.stamp ## The environment of the example's Python server
+
+# Without dependencies: the lock has all of them, but for those that the server does well without.
+# The client comes as its users have it, as a wheel.
+$(EXAMPLE)/.stamp: $(PYTHON_SERVER)/requirements.lock clients/python/pyproject.toml \
+    $(shell find clients/python/src -name '*.py') | $(VENV)/.stamp
+	$(UV) venv --quiet --clear --python $(BIN)/python $(@D)
+	$(UV_INSTALL) --no-deps --python $(@D)/bin/python -r $<
+	$(UV) build --quiet --wheel --require-hashes --build-constraints requirements.lock \
+	    --python $(BIN)/python --out-dir $(@D)/wheels clients/python
+	$(UV) pip install --quiet --no-deps --python $(@D)/bin/python $(@D)/wheels/*.whl
 	touch $@
 
 # The Go that is there, never one that Go would download for itself.
@@ -232,6 +268,32 @@ $(TYPESCRIPT_CLIENT)/node_modules/.stamp: $(TYPESCRIPT_CLIENT)/package.json \
     $(TYPESCRIPT_CLIENT)/package-lock.json
 	command -v npm >/dev/null || { echo "this needs Node 20 with npm" >&2; exit 1; }
 	cd $(TYPESCRIPT_CLIENT) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+# What the conformance suite asks of each language's helper; a language that is not installed is left
+# out, and skipped by name.
+.PHONY: runners
+runners: tools typescript rust ## The programs of all languages that the clients' suite talks to
+	cd $(GO_CLIENT) && $(GO) build -o $(CURDIR)/$(TOOLS)/conformance/go ./conformance
+	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test
+	$(call WITH_JAVA,$(MAKE) java)
+
+MVN := mvn --quiet --batch-mode
+HAS_JAVA := command -v javac >/dev/null && command -v mvn >/dev/null
+NEEDS_JAVA := the Java client needs a JDK 17 or newer and Maven 3.8 or newer
+# Whoever has none of it sees this client skipped, by name; where nothing may be skipped, it fails.
+WITH_JAVA = @if $(HAS_JAVA); then $(1); elif [[ "$${CI:-}" = true ]]; \
+    then echo "$(NEEDS_JAVA)" >&2; exit 1; else echo "skipped: $(NEEDS_JAVA)" >&2; fi
+
+# Maven's registry is whichever this machine uses. Warnings of javac and of Javadoc are errors.
+.PHONY: java
+java: $(JAVA_CLIENT)/target/.stamp ## The jars of the Java client, and what runs the conformance suite on it
+
+$(JAVA_CLIENT)/target/.stamp: $(shell find $(JAVA_CLIENT) -name pom.xml -o -path '*/src/main/*.java') \
+    $(wildcard protos/assetd/v1/*.proto)
+	@$(HAS_JAVA) || { echo "$(NEEDS_JAVA)" >&2; exit 1; }
+	cd $(JAVA_CLIENT) && $(MVN) -DskipTests package
+	mkdir -p $(@D)
 	touch $@
 
 # What it needs comes from whichever registry this machine uses, by packages.lock, which holds
@@ -282,5 +344,6 @@ runtime: wheels ## Install the wheels and what they need, and nothing else, into
 .PHONY: clean
 clean: ## Remove everything that make built
 	rm -rf $(TYPESCRIPT_CLIENT)/{node_modules,build,dist} $(RUST_CLIENT)/{target,Cargo.lock}
+	rm -rf $(JAVA_CLIENT)/{,client/,conformance/}target
 	rm -rf $(VENV) $(TOOLS) dist .soak .coverage .coverage.* .hypothesis .import_linter_cache \
 	    .mypy_cache .pytest_cache .ruff_cache

@@ -1,7 +1,6 @@
 """What holds for every test.
 
-Knows no module of ours: fixtures live in `tests.support` and in the folders
-that need them.
+Knows no module of the product: fixtures live in `tests.support` and in the folders that need them.
 """
 
 import os
@@ -45,3 +44,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if IN_CI:
                 pytest.fail(f"{program} is missing, and nothing may be skipped in CI")
             pytest.skip(f"needs {program}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what the clients' scenarios came to, language by language."""
+    # Late: pytest has to be told of that package first.
+    from tests.support.client_table import table
+
+    reports = [report for kind in terminalreporter.stats.values() for report in kind]
+    lines = list(table(reports))
+    if lines:
+        terminalreporter.section("clients")
+        terminalreporter.write("\n".join(lines) + "\n")

@@ -28,6 +28,8 @@ type Asset struct {
 	Source assetdv1.Source
 	// TransferredBytes is what the fetch took from the source; 0 on a hit.
 	TransferredBytes int64
+	// Joined tells that it shared the download of a caller who had come before.
+	Joined bool
 	// Elapsed is how long the daemon took; 0 without a call.
 	Elapsed time.Duration
 
@@ -134,6 +136,7 @@ func (f *fetchCall) asset(completed *assetdv1.FetchCompleted) *Asset {
 		Resolution:       f.started.GetResolution(),
 		Source:           completed.GetSource(),
 		TransferredBytes: completed.GetTransferredBytes(),
+		Joined:           f.started.GetJoined(),
 		Elapsed:          completed.GetElapsed().AsDuration(),
 		facts: facts{
 			digest:       version.GetDigest(),

@@ -4,7 +4,9 @@ One daemon serves them all, started by README's own commands. `make demo` is run
 and `make test` by whoever runs this.
 """
 
+import importlib
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -14,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import assetd.v1
 import grpc
 import pytest
 from assetd.cli.output import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OTHER
@@ -188,13 +191,17 @@ def test_the_go_lines(node: Node, tmp_path: Path) -> None:
     assert Path(path, "model.safetensors").is_file()
 
 
+# A recipe goes on in the lines that are indented.
+CALL, *RECIPES = re.split(r"\n(?=\S)", GRPCURL.rstrip("\n"))
+
+
 @pytest.mark.needs_program("grpcurl")
 def test_the_grpcurl_lines(node: Node) -> None:
-    """They describe, fetch, and push a file that is there afterwards."""
-    done = run_block(GRPCURL, node.clone, node.environment)
-    assert done.returncode == 0, done.stderr
-    assert "rpc Fetch" in done.stdout
-    assert missing(GRPCURL, done.stdout) == []
+    """Each prints what README says, and the file that is pushed is there afterwards."""
+    for recipe in RECIPES:
+        done = run_block(f"{CALL}\n{recipe}", node.clone, node.environment)
+        assert done.returncode == 0, done.stderr
+        assert missing(recipe, done.stdout) == [], recipe
     pushed = subprocess.run(
         [ROOT / ".venv/bin/assetd", "fetch", "nlp/hello"],
         env=node.environment,
@@ -203,6 +210,21 @@ def test_the_grpcurl_lines(node: Node) -> None:
         check=True,
     )
     assert Path(pushed.stdout.rstrip("\n")).read_text() == "hello\n"
+
+
+def test_every_method_has_a_grpcurl_line() -> None:
+    """One for each method of the contract, and one for the health that probes ask for."""
+    stubs = [stub.name for stub in pkgutil.iter_modules(assetd.v1.__path__, "assetd.v1.")]
+    files = [importlib.import_module(stub).DESCRIPTOR for stub in stubs if stub.endswith("_pb2")]
+    methods = [
+        f"{service.full_name}/{method.name}"
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
+    ]
+    assert len(methods) >= 10
+    called = re.findall(r"^call (\S+) ", GRPCURL, re.MULTILINE)
+    assert sorted(called) == sorted([*methods, "grpc.health.v1.Health/Check"])
 
 
 def test_the_exit_codes() -> None:

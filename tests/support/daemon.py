@@ -105,6 +105,10 @@ class Daemon:
         """What clients dial."""
         return f"unix://{self.socket}"
 
+    def listen_also(self, address: str) -> None:
+        """Lets it listen at a second address, such as a port, from its next start on."""
+        self._variables["ASSETD_LISTEN"] += f",{address}"
+
     @property
     def pid(self) -> int:
         """The id of the process that runs, or ran last."""

@@ -203,6 +203,7 @@ func shownAsset(asset *assetd.Asset) fields {
 		"size_bytes":        known(asset.SizeBytes()),
 		"file_count":        known(int64(asset.FileCount())),
 		"transferred_bytes": asset.TransferredBytes,
+		"joined":            asset.Joined,
 		"reused_bytes":      asset.ReusedBytes(),
 		"digest":            asset.Digest(),
 	}

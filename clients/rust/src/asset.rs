@@ -21,6 +21,7 @@ pub struct Asset {
     pub(crate) resolution: v1::Resolution,
     pub(crate) source: v1::Source,
     pub(crate) transferred_bytes: u64,
+    pub(crate) joined: bool,
     pub(crate) elapsed: Duration,
     /// What a hit without a call did not need is read from here when it is asked for.
     pub(crate) marker: Option<PathBuf>,
@@ -77,6 +78,11 @@ impl Asset {
     /// How many bytes the fetch took from the source; 0 on a hit.
     pub fn transferred_bytes(&self) -> u64 {
         self.transferred_bytes
+    }
+
+    /// Whether the fetch shared the download of a caller who had come before.
+    pub fn joined(&self) -> bool {
+        self.joined
     }
 
     /// How long the daemon took; 0 without a call.
@@ -144,6 +150,7 @@ impl Asset {
             resolution: started.resolution(),
             source,
             transferred_bytes: bytes(completed.transferred_bytes),
+            joined: started.joined,
             elapsed: completed.elapsed.and_then(duration).unwrap_or_default(),
             marker: None,
             facts: facts.into(),

@@ -79,6 +79,7 @@ impl FastPath {
             resolution: Resolution::Exact,
             source: Source::Cache,
             transferred_bytes: 0,
+            joined: false,
             elapsed: Duration::ZERO,
             marker: Some(marker.into()),
             facts: OnceLock::new(),

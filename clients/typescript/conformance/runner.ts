@@ -55,7 +55,8 @@ const DO: Readonly<Record<string, (request: Request, action: Action) => Promise<
   async push(request, { controller }) {
     const options = pushOptions(request, controller.signal);
     const pushed = await client.push(text(request, "source"), text(request, "spec"), options);
-    return { ...version(pushed), already_existed: pushed.alreadyExisted, push_id: pushed.pushId };
+    const { alreadyExisted, pushId, labels } = pushed;
+    return { ...version(pushed), already_existed: alreadyExisted, push_id: pushId, labels };
   },
   async list(request, { controller }) {
     const options = given<ListOptions>({
@@ -69,6 +70,9 @@ const DO: Readonly<Record<string, (request: Request, action: Action) => Promise<
     return each(request, listing, (entry) => ({
       spec: `${entry.name}:${entry.version}`,
       presence: entry.cacheState.presence,
+      size_bytes: known(entry.sizeBytes),
+      digest: entry.digest,
+      in_store: known(entry.inStore),
     }));
   },
   async list_files(request, { controller }) {
@@ -80,7 +84,12 @@ const DO: Readonly<Record<string, (request: Request, action: Action) => Promise<
       signal: controller.signal,
     });
     const listing = client.listFiles(text(request, "spec"), options);
-    return each(request, listing, (file) => ({ path: file.path, size_bytes: file.sizeBytes }));
+    return each(request, listing, ({ path, sizeBytes, digest, cached }) => ({
+      path,
+      size_bytes: known(sizeBytes),
+      digest,
+      cached,
+    }));
   },
 };
 
@@ -141,8 +150,8 @@ function fetchOptions(request: Request, signal: AbortSignal): FetchOptions {
       progressIntervalMs: milliseconds(request["progress_interval"]),
     }),
     onProgress: ({ phase, presentBytes, totalBytes, attempt }) => {
-      const progress = { phase, present_bytes: presentBytes, total_bytes: totalBytes, attempt };
-      write({ id, progress });
+      const total = known(totalBytes);
+      write({ id, progress: { phase, present_bytes: presentBytes, total_bytes: total, attempt } });
     },
   };
 }
@@ -168,13 +177,28 @@ function pushOptions(request: Request, signal: AbortSignal): PushOptions {
 }
 
 function version({ name, version, kind, sizeBytes, digest }: AssetVersion): Fields {
-  return { name, version, kind, size_bytes: sizeBytes, digest };
+  return { name, version, kind, size_bytes: known(sizeBytes), digest };
 }
 
 function fetched(asset: Asset): Fields {
-  const { path, source, transferredBytes, resolution, verification } = asset;
-  const rest = { path, source, resolution, verification, transferred_bytes: transferredBytes };
-  return { ...version(asset), ...rest };
+  const { path, source, resolution, verification } = asset;
+  return {
+    ...version(asset),
+    path,
+    relative_path: asset.relativePath,
+    source,
+    resolution,
+    verification,
+    file_count: known(asset.fileCount),
+    transferred_bytes: asset.transferredBytes,
+    joined: asset.joined,
+    reused_bytes: asset.reusedBytes,
+  };
+}
+
+/** Returns null for what is not known: JSON leaves out what is undefined. */
+function known<Value>(value: Value | undefined): Value | null {
+  return value ?? null;
 }
 
 function shownError(thrown: unknown): Fields {
@@ -235,8 +259,10 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (request.do === "close") break;
   take(request);
 }
+const left = [...actions.values()];
+await Promise.all(left.map(cancel));
+await Promise.all(left.map(({ done }) => done));
 client.close();
-await Promise.all([...actions.values()].map(({ done }) => done));
 // Standard input may be open still.
 process.exitCode = 0;
 process.stdin.destroy();

@@ -102,6 +102,8 @@ export interface Asset extends AssetVersion {
   readonly verification: Verification;
   /** Bytes that this fetch took from the source; 0 on a hit. */
   readonly transferredBytes: number;
+  /** It shared the download of a caller who had come before. */
+  readonly joined: boolean;
   /** Bytes that were here already. */
   readonly reusedBytes: number;
   /** How long the daemon took. */

@@ -122,6 +122,15 @@ export interface Call {
   readonly signal: AbortSignal;
 }
 
+/** Sessions over a socket, which has no port to name: Node's own `:authority` ends with one. */
+class SocketSessions extends Http2SessionManager {
+  override request(
+    ...[method, path, headers, options]: Parameters<Http2SessionManager["request"]>
+  ): ReturnType<Http2SessionManager["request"]> {
+    return super.request(method, path, { ...headers, ":authority": "localhost" }, options);
+  }
+}
+
 /** The connection of one client; it is dialled by its first call, and again when it was lost. */
 export class Connection {
   /** The stub. */
@@ -136,10 +145,11 @@ export class Connection {
     readonly seams: Seams,
     tls: SecureClientSessionOptions | undefined,
   ) {
-    const path = address.socketPath;
-    const socket = path === undefined ? {} : { createConnection: () => createConnection({ path }) };
-    const { baseUrl } = address;
-    this.#sessions = new Http2SessionManager(baseUrl, KEEPALIVE, { ...tls, ...socket });
+    const { baseUrl, socketPath: path } = address;
+    this.#sessions =
+      path === undefined
+        ? new Http2SessionManager(baseUrl, KEEPALIVE, tls)
+        : new SocketSessions(baseUrl, KEEPALIVE, { createConnection: () => createConnection({ path }) });
     const transport = createGrpcTransport({
       baseUrl,
       sessionManager: this.#sessions,

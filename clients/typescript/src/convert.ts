@@ -66,6 +66,7 @@ export function asset(
     source: nameOf(wire.Source, completed.source),
     verification: nameOf(wire.Verification, completed.verification),
     transferredBytes: Number(completed.transferredBytes),
+    joined: started.joined,
     reusedBytes: Number(completed.reusedBytes),
     elapsedMs: completed.elapsed ? durationMs(completed.elapsed) : 0,
   };

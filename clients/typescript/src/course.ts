@@ -4,6 +4,7 @@ import { clone } from "@bufbuild/protobuf";
 import { fetchProgress } from "./convert.js";
 import type { FetchProgress } from "./asset.js";
 import { internalError } from "./errors.js";
+import type { AssetdError } from "./errors.js";
 import type { AssetVersion, FetchProgress as WireProgress } from "./gen/assetd/v1/asset_pb.js";
 import { FetchRequestSchema } from "./gen/assetd/v1/asset_service_pb.js";
 import type {
@@ -23,39 +24,67 @@ export interface Fetched {
 /** Gets the progress of a fetch; what it throws ends the fetch. */
 export type OnFetchProgress = (progress: FetchProgress) => void;
 
+type Figures = Pick<WireProgress, "attempt" | "presentBytes" | "presentFiles">;
+
 /**
- * Numbers the attempts of one fetch: the attempt never falls, and rises whenever a figure falls.
+ * Numbers the attempts of one fetch, over all its streams: the attempt never falls, and rises where
+ * another daemon's figures are lower.
  *
- * A daemon promises figures that never fall within one attempt. A helper that joins again after a
- * cut may meet another daemon, which counts from what it finds: only the helper can put the two
- * together.
+ * A daemon promises figures that never fall within one attempt, and one that breaks it is not
+ * believed any further. A helper that joins again after a cut may meet another daemon, which counts
+ * from what it finds: only the helper can put the two together.
  */
 export class Attempts {
-  #last: Pick<WireProgress, "attempt" | "presentBytes" | "presentFiles"> = {
-    attempt: 0,
-    presentBytes: 0n,
-    presentFiles: 0,
-  };
+  #last: Figures = { attempt: 0, presentBytes: 0n, presentFiles: 0 };
+  // The daemon's own number; undefined when the stream has told nothing yet.
+  #attemptOfStream: number | undefined;
   #earlier = 0;
 
-  /** Returns the attempt that this progress has in the whole fetch. */
+  /** Notes that what comes next is of another stream. */
+  beginStream(): void {
+    this.#attemptOfStream = undefined;
+  }
+
+  /**
+   * Returns the attempt that this progress has in the whole fetch.
+   *
+   * @throws AssetdError `INTERNAL` if figures fell on one stream, though the attempt did not rise.
+   */
   number(progress: WireProgress): number {
+    const fell = hasFallen(this.#last, progress);
+    const before = this.#attemptOfStream;
+    if (fell && before !== undefined && progress.attempt <= before) {
+      throw brokenPromise(this.#last, progress);
+    }
+    this.#attemptOfStream = progress.attempt;
     let attempt = progress.attempt + this.#earlier;
     if (attempt <= this.#last.attempt) {
-      attempt = this.#last.attempt + (this.#hasFallen(progress) ? 1 : 0);
+      attempt = this.#last.attempt + (fell ? 1 : 0);
       this.#earlier = attempt - progress.attempt;
     }
     const { presentBytes, presentFiles } = progress;
     this.#last = { attempt, presentBytes, presentFiles };
     return attempt;
   }
+}
 
-  #hasFallen(progress: WireProgress): boolean {
-    return (
-      progress.presentBytes < this.#last.presentBytes ||
-      progress.presentFiles < this.#last.presentFiles
-    );
-  }
+function hasFallen(before: Figures, now: Figures): boolean {
+  return now.presentBytes < before.presentBytes || now.presentFiles < before.presentFiles;
+}
+
+function brokenPromise(before: Figures, now: Figures): AssetdError {
+  const figures = {
+    present_bytes: String(now.presentBytes),
+    earlier_present_bytes: String(before.presentBytes),
+    present_files: String(now.presentFiles),
+    earlier_present_files: String(before.presentFiles),
+  };
+  return internalError(
+    `the daemon's progress fell from ${figures.earlier_present_bytes} to ${figures.present_bytes} ` +
+      `bytes, and from ${figures.earlier_present_files} to ${figures.present_files} files, within ` +
+      "one attempt",
+    figures,
+  );
 }
 
 /** A fetch as its caller sees it, however often its stream was cut. */
@@ -64,18 +93,28 @@ export class Course {
   #started: FetchStarted | undefined;
   #completed: FetchCompleted | undefined;
 
-  /** `request` is what the next stream has to ask for. */
+  /** Asks for nothing yet. */
   constructor(
-    public request: FetchRequest,
+    private request: FetchRequest,
     private readonly onProgress: OnFetchProgress | undefined,
   ) {}
+
+  /** Returns what the next stream has to ask for; the events that come are that stream's. */
+  beginStream(): FetchRequest {
+    this.#attempts.beginStream();
+    return this.request;
+  }
 
   /** Whether the version is here: after that nothing can fail any more. */
   get isCompleted(): boolean {
     return this.#completed !== undefined;
   }
 
-  /** Takes the stream's next event. */
+  /**
+   * Takes the stream's next event.
+   *
+   * @throws AssetdError `INTERNAL` if it breaks a promise of the contract.
+   */
   note({ event }: FetchResponse): void {
     switch (event.case) {
       case "progress": {

@@ -103,8 +103,11 @@ export class CallTimeoutError extends AssetdError {
 CallTimeoutError.prototype.name = "CallTimeoutError";
 
 /** Returns the error of a defect: the daemon said what no daemon may say. */
-export function internalError(message: string): AssetdError {
-  return new AssetdError(message, { reason: "INTERNAL", code: "INTERNAL" });
+export function internalError(
+  message: string,
+  metadata: Readonly<Record<string, string>> = {},
+): AssetdError {
+  return new AssetdError(message, { reason: "INTERNAL", code: "INTERNAL", metadata });
 }
 
 /** Returns the error of an argument that cannot be; the daemon would refuse it alike. */

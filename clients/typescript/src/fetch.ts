@@ -43,7 +43,7 @@ export async function runFetch(
   const course = new Course(request, onProgress);
   const silence = silenceMs(connection.policy.stallTimeoutMs, request);
   for (;;) {
-    const stream = await openFetch(connection, course.request, call.signal);
+    const stream = await openFetch(connection, course.beginStream(), call.signal);
     const watch = new Watch(silence, () => stream.cancel());
     try {
       await follow(stream, watch, course, call);

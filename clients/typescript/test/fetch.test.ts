@@ -80,15 +80,29 @@ test("a daemon that dies in the middle is waited for", async () => {
   client.close();
 });
 
-test("the attempt rises where a figure falls, and never falls itself", async () => {
+test("the attempt rises where another stream's figures are lower, and never falls itself", async () => {
   const daemon = await ScriptedDaemon.start([
-    play([started(), progressed(40, 1), progressed(10, 1)], busy()),
+    play([started(), progressed(40, 1), progressed(10, 2)], busy()),
     play([started(), progressed(5, 1), progressed(9, 1), progressed(3, 2), completed()]),
   ]);
   const { client } = impatient(daemon);
   const seen: [number, number][] = [];
   await client.fetch("nlp/ranker", { onProgress: (p) => seen.push([p.attempt, p.presentBytes]) });
   assert.deepEqual(seen, [[1, 40], [2, 10], [3, 5], [3, 9], [4, 3]]);
+  client.close();
+});
+
+test("a daemon whose figures fall within one attempt is not believed", async () => {
+  const daemon = await ScriptedDaemon.start([
+    play([started(), progressed(40, 1), progressed(39, 1), completed()]),
+  ]);
+  const { client } = impatient(daemon);
+  await assert.rejects(client.fetch("nlp/ranker"), (error) => {
+    assert(AssetdError.is(error, "INTERNAL"));
+    assert.equal(error.metadata["earlier_present_bytes"], "40");
+    assert.equal(error.metadata["present_bytes"], "39");
+    return true;
+  });
   client.close();
 });
 

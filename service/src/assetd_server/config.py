@@ -40,6 +40,11 @@ _INJECTED: Final = re.compile(r"ASSETD_(?:\w+_)?(?:PORT|SERVICE)(?:_|$)")
 _NEIGHBOURS: Final = {"ASSETD_ADDRESS"}
 _ROOT_SOCKET: Final = "/run/assetd/assetd.sock"
 
+# gRPC's core writes lines of its own, as of callers that hang up rudely, and the log has an object
+# in each line; what fails it raises besides. It can be told by its environment alone, before it is
+# first imported, as `rpc` does after us. Who looks for a fault in it may say more.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 
 class ConfigError(Exception):
     """The daemon cannot run in this environment; `faults` has a line for each thing wrong."""

@@ -89,11 +89,12 @@ class Failure:
         retry_after_seconds: float | None = None,
         details: bool = True,
         domain: str = "assetd.v1",
+        trailer: bool = True,
     ) -> None:
         self.code = grpc.StatusCode[code]
         self.message = message
         self.trailers: list[tuple[str, str | bytes]] = []
-        if reason:
+        if reason and trailer:
             self.trailers.append(("assetd-reason", reason))
         if reason and details:
             info = ErrorInfo(reason=reason, domain=domain, metadata=metadata or {})

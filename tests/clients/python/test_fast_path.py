@@ -10,7 +10,7 @@ from pathlib import Path
 
 import assetd
 import pytest
-from assetd import Asset, Client, Resolution, RetryPolicy, Source, Verification
+from assetd import Asset, AssetKind, Client, Resolution, RetryPolicy, Source, Verification
 from assetd._holds import Holds
 from assetd._lease import Lease
 from assetd._local import SPEC, FastPath
@@ -108,7 +108,10 @@ def test_a_pinned_version_that_stands_is_found(alone: Client, assets_dir: Path, 
                 spec.partition(":")[2].partition("[")[0],
             )
             assert (asset.source, asset.resolution) == (Source.CACHE, Resolution.EXACT)
+            is_file = spec.startswith("nlp/weights")
+            assert asset.kind is (AssetKind.FILE if is_file else AssetKind.DIRECTORY)
             assert asset.is_held is hold
+            assert not asset.joined
 
 
 def test_what_a_hit_did_not_need_is_read_when_asked_for(alone: Client) -> None:

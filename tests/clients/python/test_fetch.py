@@ -5,7 +5,17 @@ from pathlib import Path
 
 import assetd
 import pytest
-from assetd import Asset, Client, Freshness, Resolution, RetryPolicy, Source, Verification
+from assetd import (
+    Asset,
+    AssetKind,
+    Client,
+    Freshness,
+    InternalError,
+    Resolution,
+    RetryPolicy,
+    Source,
+    Verification,
+)
 from assetd._address import find_address
 from assetd._connection import Connection
 from assetd._convert import word
@@ -43,6 +53,7 @@ def test_a_fetch_returns_where_the_version_is(daemon: ScriptedDaemon, client: Cl
         relative_path="nlp/ranker/1.2",
         name="nlp/ranker",
         version="1.2",
+        kind=AssetKind.DIRECTORY,
         digest=VERSION.digest,
         size_bytes=100,
         file_count=2,
@@ -50,6 +61,7 @@ def test_a_fetch_returns_where_the_version_is(daemon: ScriptedDaemon, client: Cl
         source=Source.STORE,
         verification=Verification.CHECKSUM,
         transferred_bytes=90,
+        joined=False,
         reused_bytes=10,
         elapsed_seconds=1.5,
     )
@@ -213,22 +225,50 @@ all_figures = st.builds(
 )
 
 
-@given(st.lists(all_figures))
-def test_attempts_are_numbered_whatever_comes(sent: list[asset_pb2.FetchProgress]) -> None:
+@given(st.lists(st.lists(all_figures)))
+def test_attempts_are_numbered_whatever_comes(
+    streams: list[list[asset_pb2.FetchProgress]],
+) -> None:
     """No daemon can make figures fall within an attempt; every figure comes through as it is."""
     attempts = Attempts()
     last = asset_pb2.FetchProgress()
-    for figures in sent:
-        numbered = attempts.number(figures)
-        assert numbered.attempt >= last.attempt
-        if numbered.attempt == last.attempt:
-            assert numbered.present_bytes >= last.present_bytes
-            assert numbered.present_files >= last.present_files
-        assert (numbered.present_bytes, numbered.present_files) == (
-            figures.present_bytes,
-            figures.present_files,
-        )
-        last = numbered
+    for stream in streams:
+        attempts.begin_stream()
+        # Within a stream it is the daemon's own attempt that the figures may not fall in.
+        earlier: asset_pb2.FetchProgress | None = None
+        for figures in stream:
+            lies = (
+                earlier is not None and figures.attempt <= earlier.attempt and fell(last, figures)
+            )
+            earlier = figures
+            if lies:
+                with pytest.raises(InternalError):
+                    attempts.number(figures)
+                return
+            numbered = attempts.number(figures)
+            assert numbered.attempt >= last.attempt
+            assert numbered.attempt > last.attempt or not fell(last, numbered)
+            assert (numbered.present_bytes, numbered.present_files) == (
+                figures.present_bytes,
+                figures.present_files,
+            )
+            last = numbered
+
+
+def fell(before: asset_pb2.FetchProgress, now: asset_pb2.FetchProgress) -> bool:
+    """Whether a figure is lower than it was."""
+    return now.present_bytes < before.present_bytes or now.present_files < before.present_files
+
+
+def test_a_daemon_whose_figures_fall_is_not_believed(
+    daemon: ScriptedDaemon, client: Client
+) -> None:
+    """It breaks a promise: the fetch ends as INTERNAL, and says what fell."""
+    daemon.fetches.append(plays(started(), progress(50), progress(49), completed()))
+    with pytest.raises(InternalError, match="fell from 50 to 49 bytes") as caught:
+        client.fetch("nlp/ranker")
+    assert caught.value.metadata["present_bytes"] == "49"
+    assert caught.value.metadata["earlier_present_bytes"] == "50"
 
 
 def test_a_store_that_stays_down_is_believed(daemon: ScriptedDaemon) -> None:

@@ -106,9 +106,13 @@ def test_files_are_listed_page_by_page(daemon: ScriptedDaemon, client: Client) -
         ListFilesResponse(asset_version=VERSION),
     ]
     daemon.file_pages.extend(pages)
-    assert list(client.list_files("nlp/ranker[vocab]", freshness="store", page_size=1)) == pages
+    listing = client.list_files(
+        "nlp/ranker[vocab]", freshness="store", include=["*.txt"], exclude=["a*"], page_size=1
+    )
+    assert list(listing) == pages
     first, second = daemon.file_requests
     assert (first.spec, first.freshness) == ("nlp/ranker[vocab]", asset_pb2.FRESHNESS_STORE)
+    assert (list(first.include), list(first.exclude)) == (["*.txt"], ["a*"])
     assert (first.page_token, first.page_size) == ("", 1)
     assert (second.spec, second.page_token) == ("nlp/ranker[vocab]", "one")
 

@@ -9,6 +9,7 @@ Importing this imports neither grpc nor the stubs in `assetd.v1`.
 from assetd._retry import RetryPolicy
 from assetd.asset import (
     Asset,
+    AssetKind,
     Freshness,
     PushedVersion,
     PushPhase,
@@ -72,6 +73,7 @@ __all__ = [
     "AssetExceedsCacheError",
     "AssetExistsError",
     "AssetInUseError",
+    "AssetKind",
     "AssetNotFoundError",
     "AssetdError",
     "BadIndexError",

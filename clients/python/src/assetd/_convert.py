@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from assetd.asset import (
     Asset,
+    AssetKind,
     Freshness,
     Holding,
     PushedVersion,
@@ -195,9 +196,22 @@ def list_request(
     )
 
 
-def list_files_request(spec: str, *, freshness: str | None, page_size: int) -> ListFilesRequest:
+def list_files_request(
+    spec: str,
+    *,
+    freshness: str | None,
+    include: Iterable[str],
+    exclude: Iterable[str],
+    page_size: int,
+) -> ListFilesRequest:
     """Return the request for the first page of `Client.list_files`."""
-    return ListFilesRequest(spec=spec, freshness=freshness_number(freshness), page_size=page_size)
+    return ListFilesRequest(
+        spec=spec,
+        freshness=freshness_number(freshness),
+        include=globs(include),
+        exclude=globs(exclude),
+        page_size=page_size,
+    )
 
 
 def selector(spec: str | None, name_prefix: str | None, everything: bool) -> CacheSelector:
@@ -238,6 +252,7 @@ def asset_from(
         relative_path=completed.relative_path,
         name=version.name,
         version=version.version,
+        kind=word(AssetKind, asset_pb2.AssetKind.Name, version.kind, "ASSET_KIND_"),
         digest=version.digest,
         size_bytes=version.size_bytes if version.HasField("size_bytes") else None,
         file_count=version.file_count if version.HasField("file_count") else None,
@@ -247,6 +262,7 @@ def asset_from(
             Verification, asset_pb2.Verification.Name, completed.verification, "VERIFICATION_"
         ),
         transferred_bytes=completed.transferred_bytes,
+        joined=started.joined,
         reused_bytes=completed.reused_bytes,
         elapsed_seconds=completed.elapsed.ToTimedelta().total_seconds(),
         _hold=hold,

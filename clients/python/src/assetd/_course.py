@@ -29,11 +29,11 @@ class Course:
     """A fetch as its caller sees it: one `started`, some progress, one `completed`.
 
     However often the stream was cut, `observe` gets `started` once, and within one attempt
-    progress that never falls. `request` is what the next stream has to ask for.
+    progress that never falls.
     """
 
     def __init__(self, request: FetchRequest, observe: Observer) -> None:
-        self.request = request
+        self._request = request
         self._observe = observe
         self._attempts = Attempts()
         self._started: FetchStarted | None = None
@@ -44,8 +44,17 @@ class Course:
         """Whether the version is here: after that nothing can fail any more."""
         return self._completed is not None
 
+    def begin_stream(self) -> FetchRequest:
+        """Return what the next stream has to ask for; the events that come are that stream's."""
+        self._attempts.begin_stream()
+        return self._request
+
     def note(self, response: FetchResponse) -> None:
-        """Take the stream's next event."""
+        """Take the stream's next event.
+
+        Raises:
+            InternalError: it breaks a promise of the contract.
+        """
         if response.HasField("progress"):
             response.progress.CopyFrom(self._attempts.number(response.progress))
         elif response.HasField("started"):
@@ -53,7 +62,7 @@ class Course:
                 return
             self._started = response.started
             # Joining again must not begin another version, should one be pushed meanwhile.
-            self.request = pinned(self.request, response.started.asset_version)
+            self._request = pinned(self._request, response.started.asset_version)
         elif response.HasField("completed"):
             self._completed = response.completed
         self._observe(response)
@@ -66,7 +75,7 @@ class Course:
         """
         if self._started is None or self._completed is None:
             raise InternalError("the daemon ended the fetch without an answer")
-        request = pinned(self.request, self._completed.asset_version)
+        request = pinned(self._request, self._completed.asset_version)
         return Fetched(request, self._started, self._completed)
 
 

@@ -63,7 +63,8 @@ class Fetch:
     def _call(self) -> FetchCall:
         # A hold outlives the fetch, and gRPC's deadline would end both: the watchdog ends one.
         timeout = None if self._holds else self._deadline.remaining_seconds()
-        return self._connection.start(self._connection.assets.Fetch, self._course.request, timeout)
+        request = self._course.begin_stream()
+        return self._connection.start(self._connection.assets.Fetch, request, timeout)
 
     def _read(self, call: FetchCall, watch: Watch) -> None:
         for response in call:

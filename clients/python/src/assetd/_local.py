@@ -19,7 +19,7 @@ from typing import Any
 
 from assetd._holds import Holds
 from assetd._lease import Lease
-from assetd.asset import Asset, Resolution, Source, Verification
+from assetd.asset import Asset, AssetKind, Resolution, Source, Verification
 
 # The names that a push accepts, an exact version, and parts in plain letters: narrower than the
 # daemon's grammar, and linear. Nothing in it can climb, is hidden, or reads as a version.
@@ -52,6 +52,7 @@ class LocalAsset(Asset):
     resolution = Resolution.EXACT
     source = Source.CACHE
     transferred_bytes = 0
+    joined = False
     elapsed_seconds = 0.0
     _text: str
     _marker: str
@@ -63,6 +64,9 @@ class LocalAsset(Asset):
     def __getattr__(self, name: str) -> object:
         if name == "path":
             self.__dict__["path"] = Path(self._text)
+        elif name == "kind":
+            is_inside = self._marker.endswith(f"/{MARKER}")
+            self.__dict__["kind"] = AssetKind.DIRECTORY if is_inside else AssetKind.FILE
         elif name in {"digest", "size_bytes", "file_count", "verification", "reused_bytes"}:
             self.__dict__.update(_facts(self._marker))
         else:

@@ -1,33 +1,47 @@
 """Progress that keeps its promise across a cut.
 
-A daemon promises figures that never fall within one attempt. A helper that joins again after a
-cut may meet another daemon, which counts from what it finds: only the helper can put the two
-together. Knows nothing of calls.
+A daemon promises figures that never fall within one attempt, and one that breaks it is not believed
+any further. A helper that joins again after a cut may meet another daemon, which counts from what
+it finds: only the helper can put the two together. Knows nothing of calls.
 """
 
 from collections.abc import Callable
 
 from assetd.asset import PushPhase, PushProgress
+from assetd.errors import InternalError
 from assetd.v1.asset_pb2 import FetchProgress
 from assetd.v1.asset_service_pb2 import PushProgress as WirePushProgress
 from assetd.v1.asset_service_pb2 import PushResponse
 
 
 class Attempts:
-    """Numbers the attempts of one fetch. Not for several threads."""
+    """Numbers the attempts of one fetch, over all its streams. Not for several threads."""
 
     def __init__(self) -> None:
         self._last = FetchProgress()
+        # The daemon's own number; None when the stream has told nothing yet.
+        self._attempt_of_stream: int | None = None
         self._earlier_attempts = 0
+
+    def begin_stream(self) -> None:
+        """Note that what comes next is of another stream."""
+        self._attempt_of_stream = None
 
     def number(self, progress: FetchProgress) -> FetchProgress:
         """Return the progress with the attempt that it has in the whole fetch.
 
-        The attempt never falls, and rises whenever a figure falls.
+        The attempt never falls, and rises where another daemon's figures are lower.
+
+        Raises:
+            InternalError: the figures fell on one stream, though the attempt did not rise.
         """
+        before = self._attempt_of_stream
+        if before is not None and progress.attempt <= before and _fell(self._last, progress):
+            raise _broken_promise(self._last, progress)
+        self._attempt_of_stream = progress.attempt
         attempt = progress.attempt + self._earlier_attempts
         if attempt <= self._last.attempt:
-            attempt = self._last.attempt + self._has_fallen(progress)
+            attempt = self._last.attempt + _fell(self._last, progress)
             self._earlier_attempts = attempt - progress.attempt
         numbered = FetchProgress()
         numbered.CopyFrom(progress)
@@ -35,12 +49,23 @@ class Attempts:
         self._last = numbered
         return numbered
 
-    def _has_fallen(self, progress: FetchProgress) -> bool:
-        last = self._last
-        return (
-            progress.present_bytes < last.present_bytes
-            or progress.present_files < last.present_files
-        )
+
+def _fell(before: FetchProgress, now: FetchProgress) -> bool:
+    return now.present_bytes < before.present_bytes or now.present_files < before.present_files
+
+
+def _broken_promise(before: FetchProgress, now: FetchProgress) -> InternalError:
+    figures = {
+        "present_bytes": str(now.present_bytes),
+        "earlier_present_bytes": str(before.present_bytes),
+        "present_files": str(now.present_files),
+        "earlier_present_files": str(before.present_files),
+    }
+    return InternalError(
+        f"the daemon's progress fell from {before.present_bytes} to {now.present_bytes} bytes, and "
+        f"from {before.present_files} to {now.present_files} files, within one attempt",
+        metadata=figures,
+    )
 
 
 class PushMeter:

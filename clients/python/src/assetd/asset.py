@@ -13,6 +13,17 @@ from types import TracebackType
 from typing import Protocol, Self
 
 
+class AssetKind(StrEnum):
+    """Whether a version is one file or a directory of them."""
+
+    UNSPECIFIED = auto()
+    """A kind that this release does not know, or none was told."""
+    FILE = auto()
+    """One file; the version's path is its own."""
+    DIRECTORY = auto()
+    """A directory of files."""
+
+
 class Freshness(StrEnum):
     """Who decides which version an unpinned spec (`name`, `name:1`) stands for."""
 
@@ -179,6 +190,7 @@ class Asset:
         relative_path: the same below ASSETS_DIR, for programs that mount ASSETS_DIR elsewhere.
         name: the asset's name.
         version: the version in full, such as `1.2`.
+        kind: whether it is one file or a directory of them.
         digest: `sha256:...`, the version's identity; empty when not known, as when modelkit pushed
             it.
         size_bytes: the sizes of all its files added up; None when not known.
@@ -187,6 +199,7 @@ class Asset:
         source: where the missing bytes came from.
         verification: what the files were compared with.
         transferred_bytes: bytes that this fetch took from the source; 0 on a hit.
+        joined: it shared the download of a caller who had come before.
         reused_bytes: bytes that were here already.
         elapsed_seconds: how long the daemon took; 0 without a call.
     """
@@ -195,6 +208,7 @@ class Asset:
     relative_path: str
     name: str
     version: str
+    kind: AssetKind
     digest: str
     size_bytes: int | None
     file_count: int | None
@@ -202,6 +216,7 @@ class Asset:
     source: Source
     verification: Verification
     transferred_bytes: int
+    joined: bool
     reused_bytes: int
     elapsed_seconds: float
     _hold: Holding | None = field(default=None, repr=False, compare=False)

@@ -222,6 +222,8 @@ class Client(Pushing, Tending):
         spec: str,
         *,
         freshness: str | None = None,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
         page_size: int = 0,
         timeout: float | None = None,
     ) -> "Iterator[ListFilesResponse]":
@@ -232,6 +234,8 @@ class Client(Pushing, Tending):
         Args:
             spec: as for `fetch`; a part narrows the answer to what is at or below it.
             freshness: as for `fetch`.
+            include: globs of the files that are asked about: `*` stops at `/`, `**` does not.
+            exclude: globs of files that are left out; they win over `include`.
             page_size: entries of a page, at most 1,000; 0 means 100.
             timeout: seconds for each page.
 
@@ -244,7 +248,9 @@ class Client(Pushing, Tending):
         """
         from assetd import _convert
 
-        request = _convert.list_files_request(spec, freshness=freshness, page_size=page_size)
+        request = _convert.list_files_request(
+            spec, freshness=freshness, include=include, exclude=exclude, page_size=page_size
+        )
         connection = self._connect()
         return connection.pages(connection.assets.ListFiles, request, timeout)
 

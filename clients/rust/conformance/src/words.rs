@@ -185,6 +185,7 @@ pub fn shown_asset(asset: &Asset) -> Value {
         "size_bytes": asset.size_bytes(),
         "file_count": asset.file_count(),
         "transferred_bytes": asset.transferred_bytes(),
+        "joined": asset.joined(),
         "reused_bytes": asset.reused_bytes(),
         "digest": asset.digest().unwrap_or_default(),
     })

@@ -55,7 +55,8 @@ class Fetch:
     def _stream(self) -> FetchStream:
         # A hold outlives the fetch, and gRPC's deadline would end both.
         timeout = None if self._holds else self._deadline.remaining_seconds()
-        return self._connection.stream(self._connection.assets.Fetch, self._course.request, timeout)
+        request = self._course.begin_stream()
+        return self._connection.stream(self._connection.assets.Fetch, request, timeout)
 
     async def _read(self, stream: FetchStream) -> None:
         while not self._course.is_completed:

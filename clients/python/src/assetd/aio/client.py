@@ -278,13 +278,17 @@ class Client(BaseClient):
         spec: str,
         *,
         freshness: str | None = None,
+        include: Iterable[str] = (),
+        exclude: Iterable[str] = (),
         page_size: int = 0,
         timeout: float | None = None,
     ) -> "AsyncIterator[ListFilesResponse]":
         """Give the files of one version, page by page: as `assetd.Client.list_files`."""
         from assetd import _convert
 
-        request = _convert.list_files_request(spec, freshness=freshness, page_size=page_size)
+        request = _convert.list_files_request(
+            spec, freshness=freshness, include=include, exclude=exclude, page_size=page_size
+        )
         connection = self._connect()
         return connection.pages(connection.assets.ListFiles, request, timeout)
 

@@ -1,0 +1,200 @@
+package io.assetd;
+
+import io.grpc.ClientCall;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.util.ArrayDeque;
+import java.util.Queue;
+import java.util.function.Consumer;
+
+/**
+ * One open call of gRPC, of whatever kind, read message by message by one thread. It is over when
+ * {@code next} gave null or threw, or after {@code cancel}.
+ */
+final class MessageStream<Q, R> {
+  // A machine that stood still for longer than the limit has not yet read what arrived meanwhile:
+  // so much is given for that.
+  private static final long GRACE_NANOS = 250_000_000;
+
+  private final ClientCall<Q, R> call;
+  private final Call owner;
+  private final Address address;
+  private final Queue<R> messages = new ArrayDeque<>();
+  private boolean hasEnded;
+  // Why it ended; null for a good end.
+  private AssetdException failure;
+  // Told of the end of a stream that nobody reads any more.
+  private Consumer<AssetdException> onEnd;
+
+  /** Opens it; it ends with the owner, unless that hands it over. */
+  MessageStream(ClientCall<Q, R> call, Call owner, Address address) {
+    this.call = call;
+    this.owner = owner;
+    this.address = address;
+    Metadata headers = new Metadata();
+    headers.merge(owner.headers());
+    call.start(new Listener(), headers);
+    // One message at a time: a slow reader gets the newest, and misses those between.
+    call.request(1);
+    owner.owns(this);
+  }
+
+  /** Sends the only message of the client. */
+  void sendLast(Q message) {
+    send(message);
+    endSending();
+  }
+
+  /** Sends a message; nothing, if the stream has ended. */
+  void send(Q message) {
+    synchronized (this) {
+      if (hasEnded) {
+        return;
+      }
+    }
+    call.sendMessage(message);
+  }
+
+  /** Says that the client sends no more; once. */
+  void endSending() {
+    call.halfClose();
+  }
+
+  /** Ends the call, if it has not ended. */
+  void cancel() {
+    call.cancel("the caller left", null);
+    synchronized (this) {
+      // Whoever waits looks whether its call was ended.
+      notifyAll();
+    }
+  }
+
+  /**
+   * Waits for the next message; null at the end of a call that succeeded.
+   *
+   * @throws CutException if the call failed, or was silent for so many nanoseconds
+   * @throws RuntimeException why the owner was ended, or that its time is over
+   */
+  R next(long silenceNanos) throws CutException {
+    R message;
+    synchronized (this) {
+      await(false, silenceNanos);
+      message = messages.poll();
+      if (message == null) {
+        checkEnd();
+        return null;
+      }
+    }
+    call.request(1);
+    return message;
+  }
+
+  /**
+   * Waits until there is something to read or a message can be sent, and tells whether one can: not
+   * as long as there is something to read.
+   */
+  synchronized boolean awaitReady() throws CutException {
+    await(true, Times.FOREVER);
+    return messages.isEmpty() && !hasEnded;
+  }
+
+  /** Waits until something can be read; with {@code orReady}, until something can be sent, too. */
+  private void await(boolean orReady, long silenceNanos) throws CutException {
+    long begin = System.nanoTime();
+    long silence = Times.add(silenceNanos, GRACE_NANOS);
+    while (messages.isEmpty() && !hasEnded && !(orReady && call.isReady())) {
+      owner.check();
+      long left = silence == Times.FOREVER ? silence : silence - (System.nanoTime() - begin);
+      if (left <= 0) {
+        cancel();
+        throw new CutException(Failures.stalled(address, silenceNanos));
+      }
+      // At least a moment, since `wait(0)` is for ever.
+      waitFor(Math.min(left, owner.nanosLeft()));
+    }
+  }
+
+  private void waitFor(long nanos) {
+    try {
+      wait(nanos / 1_000_000 + 1);
+    } catch (InterruptedException ours) {
+      // Nobody has the threads of a client but the client itself.
+      throw new IllegalStateException(ours);
+    }
+  }
+
+  private void checkEnd() throws CutException {
+    // Whatever the end of the owner made of the stream: the cause is known there.
+    if (failure != null) {
+      owner.check();
+      throw new CutException(failure);
+    }
+  }
+
+  /** Reads to the end, which has to be a good one. */
+  void finish() throws CutException {
+    while (next(Times.FOREVER) != null) {
+      // A unary call has one answer; what a daemon of later days adds is not for us.
+    }
+  }
+
+  /** Reads to the end, whatever that is. */
+  void drain(long silenceNanos) {
+    try {
+      while (next(silenceNanos) != null) {
+        // What comes behind an answer is not wanted.
+      }
+    } catch (CutException whatever) {
+      cancel();
+    }
+  }
+
+  /** Reads no more: {@code told} is told why the stream ended, once, when it does; null: no failure. */
+  void rest(Consumer<AssetdException> told) {
+    synchronized (this) {
+      messages.clear();
+      if (!hasEnded) {
+        onEnd = told;
+        call.request(1);
+        return;
+      }
+    }
+    told.accept(failure);
+  }
+
+  private final class Listener extends ClientCall.Listener<R> {
+    @Override
+    public void onMessage(R message) {
+      synchronized (MessageStream.this) {
+        if (onEnd == null) {
+          messages.add(message);
+          MessageStream.this.notifyAll();
+          return;
+        }
+      }
+      call.request(1);
+    }
+
+    @Override
+    public void onReady() {
+      synchronized (MessageStream.this) {
+        MessageStream.this.notifyAll();
+      }
+    }
+
+    @Override
+    public void onClose(Status status, Metadata trailers) {
+      Consumer<AssetdException> told;
+      AssetdException why = status.isOk() ? null : Failures.read(status, trailers, address);
+      synchronized (MessageStream.this) {
+        hasEnded = true;
+        failure = why;
+        told = onEnd;
+        MessageStream.this.notifyAll();
+      }
+      if (told != null) {
+        told.accept(why);
+      }
+    }
+  }
+}
