@@ -36,7 +36,7 @@ RUST_CLIENT := clients/rust
 # Without Rust its client is skipped, by name; where nothing may be skipped, that is a failure.
 CARGO := command -v cargo >/dev/null || \
     { echo "skipped: the Rust client needs Rust 1.89 or newer" >&2; [[ "$${CI:-}" != true ]]; exit; }; \
-    cd $(RUST_CLIENT) && cargo
+    cd $(RUST_CLIENT) && CARGO_TARGET_DIR=target cargo
 
 ##@ Start here
 
@@ -65,7 +65,8 @@ example: setup tools model python-server ## Two model servers, Python and Go, sh
 check: setup tools typescript python-server rust-lock-restored ## Format, lint, types, contracts, fast tests: what every commit passes
 	$(BIN)/ruff format --check $(PYTHON_SOURCES)
 	$(BIN)/ruff check $(PYTHON_SOURCES)
-	$(BIN)/mypy $(filter-out examples,$(PYTHON_SOURCES))
+	$(BIN)/mypy $(filter-out examples tools/%,$(PYTHON_SOURCES))
+	for program in $(filter tools/%,$(PYTHON_SOURCES)); do $(BIN)/mypy $$program; done
 	$(BIN)/mypy --python-executable $(EXAMPLE)/bin/python --follow-imports silent \
 	    --cache-dir .mypy_cache/examples examples
 	$(BIN)/lint-imports --no-logo
@@ -303,7 +304,7 @@ rust: rust-lock-restored ## The Rust client, and what the conformance suite runs
 
 .PHONY: rust-lock-restored
 rust-lock-restored:
-	! command -v cargo >/dev/null || tools/cargo-lock restore $(RUST_CLIENT)
+	@! command -v cargo >/dev/null || tools/cargo-lock restore $(RUST_CLIENT)
 
 .PHONY: rust-lock
 rust-lock: ## Resolve what the Rust client needs again

@@ -1,4 +1,5 @@
 //! The course of one fetch: its stream, followed to `completed` and joined again after a cut.
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -17,6 +18,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 const MAX_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 // A stream may miss so many reports before it counts as silent.
 const MISSED_REPORTS: u32 = 3;
+// A program whose tasks computed for longer than the limit finds it passed before it has read what
+// arrived meanwhile: so much is given for that.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// What gets the progress of a fetch.
 pub(crate) type Report<'a> = Box<dyn FnMut(&Progress) + Send + 'a>;
@@ -152,10 +156,13 @@ async fn hear<T>(
     silence: Duration,
     said: impl Future<Output = Result<T, Status>>,
 ) -> Result<T> {
-    match timeout(silence, said).await {
-        Ok(said) => said.map_err(|status| client.0.failure(status)),
-        Err(_) => Err(Error::stalled(&client.0.address, silence)),
+    let mut said = pin!(said);
+    for limit in [silence, GRACE] {
+        if let Ok(said) = timeout(limit, said.as_mut()).await {
+            return said.map_err(|status| client.0.failure(status));
+        }
     }
+    Err(Error::stalled(&client.0.address, silence))
 }
 
 /// Reads an open stream to its end, and returns why it ended: by a status, or without one.

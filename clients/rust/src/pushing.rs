@@ -116,8 +116,12 @@ struct Turns {
     requests: Option<mpsc::Sender<v1::PushRequest>>,
     batches: VecDeque<v1::PushFiles>,
     wanted: Vec<Part>,
-    last: Option<JoinHandle<Result<()>>>,
+    last: Option<JoinHandle<LastTurn>>,
 }
+
+/// How the last turn was made, and the way to say more. Should it have failed, the stream must not
+/// end before that is known here: the daemon would answer that there was no commit.
+type LastTurn = (Result<()>, mpsc::Sender<v1::PushRequest>);
 
 impl Turns {
     fn new(requests: mpsc::Sender<v1::PushRequest>, batches: Vec<v1::PushFiles>) -> Self {
@@ -143,7 +147,10 @@ impl Turns {
     fn take_last(&mut self, content: Content) {
         let Some(requests) = self.requests.take() else { return };
         let wanted = std::mem::take(&mut self.wanted);
-        self.last = Some(spawn_blocking(move || content.send_last(&wanted, &requests)));
+        self.last = Some(spawn_blocking(move || {
+            let made = content.send_last(&wanted, &requests);
+            (made, requests)
+        }));
     }
 
     /// Returns why the last turn could not be made, such as a source that changed; never, if it can.
@@ -152,8 +159,8 @@ impl Turns {
             let made = last.await;
             self.last = None;
             match made {
-                Ok(Ok(())) => (),
-                Ok(Err(failure)) => return failure,
+                Ok((Ok(()), _)) => (),
+                Ok((Err(failure), _)) => return failure,
                 Err(cause) => return Error::new(Code::Internal, cause.to_string()),
             }
         }

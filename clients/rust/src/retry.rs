@@ -65,7 +65,7 @@ impl RetryPolicy {
 
 /// Callers who were cut off together must not come back together.
 fn jittered(length: Duration) -> Duration {
-    length.mul_f64(1.0 - fastrand::f64() / 2.0)
+    length - (length / 2).mul_f64(fastrand::f64())
 }
 
 /// What every stream of one call has in common: what may end it early, and what it carries.

@@ -237,22 +237,25 @@ async fn somebody_elses_push_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_source_that_changes_ends_the_push_without_a_commit() {
-    let (_folder, root) = source();
-    let heard = Heard::default();
-    let (changed, note) = (root.join("sub/b"), heard.clone());
-    let script = pushing(move |mut call| async move {
-        call.hear().await;
-        // All is hashed by now.
-        fs::write(changed, "another").unwrap();
-        call.say(accepted()).await;
-        obey(call, vec![("a", 0), ("sub/b", 0)], note).await;
-    });
-    let daemon = ScriptedDaemon::start(Scripts::pushes([script]));
-    let failure = client_of(&daemon.address).push(&root, "nlp/ranker").await.unwrap_err();
-    assert_eq!(failure.reason(), Some(Reason::SourceChanged));
-    assert_eq!(failure.metadata()["path"], root.join("sub/b").to_str().unwrap());
-    while lines(&heard).last().is_none_or(|last| last != "no commit") {
-        tokio::task::yield_now().await;
+    // One that is sent, and one that the store has.
+    for (path, content) in [("sub/b", "another".to_owned()), ("a", "bbb".to_owned())] {
+        let (_folder, root) = source();
+        let heard = Heard::default();
+        let (changed, note) = (root.join(path), heard.clone());
+        let script = pushing(move |mut call| async move {
+            call.hear().await;
+            // All is hashed by now.
+            fs::write(changed, content).unwrap();
+            call.say(accepted()).await;
+            obey(call, vec![("sub/b", 0)], note).await;
+        });
+        let daemon = ScriptedDaemon::start(Scripts::pushes([script]));
+        let failure = client_of(&daemon.address).push(&root, "nlp/ranker").await.unwrap_err();
+        assert_eq!(failure.reason(), Some(Reason::SourceChanged), "{failure}");
+        assert_eq!(failure.metadata()["path"], root.join(path).to_str().unwrap());
+        while lines(&heard).last().is_none_or(|last| last != "no commit") {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
