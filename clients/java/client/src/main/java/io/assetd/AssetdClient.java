@@ -81,9 +81,9 @@ public final class AssetdClient implements AutoCloseable {
    * Makes the version that a spec stands for present on this node, and tells where it is.
    *
    * <p>All callers for one version share one download; a version that is present is a hit. A stream
-   * that is cut is joined again, for the version that the fetch had begun with. When it ends early,
-   * so does the call; the download goes on only while somebody else waits for it. Without a hold the
-   * cache may evict the version when it needs the room, though not right after.
+   * that is cut is joined again, for the version that the fetch had begun with. When the future is
+   * cancelled, so is the call; the download goes on only while somebody else waits for it. Without a
+   * hold the cache may evict the version when it needs the room, though not right after.
    *
    * <p>It fails with an {@link AssetdException}. {@code ASSET_NOT_FOUND}, {@code VERSION_NOT_FOUND},
    * {@code PART_NOT_FOUND}: there is no such thing. {@code STORE_UNAVAILABLE}: the store does not

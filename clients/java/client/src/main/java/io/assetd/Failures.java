@@ -9,6 +9,7 @@ import io.grpc.Status;
 import io.grpc.protobuf.ProtoUtils;
 import java.io.FileNotFoundException;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 
 /** gRPC's failures, read into {@link AssetdException}: nobody else looks at statuses and trailers. */
@@ -82,7 +83,7 @@ final class Failures {
 
     private static Iterable<Any> detailsIn(Metadata trailers) {
       com.google.rpc.Status status = trailers == null ? null : trailers.get(DETAILS);
-      return status == null ? java.util.List.of() : status.getDetailsList();
+      return status == null ? List.of() : status.getDetailsList();
     }
   }
 

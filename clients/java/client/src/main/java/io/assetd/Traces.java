@@ -15,8 +15,7 @@ final class Traces {
   private static boolean isPresent() {
     try {
       Class.forName("io.opentelemetry.context.Context", false, Traces.class.getClassLoader());
-      Class.forName(
-          "io.opentelemetry.api.trace.Span", false, Traces.class.getClassLoader());
+      Class.forName("io.opentelemetry.api.trace.Span", false, Traces.class.getClassLoader());
       return true;
     } catch (ClassNotFoundException absent) {
       return false;

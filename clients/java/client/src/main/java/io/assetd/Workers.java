@@ -11,19 +11,28 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /** The threads of a client, and the calls that they make. A call has a thread while it goes on. */
 final class Workers implements AutoCloseable {
   private static final AtomicInteger THREADS = new AtomicInteger();
+  // What a crowd of callers leaves behind is gone soon.
+  private static final long IDLE_SECONDS = 5;
 
   private final RetryPolicy policy;
   private final Seams seams;
   private final Set<Call> calls = ConcurrentHashMap.newKeySet();
   private final ExecutorService executor =
-      Executors.newCachedThreadPool(
+      new ThreadPoolExecutor(
+          0,
+          Integer.MAX_VALUE,
+          IDLE_SECONDS,
+          TimeUnit.SECONDS,
+          new SynchronousQueue<>(),
           work -> {
             Thread thread = new Thread(work, "assetd-call-" + THREADS.incrementAndGet());
             thread.setDaemon(true);

@@ -1,6 +1,7 @@
 package io.assetd;
 
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.CopyOnWriteArrayList;
 
 /** Time that passes by pauses alone, and no chance: what a client would have waited is noted. */
@@ -33,7 +34,7 @@ class Impatient implements Seams {
         .address(address)
         .caller("tester")
         .retry(policy)
-        .environment(java.util.Map.of())
+        .environment(Map.of())
         .seams(this)
         .build();
   }
