@@ -131,7 +131,8 @@ final class LocalSource {
       return new SourceFile(path, where, state);
     }
     throw AssetdException.own(
-        Names.shown(where) + " is " + kind + ": a push takes plain files and folders; put a copy in its place",
+        Names.shown(where) + " is " + kind
+            + ": a push takes plain files and folders; put a copy in its place",
         Reason.UNSUPPORTED_FILE,
         Status.Code.FAILED_PRECONDITION,
         Map.of("path", Names.shown(where), "kind", kind));
@@ -207,7 +208,8 @@ final class LocalSource {
 
   static AssetdException changed(Path path) {
     return AssetdException.own(
-        Names.shown(path) + " changed while it was being pushed: push again once nobody writes to it",
+        Names.shown(path)
+            + " changed while it was being pushed: push again once nobody writes to it",
         Reason.SOURCE_CHANGED,
         Status.Code.ABORTED,
         Map.of("path", Names.shown(path)));

@@ -20,6 +20,7 @@ final class MessageStream<Q, R> {
   private final Call owner;
   private final Address address;
   private final Queue<R> messages = new ArrayDeque<>();
+  private boolean isCancelled;
   private boolean hasEnded;
   // Why it ended; null for a good end.
   private AssetdException failure;
@@ -45,28 +46,26 @@ final class MessageStream<Q, R> {
     endSending();
   }
 
-  /** Sends a message; nothing, if the stream has ended. */
-  void send(Q message) {
-    synchronized (this) {
-      if (hasEnded) {
-        return;
-      }
+  /** Sends a message; nothing, if the stream has ended: gRPC takes none behind a `cancel`. */
+  synchronized void send(Q message) {
+    if (!hasEnded && !isCancelled) {
+      call.sendMessage(message);
     }
-    call.sendMessage(message);
   }
 
   /** Says that the client sends no more; once. */
-  void endSending() {
-    call.halfClose();
+  synchronized void endSending() {
+    if (!hasEnded && !isCancelled) {
+      call.halfClose();
+    }
   }
 
   /** Ends the call, if it has not ended. */
-  void cancel() {
+  synchronized void cancel() {
+    isCancelled = true;
     call.cancel("the caller left", null);
-    synchronized (this) {
-      // Whoever waits looks whether its call was ended.
-      notifyAll();
-    }
+    // Whoever waits looks whether its call was ended.
+    notifyAll();
   }
 
   /**

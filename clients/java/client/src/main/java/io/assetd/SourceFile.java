@@ -23,7 +23,13 @@ record SourceFile(String path, Path where, State state) {
 
   /** What the system knows of a file: its mode and links, and by what a change is noticed. */
   record State(
-      int mode, int links, long device, long inode, long sizeBytes, FileTime modified, FileTime changed) {
+      int mode,
+      int links,
+      long device,
+      long inode,
+      long sizeBytes,
+      FileTime modified,
+      FileTime changed) {
     /**
      * Looks at a file without following a link.
      *

@@ -18,7 +18,6 @@ import io.assetd.v1.PushWanted;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -33,7 +32,6 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Collectors;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -124,23 +122,6 @@ class PushTest {
 
   private AssetdException failure(CompletableFuture<?> push) {
     return assertThrows(AssetdException.class, () -> AssetdClient.await(push));
-  }
-
-  /** Returns how many files of the model this process has open. */
-  private long openFiles() {
-    try (Stream<Path> descriptors = Files.list(Path.of("/proc/self/fd"))) {
-      return descriptors.filter(descriptor -> target(descriptor).startsWith(model)).count();
-    } catch (IOException failed) {
-      throw new UncheckedIOException(failed);
-    }
-  }
-
-  private static Path target(Path descriptor) {
-    try {
-      return Files.readSymbolicLink(descriptor);
-    } catch (IOException closedMeanwhile) {
-      return descriptor;
-    }
   }
 
   /** A push takes turns: hash, header, files, what is wanted from where, commit. */
@@ -284,7 +265,7 @@ class PushTest {
           throw error(Status.Code.RESOURCE_EXHAUSTED, Reason.DISK_FULL);
         });
     assertTrue(failure(client.push(model, "nlp/ranker")).is(Reason.DISK_FULL));
-    assertEquals(0, openFiles());
+    assertEquals(0, OpenFiles.below(model));
     daemon.quiet();
   }
 
@@ -329,7 +310,7 @@ class PushTest {
     push.cancel(true);
     assertThrows(CancellationException.class, () -> AssetdClient.await(push));
     daemon.quiet();
-    Waiting.until(() -> openFiles() == 0);
+    Waiting.until(() -> OpenFiles.below(model) == 0);
   }
 
   /** What was not announced cannot be wanted, and what validates sends no byte. */

@@ -3,7 +3,7 @@ package io.assetd;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 
-/** Waiting for what another thread or process brings about; the runner of the tests has the limit. */
+/** Waiting for what another thread or process brings about; the tests have the limit. */
 final class Waiting {
   private Waiting() {}
 
