@@ -2,9 +2,6 @@ package io.assetd;
 
 import io.assetd.v1.AssetServiceGrpc;
 import io.assetd.v1.FetchRequest;
-import io.assetd.v1.ListFilesResponse;
-import io.assetd.v1.ListResponse;
-import io.assetd.v1.PushHeader;
 import io.grpc.Channel;
 import io.grpc.MethodDescriptor;
 import java.io.IOException;
@@ -15,9 +12,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutionException;
 import java.util.function.Function;
 
 /**
@@ -208,10 +203,10 @@ public final class AssetdClient implements AutoCloseable {
    */
   public CompletableFuture<ResolvedVersion> resolve(String spec, ResolveOptions options) {
     return ask(
-            options.timeout(),
-            AssetServiceGrpc.getResolveVersionMethod(),
-            options.request(spec),
-            Convert::resolvedVersion);
+        options.timeout(),
+        AssetServiceGrpc.getResolveVersionMethod(),
+        options.request(spec),
+        Convert::resolvedVersion);
   }
 
   /**
@@ -250,12 +245,43 @@ public final class AssetdClient implements AutoCloseable {
    * @throws IllegalStateException if this client is closed
    */
   public CompletableFuture<PushedVersion> push(Path source, String spec, PushOptions options) {
-    PushHeader.Builder header = options.header();
-    Requests.name(header, spec);
-    Globs exclude = new Globs(options.exclude());
-    PushCall push =
-        new PushCall(connection, workers.executor(), header, source, exclude, options.onProgress());
-    return workers.begin(options.timeout(), push::run);
+    PushCall push = new PushCall(connection, workers.executor(), spec, options);
+    return workers.begin(options.timeout(), call -> push.local(source, call));
+  }
+
+  /**
+   * Creates one new version from what lies below ASSETS_DIR/.assetd/push on the node. No byte travels
+   * to the daemon: it reads the file or folder where it lies, which must not change until the push
+   * has ended. All else is as for {@code push}, but that nothing can be excluded.
+   *
+   * <p>{@code INVALID_FIELD}: nothing lies there, or the path is absolute and not below that folder.
+   * {@code SOURCE_NOT_ALLOWED}: the path leads elsewhere.
+   *
+   * @param path relative to that folder; or absolute and below it, as the daemon or this client's
+   *     ASSETS_DIR has it
+   * @param spec as for {@code push}
+   * @param options how
+   * @return the version
+   */
+  public CompletableFuture<PushedVersion> pushStaged(Path path, String spec, PushOptions options) {
+    PushCall push = new PushCall(connection, workers.executor(), spec, options).ofTheDaemon();
+    return workers.begin(options.timeout(), call -> push.staged(path, assetsDir, call));
+  }
+
+  /**
+   * Creates one new version from where a URI points. The daemon reads it; no byte comes from here.
+   * All else is as for {@link #pushStaged}.
+   *
+   * <p>{@code SOURCE_NOT_ALLOWED}: the daemon's operator does not allow it.
+   *
+   * @param uri {@code s3://...} or {@code file://...}, among those that the operator allows
+   * @param spec as for {@code push}
+   * @param options how
+   * @return the version
+   */
+  public CompletableFuture<PushedVersion> pushFrom(String uri, String spec, PushOptions options) {
+    PushCall push = new PushCall(connection, workers.executor(), spec, options).ofTheDaemon();
+    return workers.begin(options.timeout(), call -> push.from(uri, call));
   }
 
   /**
@@ -287,14 +313,7 @@ public final class AssetdClient implements AutoCloseable {
                     options.timeout(),
                     AssetServiceGrpc.getListMethod(),
                     options.request(prefix).setPageToken(token).build(),
-                    AssetdClient::page)));
-  }
-
-  private static Listing.Page<ListEntry> page(ListResponse page) {
-    return new Listing.Page<>(
-        page.getEntriesList().stream().map(Convert::listEntry).toList(),
-        page.getNextPageToken(),
-        page.getUnreachableList().stream().map(Convert::source).toList());
+                    Convert::page)));
   }
 
   /**
@@ -327,14 +346,7 @@ public final class AssetdClient implements AutoCloseable {
                     options.timeout(),
                     AssetServiceGrpc.getListFilesMethod(),
                     options.request(spec).setPageToken(token).build(),
-                    AssetdClient::filesPage)));
-  }
-
-  private static Listing.Page<AssetFile> filesPage(ListFilesResponse page) {
-    return new Listing.Page<>(
-        page.getFilesList().stream().map(Convert::assetFile).toList(),
-        page.getNextPageToken(),
-        List.of());
+                    Convert::page)));
   }
 
   private <Q, R, T> CompletableFuture<T> ask(
@@ -354,22 +366,7 @@ public final class AssetdClient implements AutoCloseable {
    * @throws UncheckedIOException if a source could not be read
    */
   public static <T> T await(CompletableFuture<T> future) {
-    try {
-      return future.get();
-    } catch (InterruptedException interrupted) {
-      future.cancel(true);
-      Thread.currentThread().interrupt();
-      throw new CancellationException("this thread was interrupted");
-    } catch (ExecutionException failed) {
-      Throwable cause = failed.getCause();
-      if (cause instanceof IOException unreadable) {
-        throw new UncheckedIOException(unreadable);
-      }
-      if (cause instanceof RuntimeException failure) {
-        throw failure;
-      }
-      throw new CompletionException(cause);
-    }
+    return Workers.await(future);
   }
 
   /**

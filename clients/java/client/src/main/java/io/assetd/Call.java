@@ -54,6 +54,11 @@ final class Call {
     return cause != null;
   }
 
+  /** Returns why it was ended; {@code thrown}, if it was not. */
+  synchronized Throwable causeOr(Throwable thrown) {
+    return cause == null ? thrown : cause;
+  }
+
   /** Throws why it was ended, or that its time is over, if it is. */
   synchronized void check() {
     if (cause != null) {

@@ -1,36 +1,54 @@
 package io.assetd;
 
-import com.google.protobuf.UnsafeByteOperations;
-import io.assetd.v1.PushChunk;
 import io.assetd.v1.PushCommit;
-import io.assetd.v1.PushFile;
-import io.assetd.v1.PushFiles;
 import io.assetd.v1.PushRequest;
 import io.assetd.v1.PushWanted;
 import java.io.IOException;
-import java.nio.ByteBuffer;
 import java.util.ArrayDeque;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
+import java.util.OptionalLong;
 import java.util.Queue;
 
-/** What a push is of: a source that was hashed, as the requests of the client's turns. Sends none. */
-final class Content {
-  private static final int FILES_PER_MESSAGE = 1000;
+/** What a push is of, as the requests of the client's turns. Sends none. */
+interface Content {
+  /** What the daemon finds where the header says: nothing is announced, and nothing travels. */
+  Content FOUND =
+      new Content() {
+        @Override
+        public Queue<PushRequest> batches() {
+          return new ArrayDeque<>();
+        }
 
-  private final LocalSource source;
-  private final Hashing.Digests digests;
-  private final boolean isSent;
-  private final Map<String, SourceFile> files = new HashMap<>();
+        @Override
+        public OptionalLong lackingBytes(List<PushWanted.Part> wanted) {
+          return OptionalLong.empty();
+        }
 
-  /** Unless it is sent, it is announced, and no byte of it travels. */
-  Content(LocalSource source, Hashing.Digests digests, boolean isSent) {
-    this.source = source;
-    this.digests = digests;
-    this.isSent = isSent;
-    source.files().forEach(file -> files.put(file.path(), file));
-  }
+        @Override
+        public Turn lastTurn(List<PushWanted.Part> wanted) {
+          // The digest is for the daemon to find.
+          return Turn.of(commit(""));
+        }
+
+        @Override
+        public void checkUnchanged() {}
+      };
+
+  /** Returns all files, at most 1,000 a message. */
+  Queue<PushRequest> batches();
+
+  /**
+   * Returns how many bytes travel if that is wanted; empty where none ever do.
+   *
+   * @throws AssetdException {@code INTERNAL} if something is wanted that was not announced
+   */
+  OptionalLong lackingBytes(List<PushWanted.Part> wanted);
+
+  /** Returns the chunks of what is wanted, read as they are taken, and the commit. */
+  Turn lastTurn(List<PushWanted.Part> wanted);
+
+  /** Throws {@code SOURCE_CHANGED} if the source differs from what was hashed. */
+  void checkUnchanged();
 
   /** What the client has to say until the daemon answers. Whoever has it closes it. */
   interface Turn extends AutoCloseable {
@@ -52,120 +70,8 @@ final class Content {
     }
   }
 
-  /** Returns all files, at most 1,000 a message. */
-  Queue<PushRequest> batches() {
-    Queue<PushRequest> batches = new ArrayDeque<>();
-    List<SourceFile> all = source.files();
-    for (int start = 0; start < all.size(); start += FILES_PER_MESSAGE) {
-      PushFiles.Builder batch = PushFiles.newBuilder();
-      for (SourceFile file : all.subList(start, Math.min(start + FILES_PER_MESSAGE, all.size()))) {
-        batch.addFiles(
-            PushFile.newBuilder()
-                .setPath(file.path())
-                .setSizeBytes(file.sizeBytes())
-                .setDigest(digests.of(file)));
-      }
-      batches.add(PushRequest.newBuilder().setFiles(batch).build());
-    }
-    return batches;
-  }
-
-  /** Whether bytes of it ever travel. */
-  boolean isSent() {
-    return isSent;
-  }
-
-  /**
-   * Returns how many bytes travel if that is wanted.
-   *
-   * @throws AssetdException {@code INTERNAL} if something is wanted that was not announced
-   */
-  long lackingBytes(List<PushWanted.Part> wanted) {
-    return wanted.stream()
-        .mapToLong(part -> announced(part).sizeBytes() - part.getOffset())
-        .sum();
-  }
-
-  private SourceFile announced(PushWanted.Part part) {
-    SourceFile file = files.get(part.getPath());
-    if (file == null) {
-      throw AssetdException.internal(
-          "the daemon wants \"" + part.getPath() + "\", which was not announced", Map.of());
-    }
-    return file;
-  }
-
-  /** Returns the chunks of what is wanted, read as they are taken, and the commit. */
-  Turn lastTurn(List<PushWanted.Part> wanted) {
-    return new LastTurn(isSent ? wanted : List.of());
-  }
-
-  /** Throws {@code SOURCE_CHANGED} if the source differs from what was hashed. */
-  void checkUnchanged() {
-    source.checkUnchanged();
-  }
-
-  private final class LastTurn implements Turn {
-    private final Queue<PushWanted.Part> wanted;
-    private boolean isCommitted;
-    private PushWanted.Part part;
-    private FileChunks chunks;
-
-    LastTurn(List<PushWanted.Part> wanted) {
-      this.wanted = new ArrayDeque<>(wanted);
-    }
-
-    @Override
-    public PushRequest next() throws IOException {
-      for (; ; ) {
-        if (chunks != null) {
-          PushRequest chunk = nextChunk();
-          if (chunk != null) {
-            return chunk;
-          }
-          close();
-        }
-        part = wanted.poll();
-        if (part == null) {
-          return commit();
-        }
-        chunks = new FileChunks(announced(part), part.getOffset());
-      }
-    }
-
-    private PushRequest nextChunk() throws IOException {
-      long offset = chunks.offset();
-      long left = announced(part).sizeBytes() - offset;
-      // A new one for each chunk, which gRPC may keep for longer than until it is sent.
-      ByteBuffer data = ByteBuffer.allocate((int) Math.min(left, FileChunks.MAX_BYTES));
-      if (!chunks.read(data)) {
-        return null;
-      }
-      PushChunk.Builder chunk =
-          PushChunk.newBuilder()
-              .setPath(part.getPath())
-              .setOffset(offset)
-              .setData(UnsafeByteOperations.unsafeWrap(data));
-      return PushRequest.newBuilder().setChunk(chunk).build();
-    }
-
-    private PushRequest commit() {
-      if (isCommitted) {
-        return null;
-      }
-      source.checkUnchanged();
-      isCommitted = true;
-      return PushRequest.newBuilder()
-          .setCommit(PushCommit.newBuilder().setDigest(digests.digest()))
-          .build();
-    }
-
-    @Override
-    public void close() throws IOException {
-      if (chunks != null) {
-        chunks.close();
-        chunks = null;
-      }
-    }
+  /** Returns the last message of a push. */
+  static PushRequest commit(String digest) {
+    return PushRequest.newBuilder().setCommit(PushCommit.newBuilder().setDigest(digest)).build();
   }
 }

@@ -11,6 +11,7 @@ import io.assetd.v1.ResolveVersionResponse;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Instant;
+import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
@@ -84,14 +85,14 @@ final class Convert {
         attempt);
   }
 
-  static ListEntry listEntry(ListResponse.Entry message) {
+  private static ListEntry listEntry(ListResponse.Entry message) {
     return new ListEntry(
         assetVersion(message.getAssetVersion()),
         cacheState(message.getCacheState()),
         message.hasInStore() ? Optional.of(message.getInStore()) : Optional.empty());
   }
 
-  static AssetFile assetFile(ListFilesResponse.Entry message) {
+  private static AssetFile assetFile(ListFilesResponse.Entry message) {
     io.assetd.v1.AssetFile file = message.getFile();
     return new AssetFile(
         file.getPath(),
@@ -100,7 +101,21 @@ final class Convert {
         message.getCached());
   }
 
-  static Source source(io.assetd.v1.Source message) {
+  static Listing.Page<ListEntry> page(ListResponse page) {
+    return new Listing.Page<>(
+        page.getEntriesList().stream().map(Convert::listEntry).toList(),
+        page.getNextPageToken(),
+        page.getUnreachableList().stream().map(Convert::source).toList());
+  }
+
+  static Listing.Page<AssetFile> page(ListFilesResponse page) {
+    return new Listing.Page<>(
+        page.getFilesList().stream().map(Convert::assetFile).toList(),
+        page.getNextPageToken(),
+        List.of());
+  }
+
+  private static Source source(io.assetd.v1.Source message) {
     return named(Source.class, "SOURCE_", message);
   }
 

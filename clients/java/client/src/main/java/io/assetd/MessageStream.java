@@ -138,13 +138,13 @@ final class MessageStream<Q, R> {
     }
   }
 
-  /** Reads to the end, whatever that is. */
+  /** Reads to the end, whatever that is: the call has brought what it was made for. */
   void drain(long silenceNanos) {
     try {
       while (next(silenceNanos) != null) {
         // What comes behind an answer is not wanted.
       }
-    } catch (CutException whatever) {
+    } catch (CutException | RuntimeException whatever) {
       cancel();
     }
   }

@@ -6,6 +6,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
+import java.util.StringJoiner;
 
 /**
  * The names of files as the bytes that they are, which on a node with assetd are UTF-8. Java itself
@@ -24,15 +25,21 @@ final class Names {
     if (isAscii(name)) {
       return name;
     }
-    String uri = rawUri(path);
-    byte[] bytes = unescaped(uri.substring(uri.lastIndexOf('/') + 1));
-    return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+    ByteBuffer bytes = ByteBuffer.wrap(bytes(path));
+    return StandardCharsets.UTF_8.newDecoder().decode(bytes).toString();
   }
 
   /** Returns a path for a message, which a name that is not UTF-8 must not break. */
   static String shown(Path path) {
     String text = path.toString();
-    return isAscii(text) ? text : new String(unescaped(rawUri(path)), StandardCharsets.UTF_8);
+    if (isAscii(text)) {
+      return text;
+    }
+    StringJoiner shown = new StringJoiner("/", path.isAbsolute() ? "/" : "", "");
+    for (Path name : path) {
+      shown.add(new String(bytes(name), StandardCharsets.UTF_8));
+    }
+    return shown.toString();
   }
 
   /** Returns the path of a text that the daemon sent, which is absolute. */
@@ -51,13 +58,12 @@ final class Names {
     return text.chars().allMatch(character -> character < 0x80);
   }
 
-  private static String rawUri(Path path) {
+  /** Returns the bytes of the last name of a path. */
+  private static byte[] bytes(Path path) {
     String uri = path.toUri().getRawPath();
     // So ends the URI of a folder.
-    return uri.endsWith("/") ? uri.substring(0, uri.length() - 1) : uri;
-  }
-
-  private static byte[] unescaped(String text) {
+    String ended = uri.endsWith("/") ? uri.substring(0, uri.length() - 1) : uri;
+    String text = ended.substring(ended.lastIndexOf('/') + 1);
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     for (int position = 0; position < text.length(); position++) {
       if (text.charAt(position) == '%') {

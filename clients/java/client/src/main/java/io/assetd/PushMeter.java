@@ -4,17 +4,21 @@ import io.assetd.PushProgress.Phase;
 import io.assetd.v1.PushResponse;
 import java.util.EnumMap;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.function.Consumer;
 
 /** Hashing and the daemon's events, turned into one progress that never falls. Knows no calls. */
 final class PushMeter {
-  private final long totalBytes;
+  // What this process reads, it knows; the rest the daemon tells while it looks.
+  private final boolean isTotalKnown;
+  private OptionalLong totalBytes;
   private final Consumer<? super PushProgress> onProgress;
   private final Map<Phase, Long> done = new EnumMap<>(Phase.class);
   private long keptBytes;
   private long hashedHereBytes;
 
-  PushMeter(long totalBytes, Consumer<? super PushProgress> onProgress) {
+  PushMeter(OptionalLong totalBytes, Consumer<? super PushProgress> onProgress) {
+    this.isTotalKnown = totalBytes.isPresent();
     this.totalBytes = totalBytes;
     this.onProgress = onProgress;
     for (Phase phase : Phase.values()) {
@@ -40,7 +44,7 @@ final class PushMeter {
 
   /** Notes how much is about to be sent: the rest is done. */
   void lacks(long bytes) {
-    keptBytes = totalBytes - bytes;
+    keptBytes = totalBytes.orElse(bytes) - bytes;
     note(Phase.SENDING, keptBytes);
     note(Phase.STORING, keptBytes);
   }
@@ -55,6 +59,9 @@ final class PushMeter {
       return;
     }
     io.assetd.v1.PushProgress progress = response.getProgress();
+    if (!isTotalKnown && progress.hasTotalBytes()) {
+      totalBytes = OptionalLong.of(Math.max(totalBytes.orElse(0), progress.getTotalBytes()));
+    }
     switch (progress.getPhase()) {
       case PHASE_RECEIVING -> {
         note(Phase.SENDING, keptBytes + progress.getReceivedBytes());
@@ -62,7 +69,8 @@ final class PushMeter {
         note(Phase.STORING, progress.getStoredBytes());
       }
       case PHASE_HASHING -> note(Phase.HASHING, progress.getReceivedBytes());
-      case PHASE_COMMITTING -> note(Phase.COMMITTING, totalBytes);
+      case PHASE_COMMITTING ->
+          note(Phase.COMMITTING, totalBytes.orElse(progress.getStoredBytes()));
       default -> note(Phase.STORING, progress.getStoredBytes());
     }
   }

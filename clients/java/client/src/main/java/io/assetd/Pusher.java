@@ -133,10 +133,7 @@ final class Pusher {
         turn = Content.Turn.of(batches.remove());
         return;
       }
-      long lackingBytes = content.lackingBytes(wanted);
-      if (content.isSent()) {
-        meter.lacks(lackingBytes);
-      }
+      content.lackingBytes(wanted).ifPresent(meter::lacks);
       turn = content.lastTurn(wanted);
     }
 

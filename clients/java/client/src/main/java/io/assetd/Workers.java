@@ -1,10 +1,14 @@
 package io.assetd;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -71,8 +75,8 @@ final class Workers implements AutoCloseable {
         unwanted.close();
       }
     } catch (Throwable thrown) {
-      // Whatever it is, nobody else would be told.
-      future.completeExceptionally(thrown);
+      // Whatever it is, nobody else would be told. Of a call that was ended, gRPC may say anything.
+      future.completeExceptionally(call.causeOr(thrown));
     } finally {
       calls.remove(call);
     }
@@ -95,6 +99,26 @@ final class Workers implements AutoCloseable {
     } catch (RejectedExecutionException closed) {
       // Whatever it was, it ended with the client.
       return;
+    }
+  }
+
+  /** Waits for a call, see {@link AssetdClient#await}. */
+  static <T> T await(CompletableFuture<T> future) {
+    try {
+      return future.get();
+    } catch (InterruptedException interrupted) {
+      future.cancel(true);
+      Thread.currentThread().interrupt();
+      throw new CancellationException("this thread was interrupted");
+    } catch (ExecutionException failed) {
+      Throwable cause = failed.getCause();
+      if (cause instanceof IOException unreadable) {
+        throw new UncheckedIOException(unreadable);
+      }
+      if (cause instanceof RuntimeException failure) {
+        throw failure;
+      }
+      throw new CompletionException(cause);
     }
   }
 

@@ -64,6 +64,7 @@ class LocalSourceTest {
     Path file = Files.writeString(Names.path(root + "/\u00e4"), "1");
     assertEquals(file, Names.path(Names.shown(file)));
     assertEquals("\u00e4", Names.utf8(file));
+    assertEquals("\u00e4", Names.shown(root.relativize(file)));
     run("touch \"$(printf 'b\\351')\"");
     try (Stream<Path> entries = Files.list(root)) {
       Path broken = entries.filter(path -> !path.equals(file)).findFirst().orElseThrow();

@@ -203,7 +203,7 @@ class PushTest {
             .reduce((before, after) -> after)
             .orElseThrow();
     assertEquals(7, last.doneBytes());
-    assertEquals(7, last.totalBytes());
+    assertEquals(7, last.totalBytes().getAsLong());
   }
 
   /** Files are announced a thousand at a time, and all before the first chunk. */

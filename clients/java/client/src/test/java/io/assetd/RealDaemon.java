@@ -17,6 +17,10 @@ final class RealDaemon implements AutoCloseable {
   static final Path ROOT = Path.of("").toAbsolutePath().resolve("../../..").normalize();
 
   final Path assetsDir;
+
+  /** Where pushes may name files. */
+  final Path allowed;
+
   private final Path folder;
   private Process process;
 
@@ -33,6 +37,7 @@ final class RealDaemon implements AutoCloseable {
     this.folder = folder;
     assetsDir = Files.createDirectory(folder.resolve("assets"));
     Files.createDirectory(folder.resolve("store"));
+    allowed = Files.createDirectory(folder.resolve("allowed"));
     start();
   }
 
@@ -52,11 +57,14 @@ final class RealDaemon implements AutoCloseable {
     environment.put("ASSETS_DIR", assetsDir.toString());
     environment.put("ASSETD_STORE", "file://" + folder.resolve("store"));
     environment.put("ASSETD_LISTEN", address());
+    environment.put("ASSETD_PUSH_SOURCES", "file://" + allowed);
     Path log = folder.resolve("log");
     process = command.redirectError(ProcessBuilder.Redirect.appendTo(log.toFile())).start();
     // Its one line says that it listens.
     BufferedReader output = process.inputReader(StandardCharsets.UTF_8);
-    assertTrue(output.readLine() != null, () -> "it does not serve: " + log);
+    if (output.readLine() == null) {
+      throw new IOException("it does not serve: " + Files.readString(log));
+    }
   }
 
   /** Ends it as an operator does, or as the kernel does, and waits until it is gone. */

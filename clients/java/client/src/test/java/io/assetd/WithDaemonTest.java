@@ -250,6 +250,31 @@ class WithDaemonTest {
     }
   }
 
+  /** What the daemon finds by itself is pushed without a byte from here. */
+  @Test
+  void found(@TempDir Path elsewhere) throws IOException {
+    PushOptions options = new PushOptions();
+    Path staged = Files.createDirectories(daemon.assetsDir.resolve(".assetd/push"));
+    Path file = Files.writeString(staged.resolve("weights"), "staged");
+    List<PushProgress> seen = new ArrayList<>();
+    PushOptions telling = new PushOptions().onProgress(seen::add);
+    assertEquals("0.0", await(client.pushStaged(Path.of("weights"), "found/a", telling)).version());
+    assertFalse(seen.stream().anyMatch(one -> one.phase() == PushProgress.Phase.SENDING));
+    assertEquals("0.1", await(client.pushStaged(file, "found/a", options)).version());
+    assertEquals("staged", Files.readString(await(client.fetch("found/a")).path()));
+    fails(client.pushStaged(Path.of("none"), "found/a", options), Reason.INVALID_FIELD);
+    fails(client.pushStaged(Path.of("../a"), "found/a", options), Reason.SOURCE_NOT_ALLOWED);
+    fails(client.pushStaged(elsewhere, "found/a", options), Reason.INVALID_FIELD);
+    PushOptions excluding = new PushOptions().exclude("*");
+    assertThrows(AssetdException.class, () -> client.pushStaged(file, "found/a", excluding));
+
+    String uri = "file://" + Files.writeString(daemon.allowed.resolve("model"), "allowed");
+    assertEquals("0.0", await(client.pushFrom(uri, "found/b", options)).version());
+    assertEquals("allowed", Files.readString(await(client.fetch("found/b")).path()));
+    fails(
+        client.pushFrom("file://" + elsewhere, "found/b", options), Reason.SOURCE_NOT_ALLOWED);
+  }
+
   /** What is only checked creates nothing. */
   @Test
   void validateOnly() {

@@ -85,7 +85,7 @@ final class Words {
         "phase", isSending ? "RECEIVING" : progress.phase(),
         "received_bytes", progress.receivedBytes(),
         "stored_bytes", progress.storedBytes(),
-        "total_bytes", progress.totalBytes());
+        "total_bytes", known(progress.totalBytes()));
   }
 
   static Map<String, Object> pushed(PushedVersion pushed) {
