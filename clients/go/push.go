@@ -100,8 +100,8 @@ func (c *Client) hashingFailed(ctx context.Context, err error) error {
 // as the daemon or this client's ASSETS_DIR has it. All else is as for [Client.Push], but that
 // nothing can be excluded.
 //
-// ReasonInvalidField: the path is absolute, and not below that folder.
-// ReasonSourceNotAllowed: the path leads elsewhere, or nothing lies there.
+// ReasonInvalidField: the path is absolute and not below that folder, or nothing lies there.
+// ReasonSourceNotAllowed: the path leads elsewhere.
 func (c *Client) PushStaged(
 	ctx context.Context, path, spec string, options ...PushOption,
 ) (*PushedVersion, error) {

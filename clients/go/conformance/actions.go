@@ -79,7 +79,13 @@ func push(r *runner, action *action) (fields, error) {
 	if err != nil {
 		return nil, err
 	}
-	pushed, err := r.client.Push(ctx, action.Source, action.Spec, options...)
+	push, source := r.client.Push, action.Source
+	if action.Staged != "" {
+		push, source = r.client.PushStaged, action.Staged
+	} else if action.URI != "" {
+		push, source = r.client.PushFrom, action.URI
+	}
+	pushed, err := push(ctx, source, action.Spec, options...)
 	if err != nil {
 		return nil, err
 	}

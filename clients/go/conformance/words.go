@@ -20,6 +20,8 @@ type request struct {
 	Of               string            `json:"of"`
 	Spec             string            `json:"spec"`
 	Source           string            `json:"source"`
+	Staged           string            `json:"staged"`
+	URI              string            `json:"uri"`
 	Prefix           string            `json:"prefix"`
 	Freshness        string            `json:"freshness"`
 	StoreTimeout     *float64          `json:"store_timeout"`

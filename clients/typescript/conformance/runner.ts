@@ -13,6 +13,7 @@ import type {
   ListFilesOptions,
   ListOptions,
   LookupOptions,
+  PushedVersion,
   PushOptions,
 } from "../src/index.js";
 
@@ -53,8 +54,7 @@ const DO: Readonly<Record<string, (request: Request, action: Action) => Promise<
     return fetched(action.held.asset);
   },
   async push(request, { controller }) {
-    const options = pushOptions(request, controller.signal);
-    const pushed = await client.push(text(request, "source"), text(request, "spec"), options);
+    const pushed = await push(request, pushOptions(request, controller.signal));
     const { alreadyExisted, pushId, labels } = pushed;
     return { ...version(pushed), already_existed: alreadyExisted, push_id: pushId, labels };
   },
@@ -92,6 +92,14 @@ const DO: Readonly<Record<string, (request: Request, action: Action) => Promise<
     }));
   },
 };
+
+function push(request: Request, options: PushOptions): Promise<PushedVersion> {
+  const spec = text(request, "spec");
+  const { staged, uri } = request;
+  if (typeof staged === "string") return client.pushStaged(staged, spec, options);
+  if (typeof uri === "string") return client.pushFrom(uri, spec, options);
+  return client.push(text(request, "source"), spec, options);
+}
 
 async function each<Entry>(
   request: Request,

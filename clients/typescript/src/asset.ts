@@ -142,8 +142,8 @@ export interface PushProgress {
   readonly receivedBytes: number;
   /** Bytes that are in the store. */
   readonly storedBytes: number;
-  /** The sizes of all files added up. */
-  readonly totalBytes: number;
+  /** The sizes of all files added up; undefined until it is known what the daemon is to find. */
+  readonly totalBytes: number | undefined;
 }
 
 /** The version that a push created. */

@@ -1,5 +1,5 @@
 /** The client: one object for one daemon, with a method for each thing it does. */
-import { basename } from "node:path";
+import { basename, isAbsolute, join, relative } from "node:path";
 
 import { findAddress, findAssetsDir } from "./address.js";
 import type {
@@ -11,8 +11,9 @@ import type {
 } from "./asset.js";
 import { Connection } from "./connection.js";
 import type { Call } from "./connection.js";
-import { Content, hashSource } from "./content.js";
+import { Content, FOUND_BY_THE_DAEMON, hashSource } from "./content.js";
 import * as convert from "./convert.js";
+import { invalidField } from "./errors.js";
 import { runFetch } from "./fetch.js";
 import { Globs } from "./globs.js";
 import { HeldAsset } from "./hold.js";
@@ -21,16 +22,21 @@ import { PushMeter } from "./meter.js";
 import type {
   ClientOptions,
   FetchOptions,
+  FoundPushOptions,
   ListFilesOptions,
   ListOptions,
   LookupOptions,
   PushOptions,
 } from "./options.js";
 import { Push } from "./push.js";
+import type { Header } from "./push.js";
 import * as request from "./request.js";
 import { DEFAULT_RETRY, REAL_SEAMS } from "./retry.js";
 import type { Seams } from "./retry.js";
 import { listSource } from "./source.js";
+
+// Below ASSETS_DIR.
+const STAGED_FOLDER = ".assetd/push";
 
 /**
  * Talks to the assetd daemon of this node. One is enough for a program.
@@ -152,12 +158,46 @@ export class Client implements Disposable {
       const content = new Content(listed, digests, options.validateOnly !== true);
       const full = request.withContent(header, listed.isDirectory, digests.digest);
       const completed = await new Push(this.#connection, full, content, meter).run(call);
-      return {
-        ...convert.assetVersion(completed.assetVersion),
-        alreadyExisted: completed.alreadyExisted,
-        pushId: header.pushId,
-      };
+      return convert.pushedVersion(completed, header.pushId);
     });
+  }
+
+  /**
+   * Creates one new version from what lies below `ASSETS_DIR/.assetd/push` on the node.
+   *
+   * No byte travels to the daemon: it reads the file or folder where it lies, which must not change
+   * until the push has ended. All else is as for `push`, but that nothing can be excluded.
+   *
+   * @param path relative to that folder, or absolute and below it, as the daemon or this client's
+   *   `assetsDir` has it.
+   * @throws AssetdError `INVALID_FIELD`: the path is absolute and not below that folder, or nothing
+   *   lies there. `SOURCE_NOT_ALLOWED`: it leads elsewhere. Or any other reason of `push`.
+   */
+  async pushStaged(
+    path: string,
+    spec: string,
+    options: FoundPushOptions = {},
+  ): Promise<PushedVersion> {
+    const header = request.pushHeader(spec, options);
+    return this.#connection.during(options, async (call) => {
+      const value = await this.#belowStaged(path, call.signal);
+      return this.#pushFound({ ...header, content: { case: "stagedPath", value } }, options, call);
+    });
+  }
+
+  /**
+   * Creates one new version from where a URI points, which the daemon reads: no byte comes from
+   * here. All else is as for `pushStaged`.
+   *
+   * @param uri `s3://...` or `file://...`, among those that the daemon's operator allows.
+   * @throws AssetdError `SOURCE_NOT_ALLOWED`: the operator does not allow it. Or any other reason of
+   *   `push`.
+   */
+  async pushFrom(uri: string, spec: string, options: FoundPushOptions = {}): Promise<PushedVersion> {
+    const header = request.pushHeader(spec, options);
+    return this.#connection.during(options, (call) =>
+      this.#pushFound({ ...header, content: { case: "sourceUri", value: uri } }, options, call),
+    );
   }
 
   /**
@@ -207,7 +247,33 @@ export class Client implements Disposable {
     this.close();
   }
 
+  async #pushFound(header: Header, options: FoundPushOptions, call: Call): Promise<PushedVersion> {
+    const meter = new PushMeter(undefined, options.onProgress);
+    const push = new Push(this.#connection, header, FOUND_BY_THE_DAEMON, meter);
+    return convert.pushedVersion(await push.run(call), header.pushId);
+  }
+
+  /** Returns the path below the folder of what is staged. */
+  async #belowStaged(path: string, signal: AbortSignal): Promise<string> {
+    if (!isAbsolute(path)) return path;
+    const ours = this.#assetsDir && below(join(this.#assetsDir, STAGED_FOLDER), path);
+    if (ours !== undefined && ours !== "") return ours;
+    const { cache } = this.#connection;
+    const status = await this.#connection.ask({ signal }, (sent) => cache.getCacheStatus({}, sent));
+    const folder = join(status.assetsDir, STAGED_FOLDER);
+    const found = below(folder, path);
+    if (found !== undefined) return found;
+    const message = `${path} is not below ${folder}, where the daemon looks for it`;
+    throw invalidField(message, "header.staged_path", { staged_path: path });
+  }
+
   #run(wanted: Parameters<typeof runFetch>[1], call: Call, options: FetchOptions) {
     return runFetch(this.#connection, wanted, call, options.onProgress);
   }
+}
+
+/** Returns the path relative to a folder that it lies below; undefined elsewhere. */
+function below(folder: string, path: string): string | undefined {
+  const found = relative(folder, path);
+  return found === "" || found === ".." || found.startsWith("../") ? undefined : found;
 }

@@ -11,6 +11,7 @@ import type { Address } from "./address.js";
 import { AssetdError } from "./errors.js";
 import { errorFrom } from "./failure.js";
 import { AssetService } from "./gen/assetd/v1/asset_service_pb.js";
+import { CacheService } from "./gen/assetd/v1/cache_service_pb.js";
 import { Deadline, Retry } from "./retry.js";
 import type { RetryPolicy, Seams } from "./retry.js";
 import { traceHeaders } from "./trace.js";
@@ -133,8 +134,9 @@ class SocketSessions extends Http2SessionManager {
 
 /** The connection of one client; it is dialled by its first call, and again when it was lost. */
 export class Connection {
-  /** The stub. */
+  /** The stubs. */
   readonly assets: ConnectClient<typeof AssetService>;
+  readonly cache: ConnectClient<typeof CacheService>;
   readonly #sessions: Http2SessionManager;
   readonly #closing = new AbortController();
 
@@ -157,6 +159,7 @@ export class Connection {
       acceptCompression: [],
     });
     this.assets = createClient(AssetService, transport);
+    this.cache = createClient(CacheService, transport);
   }
 
   /** Aborts when the client is closed. */

@@ -50,8 +50,38 @@ export async function hashSource(
   return { digest, files };
 }
 
+/** What a push is of, as the two sides take turns about it. */
+export interface PushContent {
+  /** Gives all files, at most 1,000 a message. */
+  batches(): Generator<PushMessage, undefined>;
+  /**
+   * Returns how much travels if that is wanted; undefined where nothing ever does.
+   *
+   * @throws AssetdError `INTERNAL` if something is wanted that was not announced.
+   */
+  lackingBytes(wanted: readonly PushWanted_Part[]): number | undefined;
+  /**
+   * Gives the chunks of what is wanted, read as they are taken, and the commit.
+   *
+   * @throws AssetdError `SOURCE_CHANGED` if the source is not what was hashed.
+   */
+  lastTurn(wanted: readonly PushWanted_Part[]): AsyncIterable<PushMessage> | Iterable<PushMessage>;
+  /** @throws AssetdError `SOURCE_CHANGED` if the source differs from what was hashed. */
+  checkUnchanged(): Promise<void>;
+}
+
+/** What the daemon finds by itself: nothing is announced, and nothing travels but the commit. */
+export const FOUND_BY_THE_DAEMON: PushContent = {
+  *batches() {
+    return undefined;
+  },
+  lackingBytes: () => undefined,
+  lastTurn: () => [{ step: { case: "commit", value: {} } }],
+  checkUnchanged: () => Promise.resolve(),
+};
+
 /** A source that was hashed; without `isSent` it is announced, and no byte of it travels. */
-export class Content {
+export class Content implements PushContent {
   readonly #files: ReadonlyMap<string, SourceFile>;
 
   constructor(
@@ -62,7 +92,6 @@ export class Content {
     this.#files = new Map(source.files.map((file) => [file.path, file]));
   }
 
-  /** Gives all files, at most 1,000 a message. */
   *batches(): Generator<PushMessage, undefined> {
     const { files } = this.source;
     for (let start = 0; start < files.length; start += FILES_PER_MESSAGE) {
@@ -76,11 +105,6 @@ export class Content {
     return undefined;
   }
 
-  /**
-   * Returns how much travels if that is wanted; undefined where nothing ever does.
-   *
-   * @throws AssetdError `INTERNAL` if something is wanted that was not announced.
-   */
   lackingBytes(wanted: readonly PushWanted_Part[]): number | undefined {
     if (!this.isSent) return undefined;
     return wanted.reduce(
@@ -89,11 +113,6 @@ export class Content {
     );
   }
 
-  /**
-   * Gives the chunks of what is wanted, read as they are taken, and the commit.
-   *
-   * @throws AssetdError `SOURCE_CHANGED` if the source is not what was hashed.
-   */
   async *lastTurn(wanted: readonly PushWanted_Part[]): AsyncGenerator<PushMessage, void> {
     for (const part of this.isSent ? wanted : []) {
       let offset = part.offset;
@@ -106,7 +125,6 @@ export class Content {
     yield { step: { case: "commit", value: { digest: this.digests.digest } } };
   }
 
-  /** @throws AssetdError `SOURCE_CHANGED` if the source differs from what was hashed. */
   async checkUnchanged(): Promise<void> {
     await this.source.checkUnchanged();
   }

@@ -9,6 +9,7 @@ import * as wire from "./gen/assetd/v1/asset_pb.js";
 import type {
   FetchCompleted,
   FetchStarted,
+  PushCompleted,
   ListFilesResponse_Entry,
   ListResponse_Entry,
   ResolveVersionResponse,
@@ -50,6 +51,12 @@ export function resolvedVersion(message: ResolveVersionResponse): plain.Resolved
     resolution: nameOf(wire.Resolution, message.resolution),
     cacheState: cacheState(message.cacheState),
   };
+}
+
+/** Returns what a push created. */
+export function pushedVersion(completed: PushCompleted, pushId: string): plain.PushedVersion {
+  const { alreadyExisted } = completed;
+  return { ...assetVersion(completed.assetVersion), alreadyExisted, pushId };
 }
 
 /** Returns what a fetch brought; its path is as this process sees it. */

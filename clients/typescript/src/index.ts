@@ -38,6 +38,7 @@ export type { OnPushProgress } from "./meter.js";
 export type {
   ClientOptions,
   FetchOptions,
+  FoundPushOptions,
   ListFilesOptions,
   ListOptions,
   LookupOptions,

@@ -12,8 +12,9 @@ export class PushMeter {
   #keptBytes = 0;
   #hashedHereBytes = 0;
 
+  /** `totalBytes` is undefined where only the daemon will know it. */
   constructor(
-    private readonly totalBytes: number,
+    private totalBytes: number | undefined,
     private readonly onProgress: OnPushProgress | undefined,
   ) {}
 
@@ -36,7 +37,7 @@ export class PushMeter {
 
   /** Notes how much is about to be sent: the rest is done. Undefined: nothing is sent at all. */
   lacks(lackingBytes: number | undefined): void {
-    if (lackingBytes === undefined) return;
+    if (lackingBytes === undefined || this.totalBytes === undefined) return;
     this.#keptBytes = this.totalBytes - lackingBytes;
     this.#note("SENDING", this.#keptBytes);
     this.#note("STORING", this.#keptBytes);
@@ -50,6 +51,7 @@ export class PushMeter {
   }
 
   #noteProgress(progress: WireProgress): void {
+    if (progress.totalBytes !== undefined) this.totalBytes ??= Number(progress.totalBytes);
     const storedBytes = Number(progress.storedBytes);
     const receivedBytes = Number(progress.receivedBytes);
     switch (progress.phase) {
@@ -62,7 +64,7 @@ export class PushMeter {
         this.#note("HASHING", receivedBytes);
         break;
       case Phase.COMMITTING:
-        this.#note("COMMITTING", this.totalBytes);
+        this.#note("COMMITTING", this.totalBytes ?? storedBytes);
         break;
       default:
         this.#note("STORING", storedBytes);

@@ -89,6 +89,9 @@ export interface PushOptions extends CallOptions {
   readonly onProgress?: OnPushProgress | undefined;
 }
 
+/** How a version is pushed of what the daemon finds by itself: all that lies there. */
+export type FoundPushOptions = Omit<PushOptions, "exclude">;
+
 /** How pages are asked for: `signal` for the whole listing, `timeoutMs` for each page. */
 export interface PageOptions extends CallOptions {
   /** Entries of a page, at most 1,000; 0, the default, means 100. */

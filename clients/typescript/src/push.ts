@@ -8,7 +8,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 
 import { CutError } from "./connection.js";
 import type { Call, Connection, Stream } from "./connection.js";
-import type { Content, PushMessage } from "./content.js";
+import type { PushContent, PushMessage } from "./content.js";
 import { AssetdError, internalError } from "./errors.js";
 import type {
   PushCompleted,
@@ -26,7 +26,7 @@ export class Push {
   constructor(
     private readonly connection: Connection,
     private readonly header: Header,
-    private readonly content: Content,
+    private readonly content: PushContent,
     private readonly meter: PushMeter,
   ) {}
 
@@ -85,7 +85,7 @@ export class Push {
     }
   }
 
-  #lastTurn(wanted: readonly PushWanted_Part[]): AsyncIterable<PushMessage> {
+  #lastTurn(wanted: readonly PushWanted_Part[]): Turn {
     this.meter.lacks(this.content.lackingBytes(wanted));
     return this.content.lastTurn(wanted);
   }

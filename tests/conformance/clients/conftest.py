@@ -34,7 +34,7 @@ class Runners:
     def start(self, language: Language, variables: dict[str, str]) -> Runner:
         """Return a new one, which its user ends."""
         if language.built is not None and not language.built.exists():
-            missing = f"the runner of {language.name} is not built: make {language.target}"
+            missing = f"the runner of {language.name} is not built: make runners"
             pytest.fail(missing) if IN_CI else pytest.skip(missing)
         self._count += 1
         log = self._folder / f"{language.name}-{self._count}.log"

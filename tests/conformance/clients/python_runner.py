@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import assetd
@@ -149,9 +150,16 @@ class Session:
             labels="labels",
             push_id="push_id",
             validate_only="validate_only",
-            exclude="exclude",
             timeout="timeout",
         )
+        push: Callable[..., Awaitable[assetd.PushedVersion]]
+        if request.get("staged"):
+            push, source = self._client.push_staged, request["staged"]
+        elif request.get("uri"):
+            push, source = self._client.push_from, request["uri"]
+        else:
+            push = partial(self._client.push, exclude=request.get("exclude") or ())
+            source = request["source"]
         done = {"received_bytes": 0, "stored_bytes": 0}
 
         def tell(progress: assetd.PushProgress) -> None:
@@ -163,8 +171,8 @@ class Session:
             report = {"phase": phase, **done, "total_bytes": progress.total_bytes}
             write({"id": request["id"], "progress": report})
 
-        pushed = await self._client.push(
-            request["source"],
+        pushed = await push(
+            source,
             request["spec"],
             new=request.get("mode") == "NEW",
             update=request.get("mode") == "UPDATE",

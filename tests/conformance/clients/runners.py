@@ -27,8 +27,8 @@ class Language:
         name: as the table has it.
         program: what has to be installed.
         command: the runner, once it is built.
-        built: the file that is there when it is built; None where nothing is to build.
-        target: what builds it.
+        built: the file that is there once `make runners` has built it; None where nothing is to
+            build.
         has_fast_path: whether its helper finds versions without a call.
     """
 
@@ -36,7 +36,6 @@ class Language:
     program: str
     command: tuple[str | Path, ...]
     built: Path | None = None
-    target: str = ""
     has_fast_path: bool = True
 
 
@@ -48,17 +47,16 @@ _RUST: Final = ROOT / "clients/rust/target/debug/conformance"
 
 LANGUAGES: Final = (
     Language("python", "python3", _PYTHON),
-    Language("go", "go", (_GO,), _GO, "go-conformance"),
+    Language("go", "go", (_GO,), _GO),
     Language(
         "typescript",
         "node",
         ("node", _TYPESCRIPT),
         _TYPESCRIPT,
-        "typescript-conformance",
         has_fast_path=False,
     ),
-    Language("java", "java", ("java", "-jar", _JAVA), _JAVA, "java", has_fast_path=False),
-    Language("rust", "cargo", (_RUST,), _RUST, "rust-conformance"),
+    Language("java", "java", ("java", "-jar", _JAVA), _JAVA, has_fast_path=False),
+    Language("rust", "cargo", (_RUST,), _RUST),
 )
 
 

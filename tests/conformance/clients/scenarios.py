@@ -24,6 +24,7 @@ class Scenario:
         given: what the world holds before.
         steps: what the runner does (`do`) and what happens to it (`world`), in turn.
         daemon: variables of a daemon of the scenario's own; None for the one that all share.
+            `{sources}` in them is the folder of what `{source:TREE}` names.
         cut: that daemon is reached through a port whose connections can be cut.
         fast: the runner is told ASSETS_DIR; for languages alone that find versions without a call.
         script: what a made-up daemon answers; None for a real one.

@@ -1,5 +1,6 @@
 """One scenario played by one language: its steps, done in turn and compared."""
 
+import shutil
 import threading
 import uuid
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from tests.conformance.clients.scenarios import Fields, Scenario, filled
 from tests.conformance.clients.worlds import World
 from tests.support.waiting import wait_until
 
+# Where in a scenario's folder its sources lie.
+SOURCES: Final = "sources"
 # What of a step is the suite's; all else is the request.
 _OURS: Final = ("id", "wait", "answer", "error", "entries", "progress", "lost", "tree", "forbid")
 
@@ -102,6 +105,12 @@ class Stage:
 
     def _give_written(self, written: str, tree: str) -> None:
         trees.write(trees.TREES[tree], self._folder / written)
+
+    def _give_staged(self, staged: str, tree: str) -> None:
+        folder = self.world.daemon.assets_dir / ".assetd/push"
+        trees.write(trees.TREES[tree], folder / staged)
+        # The daemon leaves it alone, as what was put there by others.
+        self._stack.callback(shutil.rmtree, folder / Path(staged).parts[0], ignore_errors=True)
 
     def _give_linked(self, linked: str, to: str) -> None:
         (self._folder / linked).symlink_to(to)
@@ -280,7 +289,7 @@ class Stage:
         return self._uuids.setdefault(name, str(uuid.uuid4()))
 
     def _source(self, tree: str) -> Path:
-        path = self._folder / "sources" / tree
+        path = self._folder / SOURCES / tree
         return path if path.exists() else trees.write(trees.TREES[tree], path)
 
 

@@ -11,8 +11,8 @@ from tests.clients.python.scripted import ScriptedDaemon
 from tests.conformance.clients.conftest import Runners
 from tests.conformance.clients.expectations import assert_honest, assert_like
 from tests.conformance.clients.runners import LANGUAGES, Language, Runner
-from tests.conformance.clients.scenarios import Scenario, load
-from tests.conformance.clients.stage import Stage
+from tests.conformance.clients.scenarios import Scenario, filled, load
+from tests.conformance.clients.stage import SOURCES, Stage
 from tests.conformance.clients.worlds import Store, World, running_world
 from tests.support.daemon import Daemons
 
@@ -58,7 +58,10 @@ def test_a_scenario(
     else:
         store: Store = request.getfixturevalue("store")
         daemons: Daemons = request.getfixturevalue("daemons")
-        with running_world(store, daemons, dict(scenario.daemon), cut=scenario.cut) as world:
+        sources = tmp_path / SOURCES
+        sources.mkdir()
+        settings = filled(scenario.daemon, lambda *_: str(sources))
+        with running_world(store, daemons, settings, cut=scenario.cut) as world:
             variables = {"ASSETD_ADDRESS": world.address}
             if scenario.fast:
                 variables["ASSETS_DIR"] = str(world.daemon.assets_dir)

@@ -129,8 +129,9 @@ class Pushing(BaseClient):
         it, as the daemon or this client's `assets_dir` has it; all else is as for `push`.
 
         Raises:
-            InvalidFieldError: the path is absolute, and not below that folder.
-            SourceNotAllowedError: the path leads elsewhere, or nothing lies there.
+            InvalidFieldError: the path is absolute and not below that folder, or nothing lies
+                there.
+            SourceNotAllowedError: the path leads elsewhere.
             AssetdError, ValueError: as `push`.
         """
         from assetd import _convert

@@ -66,8 +66,14 @@ async fn hold(client: &Client, action: &Action) -> Ended {
 }
 
 async fn push(client: &Client, request: &Request) -> Ended {
-    let push = request.push(client.push(&request.source, &request.spec))?;
-    let pushed = push.await.map_err(|failure| shown_error(&failure))?;
+    let push = if !request.staged.is_empty() {
+        client.push_staged(&request.staged, &request.spec)
+    } else if !request.uri.is_empty() {
+        client.push_from(&request.uri, &request.spec)
+    } else {
+        client.push(&request.source, &request.spec)
+    };
+    let pushed = request.push(push)?.await.map_err(|failure| shown_error(&failure))?;
     Ok(Some(json!({
         "name": pushed.name,
         "version": pushed.version,

@@ -22,6 +22,8 @@ pub struct Request {
     pub of: String,
     pub spec: String,
     pub source: String,
+    pub staged: String,
+    pub uri: String,
     pub prefix: String,
     pub limit: Option<i64>,
     freshness: String,

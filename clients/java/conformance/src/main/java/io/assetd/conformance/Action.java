@@ -4,6 +4,8 @@ import io.assetd.AssetdClient;
 import io.assetd.AssetdException;
 import io.assetd.Hold;
 import io.assetd.Listing;
+import io.assetd.PushOptions;
+import io.assetd.PushedVersion;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
@@ -62,15 +64,7 @@ final class Action extends Thread {
                           .fetchOptions()
                           .onProgress(progress -> write("progress", Words.progress(progress))))));
       case "hold" -> hold();
-      case "push" ->
-          Words.pushed(
-              AssetdClient.await(
-                  client.push(
-                      Path.of(request.source),
-                      request.spec,
-                      request
-                          .pushOptions()
-                          .onProgress(progress -> write("progress", Words.progress(progress))))));
+      case "push" -> Words.pushed(AssetdClient.await(push()));
       case "list" ->
           each(
               client.list(request.prefix == null ? "" : request.prefix, request.listOptions()),
@@ -79,6 +73,18 @@ final class Action extends Thread {
           each(client.listFiles(request.spec, request.listFilesOptions()), Words::file);
       default -> throw new IllegalArgumentException("there is no action " + request.what);
     };
+  }
+
+  private CompletableFuture<PushedVersion> push() {
+    PushOptions options =
+        request.pushOptions().onProgress(progress -> write("progress", Words.progress(progress)));
+    if (request.staged != null) {
+      return client.pushStaged(Path.of(request.staged), request.spec, options);
+    }
+    if (request.uri != null) {
+      return client.pushFrom(request.uri, request.spec, options);
+    }
+    return client.push(Path.of(request.source), request.spec, options);
   }
 
   /** Answers once the version is held, and goes on until it is released, cancelled or lost. */

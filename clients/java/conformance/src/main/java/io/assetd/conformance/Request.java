@@ -31,6 +31,8 @@ final class Request {
   String of;
   String spec;
   String source;
+  String staged;
+  String uri;
   String prefix;
   String freshness;
   Double storeTimeout;
