@@ -106,7 +106,14 @@ async def test_hashing_is_told(bench: Bench, staging: Daemon) -> None:
     gate.open()
     progress = [event for event in await pushing if isinstance(event, PushProgress)]
     assert {event.phase for event in progress} <= {*PushPhase} - {PushPhase.RECEIVING}
-    assert all(event.stored_bytes <= (event.total_bytes or 0) for event in progress)
+    # How much there is nobody knows before it was hashed, and everybody from then on.
+    hashed = [event.total_bytes is not None for event in progress]
+    assert not hashed[0]
+    assert hashed == sorted(hashed)
+    assert all(hashed[number] for number, event in enumerate(progress) if event.stored_bytes)
+    total_bytes = sum(len(data) for data in TREE.values())
+    assert {event.total_bytes for event in progress} <= {None, total_bytes}
+    assert all(event.stored_bytes <= total_bytes for event in progress)
 
 
 async def test_what_is_allowed_is_pushed_from_there(bench: Bench, tmp_path: Path) -> None:

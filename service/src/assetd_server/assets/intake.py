@@ -232,6 +232,7 @@ class SourceIntake(Intake):
         self._received.phase = PushPhase.HASHING
         self._parts = await self._source.parts(self._count_hashed)
         self._received.announced = {part.path: part for part in self._parts}
+        self._received.is_announced = True
         self._received.phase = None
         return self._parts
 

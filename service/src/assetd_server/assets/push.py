@@ -275,6 +275,8 @@ class Pusher:
         announced = received.announced.get(chunk.path)
         if announced is not None and announced.size_bytes and chunk.path not in received.wanted:
             return  # who sends without looking back sends also what is not wanted
+        # Whoever sends bytes has named all files.
+        received.is_announced = True
         await self._unless_lost(push, lambda: push.intake.take(chunk))
         received.received_bytes += len(chunk.data)
 
@@ -320,6 +322,7 @@ class Pusher:
 
     def _require_announced(self, push: _Push, commit: PushCommit) -> None:
         push.received.require_announced()
+        push.received.is_announced = True
         if push.received.header.digest is not None:
             push.received.require_digest(list(push.received.announced.values()), commit.digest)
 

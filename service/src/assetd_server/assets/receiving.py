@@ -37,6 +37,8 @@ class Received:
     header: PushHeader
     plan: PushPlan
     announced: dict[PartPath, Part] = field(default_factory=dict)
+    # No more files will be announced.
+    is_announced: bool = False
     manifest_size: ManifestSize = field(default_factory=ManifestSize)
     wanted: set[PartPath] = field(default_factory=set)
     received_bytes: int = 0
@@ -45,8 +47,10 @@ class Received:
     claimed: ClaimedVersion | ExistingVersion | None = None
 
     @property
-    def total_bytes(self) -> int:
-        """The sizes of all announced files."""
+    def total_bytes(self) -> int | None:
+        """The sizes of all files; None until every one is announced."""
+        if not self.is_announced:
+            return None
         return sum(part.size_bytes or 0 for part in self.announced.values())
 
     def count(self, stored_bytes: int) -> None:
