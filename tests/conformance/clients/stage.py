@@ -28,10 +28,8 @@ _OURS: Final = ("id", "wait", "answer", "error", "entries", "progress", "lost", 
 class Stage:
     """Plays one scenario.
 
-    Holes of a scenario's texts: `{here}` its folder of assets; `{key}` the same as the store has
-    it; `{assets_dir}`; `{source:TREE}` a path with that tree; `{digest:TREE}`, `{size:TREE}`;
-    `{repeat:TEXT*COUNT}`; `{uuid:NAME}` a new UUID4, the same for the same name; `{ID.FIELD}` what
-    the action of that id answered.
+    What may be given is a `_give_` method, and what may happen around the runner a `_world_` one;
+    README has the words, and the holes of a scenario's texts, each of them a `_find_` method.
     """
 
     def __init__(
