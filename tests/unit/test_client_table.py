@@ -20,7 +20,7 @@ class Report:
 
 
 def test_scenarios_go_down_and_languages_across() -> None:
-    """What was not played by a language is a dash; what is skipped or failed in any phase says so."""
+    """What a language did not play is a dash; what was skipped, or failed in any phase, says so."""
     reports = [
         *(Report("passed", "go"), Report("passed", "go")),
         *(Report("passed", "rust"), Report("failed", "rust"), Report("passed", "rust")),
