@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { test } from "node:test";
+import { after, test } from "node:test";
 
 import { Code } from "@connectrpc/connect";
 
@@ -29,6 +29,8 @@ function startRunner(address: string) {
     env: { PATH: process.env["PATH"], ASSETD_ADDRESS: address },
     stdio: ["pipe", "pipe", "inherit"],
   });
+  // Ended here too, else a test that fails would wait for it for ever.
+  after(() => runner.kill("SIGKILL"));
   const lines = createInterface({ input: runner.stdout })[Symbol.asyncIterator]();
   const read = async (): Promise<Line> => {
     const line = await lines.next();
@@ -78,7 +80,11 @@ test("the runner does each action and tells each answer, error and entry", async
   assert.equal(((await runner.answer()) as { error: Line }).error["reason"], "DEADLINE_EXCEEDED");
 
   runner.send({ id: "l", do: "list", prefix: "nlp/" });
-  assert.deepEqual(await runner.answer(), { id: "l", entry: { spec: "nlp/config:1.0", presence: "PRESENT" } });
+  const { entry } = (await runner.answer()) as { entry: Line };
+  assert.deepEqual(
+    [entry["spec"], entry["presence"], entry["in_store"], entry["size_bytes"]],
+    ["nlp/config:1.0", "PRESENT", true, null],
+  );
   assert.deepEqual(await runner.answer(), { id: "l", answer: { count: 1 } });
   runner.send({ id: "m", do: "list_files", spec: "nlp/config" });
   assert.deepEqual(((await runner.answer()) as { entry: Line }).entry["size_bytes"], 2);

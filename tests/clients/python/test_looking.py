@@ -141,7 +141,7 @@ def test_half_of_opentelemetry_is_none(
 ) -> None:
     """Some packages bring the name without the API."""
     # As Python itself marks a module that must not be found.
-    monkeypatch.setitem(sys.modules, "opentelemetry.propagate", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.baggage.propagation", None)
     client.status()
     assert "traceparent" not in daemon.headers[0]
 
