@@ -303,10 +303,11 @@ func TestFetchCountsAnewWhenBytesMoved(t *testing.T) {
 }
 
 func TestFetchRetriesNothingElse(t *testing.T) {
-	for _, code := range []codes.Code{
-		codes.NotFound, codes.ResourceExhausted, codes.DataLoss, codes.Internal, codes.DeadlineExceeded,
+	for code, reason := range map[codes.Code]Reason{
+		codes.NotFound: "", codes.ResourceExhausted: "", codes.DataLoss: "", codes.DeadlineExceeded: "",
+		codes.Internal: ReasonIOError,
 	} {
-		full := failing(t, code, "no")
+		full := failing(t, code, "no", because(reason))
 		daemon := startDaemon(t, play(full, started()))
 		client, record := newClient(t, daemon)
 		_, err := client.Fetch(t.Context(), "nlp/ranker")
