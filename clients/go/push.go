@@ -43,7 +43,8 @@ type PushedVersion struct {
 // once to hash it, on all processors, and once for what the store lacks, and must not change
 // meanwhile. A cut push is continued where it was.
 //
-// spec is name for the next version, name:1 for the next 1.x, name:1.2 for exactly that.
+// spec is name for the next version, name:1 for the next 1.x, name:1.2 for exactly that. A slash
+// at the end of path changes nothing: a link is no source.
 //
 // It fails with an [*Error]. ReasonUnsupportedFile: the source holds a symlink, hard link,
 // device, FIFO or socket. ReasonInvalidPart: an empty folder, a name that is not UTF-8, or
@@ -63,7 +64,7 @@ func (c *Client) Push(
 	if err != nil {
 		return nil, err
 	}
-	source, err := listSource(path, exclude)
+	source, err := listSource(withoutSlashes(path), exclude)
 	if err != nil {
 		return nil, err
 	}

@@ -64,6 +64,28 @@ func TestALinkToAFolderIsNotPushed(t *testing.T) {
 	}
 }
 
+// A slash at the end of a path has the system follow a link; a push does not.
+func TestASlashChangesNothing(t *testing.T) {
+	for path, want := range map[string]string{
+		"link/": "link", "/a/link//": "/a/link", "a": "a", "/": "/", "//": "/", "": "",
+	} {
+		if got := withoutSlashes(path); got != want {
+			t.Errorf("%q: got %q", path, got)
+		}
+	}
+	client := alone(t, t.TempDir())
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(model(t), link); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.Push(t.Context(), link+"/", "nlp/ranker")
+	var failure *Error
+	if !errors.Is(err, ReasonUnsupportedFile) || !errors.As(err, &failure) ||
+		failure.Metadata["path"] != link {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestWhatNoAssetCanHoldIsNotPushed(t *testing.T) {
 	for words, put := range map[string]func(root string) error{
 		"is an empty folder":             func(root string) error { return os.Mkdir(filepath.Join(root, "empty"), 0o755) },
