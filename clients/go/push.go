@@ -69,9 +69,9 @@ func (c *Client) Push(
 		return nil, err
 	}
 	call.meter.totalBytes = source.totalBytes()
-	digests, err := hashSource(ctx, source, call.meter.hashed)
+	digests, err := c.hash(ctx, source, &call.meter)
 	if err != nil {
-		return nil, c.hashingFailed(ctx, err)
+		return nil, err
 	}
 	call.header.Digest = digests.digest
 	call.header.Kind = assetdv1.AssetKind_ASSET_KIND_FILE
@@ -82,13 +82,25 @@ func (c *Client) Push(
 	return call.run(ctx)
 }
 
-// hashingFailed tells the end of the context from a file that could not be read.
+// hash reads the source once. It ends with ctx, or with the client, at the next block.
+func (c *Client) hash(ctx context.Context, source *source, meter *pushMeter) (*digests, error) {
+	hashing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	digests, err := hashSource(hashing, source, meter.hashed)
+	if err != nil {
+		return nil, c.hashingFailed(ctx, err)
+	}
+	return digests, nil
+}
+
+// hashingFailed tells the end of the context or the client from a file that could not be read.
 func (c *Client) hashingFailed(ctx context.Context, err error) error {
 	var local localFailure
 	if errors.As(err, &local) {
 		return local.error
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || c.life.Err() != nil {
 		return c.interrupted(ctx, nil)
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // What is no plain file is refused, and never opened: a FIFO would hang whoever does.
@@ -137,6 +138,32 @@ func TestHashingEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := hashSource(ctx, source, func(int64) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Nobody waits for the hashes of what is not pushed any more, such as of a file that takes
+// minutes to read.
+func TestClosingTheClientEndsAPushThatHashes(t *testing.T) {
+	endless := filepath.Join(t.TempDir(), "weights")
+	write(t, endless, "")
+	if err := os.Truncate(endless, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	client := alone(t, t.TempDir())
+	_, err := client.Push(t.Context(), endless, "nlp/ranker", WithPushProgress(func(PushProgress) {
+		client.Close()
+	}))
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "the client was closed") {
+		t.Errorf("got %v", err)
+	}
+
+	client = alone(t, t.TempDir())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err = client.Push(ctx, endless, "nlp/ranker")
+	var failure *Error
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &failure) {
 		t.Errorf("got %v", err)
 	}
 }
