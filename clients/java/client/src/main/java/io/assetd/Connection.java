@@ -95,7 +95,7 @@ final class Connection implements AutoCloseable {
         channel.newCall(method, io.grpc.CallOptions.DEFAULT), owner, address);
   }
 
-  /** Makes a call that may be made twice, repeating it while the daemon is UNAVAILABLE. */
+  /** Makes a call that may be made twice, repeating it as the policy says. */
   <Q, R> R ask(MethodDescriptor<Q, R> method, Q request, Call owner) {
     for (; ; ) {
       owner.check();
