@@ -162,7 +162,7 @@ class FetchTest {
     }
   }
 
-  /** What is not UNAVAILABLE is believed at once, with its reason and metadata. */
+  /** What the daemon decided is believed at once, with its reason and metadata. */
   @Test
   void believesTheDaemon() {
     StatusRuntimeException error =
