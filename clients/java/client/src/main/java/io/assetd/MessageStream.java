@@ -12,9 +12,11 @@ import java.util.function.Consumer;
  * {@code next} gave null or threw, or after {@code cancel}.
  */
 final class MessageStream<Q, R> {
-  // A machine that stood still for longer than the limit has not yet read what arrived meanwhile:
-  // so much is given for that.
-  private static final long GRACE_NANOS = 250_000_000;
+  /**
+   * What a stream is given once its time is over, and before it is cut: a process that stood still
+   * has not read yet what arrived meanwhile.
+   */
+  static final long GRACE_NANOS = 250_000_000;
 
   private final ClientCall<Q, R> call;
   private final Call owner;
@@ -100,13 +102,20 @@ final class MessageStream<Q, R> {
   /** Waits until something can be read; with {@code orReady}, until something can be sent, too. */
   private void await(boolean orReady, long silenceNanos) throws CutException {
     long begin = System.nanoTime();
-    long silence = Times.add(silenceNanos, GRACE_NANOS);
+    long limit = silenceNanos;
+    boolean isGraceGiven = false;
     while (messages.isEmpty() && !hasEnded && !(orReady && call.isReady())) {
       owner.check();
-      long left = silence == Times.FOREVER ? silence : silence - (System.nanoTime() - begin);
-      if (left <= 0) {
+      long left = limit == Times.FOREVER ? limit : limit - (System.nanoTime() - begin);
+      if (left <= 0 && isGraceGiven) {
         cancel();
         throw new CutException(Failures.stalled(address, silenceNanos));
+      }
+      if (left <= 0) {
+        isGraceGiven = true;
+        begin = System.nanoTime();
+        limit = GRACE_NANOS;
+        left = limit;
       }
       // At least a moment, since `wait(0)` is for ever.
       waitFor(Math.min(left, owner.nanosLeft()));

@@ -1,6 +1,7 @@
 package io.assetd;
 
 import static io.assetd.Events.completed;
+import static io.assetd.Events.play;
 import static io.assetd.Events.playAndWait;
 import static io.assetd.Events.playThenFail;
 import static io.assetd.Events.progressed;
@@ -14,11 +15,17 @@ import com.google.protobuf.ByteString;
 import io.assetd.v1.FetchRequest;
 import io.assetd.v1.FetchResponse;
 import io.assetd.v1.ListResponse;
+import io.grpc.ClientCall;
+import io.grpc.Metadata;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -69,6 +76,93 @@ class CutTest {
   private static AssetdException failure(AssetdClient client) {
     return assertThrows(
         AssetdException.class, () -> AssetdClient.await(client.fetch("nlp/ranker")));
+  }
+
+  /** What the caller's own function takes is no silence. */
+  @Test
+  void slowCaller() {
+    RetryPolicy policy = RetryPolicy.DEFAULT.withStallTimeout(Duration.ZERO);
+    CountDownLatch isTold = new CountDownLatch(1);
+    try (ScriptedDaemon daemon =
+            ScriptedDaemon.fetching(
+                folder,
+                stage -> {
+                  play(started(), progressed(40)).play(stage);
+                  isTold.await();
+                  stage.say(completed());
+                });
+        AssetdClient client = seams.client(daemon.address(), policy)) {
+      FetchOptions options =
+          new FetchOptions()
+              .progressInterval(Duration.ofMillis(50))
+              .onProgress(
+                  progress -> {
+                    // Longer than a stream may be silent, with what it is given then.
+                    LockSupport.parkNanos(600_000_000);
+                    isTold.countDown();
+                  });
+      AssetdClient.await(client.fetch("nlp/ranker", options));
+      assertEquals(1, daemon.fetches.size());
+    }
+  }
+
+  /** A process that stood still for longer than the limit may first read what has arrived. */
+  @Test
+  void stoodStill() throws Exception {
+    CountDownLatch stands = new CountDownLatch(1);
+    Seams standing =
+        new Seams() {
+          private int looks;
+
+          @Override
+          public long now() {
+            looks++;
+            if (looks == 2) {
+              // Between the begin of the silence and the first look at how long it is.
+              stands.countDown();
+              LockSupport.parkNanos(400_000_000);
+            }
+            return 0;
+          }
+        };
+    Call owner = new Call(new Deadline(Duration.ofHours(1), standing), null, new Metadata());
+    HandCall hand = new HandCall();
+    MessageStream<String, String> stream =
+        new MessageStream<>(hand, owner, Address.find("unix:///a", false, Map.of()));
+    CompletableFuture<String> read =
+        CompletableFuture.supplyAsync(
+            () -> {
+              try {
+                return stream.next(1);
+              } catch (CutException cut) {
+                return "cut";
+              }
+            });
+    stands.await();
+    hand.listener.onMessage("read");
+    assertEquals("read", read.get());
+  }
+
+  /** A call of gRPC that a test plays by hand. */
+  private static final class HandCall extends ClientCall<String, String> {
+    private Listener<String> listener;
+
+    @Override
+    public void start(Listener<String> told, Metadata headers) {
+      listener = told;
+    }
+
+    @Override
+    public void request(int count) {}
+
+    @Override
+    public void cancel(String message, Throwable cause) {}
+
+    @Override
+    public void halfClose() {}
+
+    @Override
+    public void sendMessage(String message) {}
   }
 
   /** What cannot be read would be no better a second time. */
