@@ -8,8 +8,8 @@ import java.util.Queue;
 import java.util.function.Consumer;
 
 /**
- * One open call of gRPC, of whatever kind, read message by message by one thread. It is over when
- * {@code next} gave null or threw, or after {@code cancel}.
+ * One open call of gRPC, of whatever kind. It is read message by message by one thread, and then over
+ * when {@code next} gave null or threw, or after {@code cancel}; or it is listened to without one.
  */
 final class MessageStream<Q, R> {
   /**
@@ -26,14 +26,30 @@ final class MessageStream<Q, R> {
   private boolean hasEnded;
   // Why it ended; null for a good end.
   private AssetdException failure;
-  // Told of the end of a stream that nobody reads any more.
+  // Both are told of a stream that nobody reads, or not any more; null while somebody does.
+  private Consumer<R> onMessage;
   private Consumer<AssetdException> onEnd;
 
   /** Opens it; it ends with the owner, unless that hands it over. */
   MessageStream(ClientCall<Q, R> call, Call owner, Address address) {
+    this(call, owner, address, null, null);
+  }
+
+  /**
+   * Opens it to be listened to, one event at a time, in a thread that may not wait: {@code onEnd} is
+   * told why it ended, once, and behind all messages; null: no failure.
+   */
+  MessageStream(
+      ClientCall<Q, R> call,
+      Call owner,
+      Address address,
+      Consumer<R> onMessage,
+      Consumer<AssetdException> onEnd) {
     this.call = call;
     this.owner = owner;
     this.address = address;
+    this.onMessage = onMessage;
+    this.onEnd = onEnd;
     Metadata headers = new Metadata();
     headers.merge(owner.headers());
     call.start(new Listener(), headers);
@@ -68,6 +84,14 @@ final class MessageStream<Q, R> {
     call.cancel("the caller left", null);
     // Whoever waits looks whether its call was ended.
     notifyAll();
+  }
+
+  /** Ends the call because it was silent for so long, if it has not ended. */
+  synchronized void stall(long silenceNanos) {
+    if (!hasEnded && failure == null) {
+      failure = Failures.stalled(address, silenceNanos);
+      cancel();
+    }
   }
 
   /**
@@ -108,8 +132,8 @@ final class MessageStream<Q, R> {
       owner.check();
       long left = limit == Times.FOREVER ? limit : limit - (System.nanoTime() - begin);
       if (left <= 0 && isGraceGiven) {
-        cancel();
-        throw new CutException(Failures.stalled(address, silenceNanos));
+        stall(silenceNanos);
+        throw new CutException(failure);
       }
       if (left <= 0) {
         isGraceGiven = true;
@@ -162,6 +186,7 @@ final class MessageStream<Q, R> {
     synchronized (this) {
       messages.clear();
       if (!hasEnded) {
+        onMessage = unwanted -> {};
         onEnd = told;
         call.request(1);
         return;
@@ -173,13 +198,16 @@ final class MessageStream<Q, R> {
   private final class Listener extends ClientCall.Listener<R> {
     @Override
     public void onMessage(R message) {
+      Consumer<R> told;
       synchronized (MessageStream.this) {
-        if (onEnd == null) {
+        told = onMessage;
+        if (told == null) {
           messages.add(message);
           MessageStream.this.notifyAll();
           return;
         }
       }
+      told.accept(message);
       call.request(1);
     }
 
@@ -196,7 +224,9 @@ final class MessageStream<Q, R> {
       AssetdException why = status.isOk() ? null : Failures.read(status, trailers, address);
       synchronized (MessageStream.this) {
         hasEnded = true;
-        failure = why;
+        // One that was cut for its silence ends as it was cut.
+        failure = failure == null ? why : failure;
+        why = failure;
         told = onEnd;
         MessageStream.this.notifyAll();
       }
