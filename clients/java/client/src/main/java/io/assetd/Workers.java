@@ -184,9 +184,10 @@ final class Workers implements AutoCloseable {
   @Override
   public void close() {
     isClosed = true;
+    // First, so that a call that wants a thread for its work knows why it gets none.
+    calls.forEach(Workers::abort);
     executor.shutdown();
     timer.shutdownNow();
-    calls.forEach(Workers::abort);
   }
 
   private static void abort(Call call) {

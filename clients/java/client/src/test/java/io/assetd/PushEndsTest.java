@@ -8,7 +8,9 @@ import io.assetd.v1.PushHeader;
 import io.assetd.v1.PushRequest;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
+import java.io.RandomAccessFile;
 import java.nio.file.Files;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -125,6 +127,27 @@ class PushEndsTest extends Pushing {
     assertThrows(CancellationException.class, () -> AssetdClient.await(push));
     daemon.quiet();
     Waiting.until(() -> OpenFiles.below(model) == 0);
+  }
+
+  /** Neither its timeout nor the end of its client waits for a push that hashes for minutes. */
+  @Test
+  void endsWhileItHashes() throws Exception {
+    try (RandomAccessFile file = new RandomAccessFile(model.resolve("big").toFile(), "rw")) {
+      file.setLength(1L << 40);
+    }
+    AssetdClient real = AssetdClient.builder().address(daemon.address()).build();
+    PushOptions options = new PushOptions().timeout(Duration.ofMillis(50));
+    AssetdException late = failure(real.push(model, "x", options));
+    assertTrue(late instanceof CallTimeoutException);
+    assertEquals("0.05", late.metadata().get("timeout_seconds"));
+    PushOptions closing = new PushOptions().onProgress(progress -> real.close());
+    CancellationException closed =
+        assertThrows(
+            CancellationException.class,
+            () -> AssetdClient.await(real.push(model, "x", closing)));
+    assertEquals("this client was closed while it called", closed.getMessage());
+    Waiting.until(() -> OpenFiles.below(model) == 0);
+    assertEquals(List.of(), headers);
   }
 
   /** Bytes that differ from what was announced are somebody's doing. */
