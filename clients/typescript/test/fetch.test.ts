@@ -2,10 +2,13 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
 
+import { create } from "@bufbuild/protobuf";
+import { WireType } from "@bufbuild/protobuf/wire";
 import { Code, ConnectError } from "@connectrpc/connect";
 
 import { AssetdError, CallTimeoutError, Client, DaemonUnavailableError } from "../src/index.js";
 import type { ClientOptions, FetchProgress } from "../src/index.js";
+import { ResolveVersionResponseSchema } from "../src/gen/assetd/v1/asset_service_pb.js";
 import { REAL_SEAMS } from "../src/retry.js";
 import {
   completed,
@@ -141,6 +144,67 @@ test("what is not UNAVAILABLE is believed at once, with its reason and metadata"
     assert.deepEqual(metadata, { version: "9" });
     return !AssetdError.is(failed, "ASSET_NOT_FOUND");
   });
+});
+
+const reset = (): ConnectError => new ConnectError("reset by a proxy", Code.Internal);
+
+test("a stream that something on the way ends is met as a daemon that is away", async () => {
+  const daemon = await ScriptedDaemon.start([
+    play([started(), progressed(40)], reset()),
+    play([started(), completed()]),
+  ]);
+  const { client, pauses } = impatient(daemon);
+  assert.equal((await client.fetch("nlp/ranker")).version, "1.2");
+  assert.deepEqual(pauses, [100]);
+  client.close();
+});
+
+test("questions are repeated after a reset too, until patience ends", async () => {
+  let asked = 0;
+  const daemon = await ScriptedDaemon.start([], {
+    resolveVersion: () => {
+      asked += 1;
+      throw reset();
+    },
+    list: () => {
+      asked += 1;
+      if (asked < 6) throw reset();
+      return {};
+    },
+  });
+  let now = 0;
+  const seams = {
+    now: () => now,
+    jitter: () => 1,
+    pause: (ms: number) => Promise.resolve(void (now += ms)),
+  };
+  using client = new Client({ address: daemon.address, retry: { patienceMs: 700 } }, seams);
+  await assert.rejects(client.resolve("nlp/ranker"), (error) => {
+    assert.ok(error instanceof AssetdError);
+    return error.code === "INTERNAL" && error.reason === "" && error.message === "reset by a proxy";
+  });
+  // After 100, 200 and 400 ms.
+  assert.equal(asked, 4);
+  for await (const entry of client.list()) assert.fail(entry.name);
+  assert.equal(asked, 6);
+});
+
+test("what is no message of the contract is no reset, and not asked for again", async () => {
+  let asked = 0;
+  const daemon = await ScriptedDaemon.start([], {
+    resolveVersion: () => {
+      asked += 1;
+      const answer = create(ResolveVersionResponseSchema);
+      // In the place of the version, bytes that are none.
+      answer.$unknown = [{ no: 1, wireType: WireType.LengthDelimited, data: Uint8Array.of(2, 255, 255) }];
+      return answer;
+    },
+  });
+  using client = impatient(daemon).client;
+  await assert.rejects(client.resolve("nlp/ranker"), (error: AssetdError) => {
+    return error.code === "INTERNAL" && error.message.startsWith("parse binary");
+  });
+  assert.equal(asked, 1);
 });
 
 test("a stream that falls silent is given up and joined again", async () => {
