@@ -41,8 +41,8 @@ const STAGED_FOLDER = ".assetd/push";
 /**
  * Talks to the assetd daemon of this node. One is enough for a program.
  *
- * A call that finds the daemon UNAVAILABLE is repeated with growing pauses, see `RetryPolicy`; every
- * other failure rejects at once, with an `AssetdError`. Every method takes a `signal`, which ends
+ * A call whose failure may pass is repeated with growing pauses: `RetryPolicy` says which failures
+ * do; every other one rejects at once, with an `AssetdError`. Every method takes a `signal`, which ends
  * the call and rejects with its reason, and `timeoutMs` for the whole call with its repeats.
  *
  * Nothing is dialled before the first call. A connection without calls and holds does not keep the

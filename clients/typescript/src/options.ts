@@ -20,7 +20,7 @@ export interface ClientOptions {
    * program's name and process id.
    */
   readonly caller?: string | undefined;
-  /** How patient to be with a daemon that is UNAVAILABLE; what is left out keeps its default. */
+  /** How patient to be with failures that may pass; what is left out keeps its default. */
   readonly retry?: Partial<RetryPolicy> | undefined;
   /**
    * Where this process sees the daemon's ASSETS_DIR, for paths of a daemon that has it elsewhere. By

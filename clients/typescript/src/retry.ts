@@ -8,7 +8,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { AssetdError, CallTimeoutError, DaemonUnavailableError, ResetError } from "./errors.js";
 
-/** How patient a client is with a daemon that is UNAVAILABLE. All figures are milliseconds. */
+/**
+ * How patient a client is with failures that may pass. All figures are milliseconds.
+ *
+ * Those are: `UNAVAILABLE`, as of a daemon that is away or stopping, and of a stream that was cut or
+ * fell silent; and a status without a reason that gRPC or something on the way made, `CANCELLED` or
+ * `INTERNAL`. For a push also the `PUSH_IN_PROGRESS` of its own earlier try; for a hold that lost its
+ * daemon also `RESOURCE_EXHAUSTED`, and whatever has no reason.
+ */
 export interface RetryPolicy {
   /**
    * How long failures are met by a repeat; by default 15,000. It starts anew whenever the call has
