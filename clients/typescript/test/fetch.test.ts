@@ -19,6 +19,7 @@ import {
   ScriptedDaemon,
   started,
 } from "./daemon.js";
+import type { Event } from "./daemon.js";
 
 /** A client that does not wait, and what it would have waited. */
 function impatient(daemon: ScriptedDaemon, options: ClientOptions = {}) {
@@ -92,6 +93,23 @@ test("the attempt rises where another stream's figures are lower, and never fall
   const seen: [number, number][] = [];
   await client.fetch("nlp/ranker", { onProgress: (p) => seen.push([p.attempt, p.presentBytes]) });
   assert.deepEqual(seen, [[1, 40], [2, 10], [3, 5], [3, 9], [4, 3]]);
+  client.close();
+});
+
+test("a total that is known stays known, over all streams", async () => {
+  const told = (bytes: bigint, totalFiles?: number): Event => {
+    const totals = totalFiles === undefined ? {} : { totalFiles };
+    return { case: "progress", value: { presentBytes: bytes, ...totals } };
+  };
+  const daemon = await ScriptedDaemon.start([
+    play([told(0n), started(), progressed(40)], busy()),
+    play([started(), told(40n), told(41n, 7), told(42n), completed()]),
+  ]);
+  const { client } = impatient(daemon);
+  const seen: (number | undefined)[][] = [];
+  await client.fetch("nlp/ranker", { onProgress: (p) => seen.push([p.totalBytes, p.totalFiles]) });
+  const none = undefined;
+  assert.deepEqual(seen, [[none, none], [100, none], [100, none], [100, 7], [100, 7]]);
   client.close();
 });
 
