@@ -24,7 +24,8 @@ export interface ClientOptions {
   readonly retry?: Partial<RetryPolicy> | undefined;
   /**
    * Where this process sees the daemon's ASSETS_DIR, for paths of a daemon that has it elsewhere. By
-   * default what the environment variable ASSETS_DIR says, else MODELKIT_ASSETS_DIR.
+   * default what the environment variable ASSETS_DIR says, else MODELKIT_ASSETS_DIR. A relative one is
+   * below the directory that the program is in when it makes the client.
    */
   readonly assetsDir?: string | undefined;
   /** Talks TLS to a `host:port`: `ca`, `cert`, `key` and the rest of Node's `tls.connect`. */

@@ -48,6 +48,8 @@ test("the address is the given one, the environment's, or that of a daemon of th
   assert.throws(() => findAddress(undefined, false, {}, 7), /XDG_RUNTIME_DIR is not set/);
   assert.equal(findAssetsDir(undefined, { ASSETS_DIR: "", MODELKIT_ASSETS_DIR: "/m" }), "/m");
   assert.equal(findAssetsDir("", { ASSETS_DIR: "/a" }), undefined);
+  assert.equal(findAssetsDir("here/models/", {}), join(process.cwd(), "here/models"));
+  assert.equal(findAssetsDir(undefined, { ASSETS_DIR: "models" }), join(process.cwd(), "models"));
 });
 
 test("globs are those of the contract", () => {
