@@ -170,14 +170,15 @@ export class Client implements Disposable {
    *
    * @param path relative to that folder, or absolute and below it, as the daemon or this client's
    *   `assetsDir` has it.
-   * @throws AssetdError `INVALID_FIELD`: the path is absolute and not below that folder, or nothing
-   *   lies there. `SOURCE_NOT_ALLOWED`: it leads elsewhere. Or any other reason of `push`.
+   * @throws AssetdError `INVALID_FIELD`: the path is absolute and not below that folder, nothing lies
+   *   there, or something is to be excluded. `SOURCE_NOT_ALLOWED`: it leads elsewhere. Or any other reason of `push`.
    */
   async pushStaged(
     path: string,
     spec: string,
     options: FoundPushOptions = {},
   ): Promise<PushedVersion> {
+    request.refuseExclude(options);
     const header = request.pushHeader(spec, options);
     return this.#connection.during(options, async (call) => {
       const value = await this.#belowStaged(path, call.signal);
@@ -194,6 +195,7 @@ export class Client implements Disposable {
    *   `push`.
    */
   async pushFrom(uri: string, spec: string, options: FoundPushOptions = {}): Promise<PushedVersion> {
+    request.refuseExclude(options);
     const header = request.pushHeader(spec, options);
     return this.#connection.during(options, (call) =>
       this.#pushFound({ ...header, content: { case: "sourceUri", value: uri } }, options, call),
