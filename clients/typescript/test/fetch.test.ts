@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { test } from "node:test";
 
 import { create } from "@bufbuild/protobuf";
@@ -236,6 +236,29 @@ test("a stream that falls silent is given up and joined again", async () => {
   assert.ok(pauses.length >= 1);
   await daemon.quiet();
   client.close();
+});
+
+test("the time of the caller's own callback is no silence", async (t) => {
+  const called = new EventEmitter();
+  const daemon = await ScriptedDaemon.start([
+    async function* () {
+      const isCalled = once(called, "call");
+      yield started();
+      yield progressed(10);
+      await isCalled;
+      yield completed();
+    },
+    play([started(), completed()]),
+  ]);
+  using client = impatient(daemon, { retry: { stallTimeoutMs: 1 } }).client;
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const onProgress = (): void => {
+    called.emit("call");
+    for (let seconds = 0; seconds < 5; seconds += 1) t.mock.timers.tick(1_000);
+  };
+  await client.fetch("nlp/ranker", { progressIntervalMs: 50, onProgress });
+  assert.equal(daemon.requests.length, 1);
+  t.mock.timers.reset();
 });
 
 test("silence that lasts is told as what it is", async () => {
