@@ -43,7 +43,8 @@ const STAGED_FOLDER = ".assetd/push";
  *
  * A call whose failure may pass is repeated with growing pauses: `RetryPolicy` says which failures
  * do; every other one rejects at once, with an `AssetdError`. Every method takes a `signal`, which ends
- * the call and rejects with its reason, and `timeoutMs` for the whole call with its repeats.
+ * the call and rejects with its reason, and `timeoutMs` for the whole call with its repeats; of a
+ * listing, for each page.
  *
  * Nothing is dialled before the first call. A connection without calls and holds does not keep the
  * process alive.

@@ -207,6 +207,31 @@ test("questions are repeated after a reset too, until patience ends", async () =
   assert.equal(asked, 6);
 });
 
+test("the timeout of a listing is for each page", async () => {
+  let now = 0;
+  let asked = 0;
+  const daemon = await ScriptedDaemon.start([], {
+    list: ({ pageToken }) => {
+      asked += 1;
+      // Each page is had at the second try.
+      if (asked % 2 === 1) throw busy();
+      return { nextPageToken: pageToken === "xx" ? "" : `${pageToken}x` };
+    },
+  });
+  const seams = {
+    now: () => now,
+    jitter: () => 1,
+    pause: (ms: number) => Promise.resolve(void (now += ms)),
+  };
+  using client = new Client({ address: daemon.address }, seams);
+  for await (const entry of client.list("", { timeoutMs: 60_000 })) assert.fail(entry.name);
+  const pause = 100 + 250;
+  assert.deepEqual([asked, now], [6, 3 * pause]);
+  asked = 0;
+  for await (const entry of client.list("", { timeoutMs: 2 * pause })) assert.fail(entry.name);
+  assert.equal(asked, 6);
+});
+
 test("what is no message of the contract is no reset, and not asked for again", async () => {
   let asked = 0;
   const daemon = await ScriptedDaemon.start([], {

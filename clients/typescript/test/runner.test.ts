@@ -83,6 +83,11 @@ test("the runner does each action and tells each answer, error and entry", async
   const entry = { ...listed, size_bytes: null, digest: "" };
   assert.deepEqual(await runner.answer(), { id: "l", entry });
   assert.deepEqual(await runner.answer(), { id: "l", answer: { count: 1 } });
+  for (const listing of [{ do: "list" }, { do: "list_files", spec: "nlp/config" }]) {
+    runner.send({ id: "late", ...listing, timeout: 0 });
+    const late = (await runner.answer()) as { error: Line };
+    assert.equal(late.error["reason"], "DEADLINE_EXCEEDED");
+  }
   runner.send({ id: "m", do: "list_files", spec: "nlp/config" });
   assert.deepEqual(((await runner.answer()) as { entry: Line }).entry["size_bytes"], 2);
   await runner.answer();
