@@ -64,6 +64,7 @@ const DO: Readonly<Record<string, (request: Request, action: Action) => Promise<
       latestOnly: request["latest_only"],
       full: request["full"],
       pageSize: request["page_size"],
+      timeoutMs: milliseconds(request["timeout"]),
       signal: controller.signal,
     });
     const listing = client.list((request["prefix"] as string | undefined) ?? "", options);
@@ -81,6 +82,7 @@ const DO: Readonly<Record<string, (request: Request, action: Action) => Promise<
       include: request["include"],
       exclude: request["exclude"],
       pageSize: request["page_size"],
+      timeoutMs: milliseconds(request["timeout"]),
       signal: controller.signal,
     });
     const listing = client.listFiles(text(request, "spec"), options);

@@ -1,5 +1,6 @@
 /** Where the daemon listens, and in which words the transport is told. Knows nothing of gRPC. */
 import { BlockList, isIP } from "node:net";
+import { resolve } from "node:path";
 
 /** The variables of a process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -98,10 +99,14 @@ function defaultAddress(environment: Environment, userId: number | undefined): s
   return `unix://${folder}/assetd/assetd.sock`;
 }
 
-/** Returns where this process sees the daemon's ASSETS_DIR, by the daemon's own variables. */
+/**
+ * Returns where this process sees the daemon's ASSETS_DIR, by the daemon's own variables: absolute, so
+ * that it stays the same when the program changes its directory.
+ */
 export function findAssetsDir(
   given: string | undefined,
   environment: Environment = process.env,
 ): string | undefined {
-  return (given ?? (environment["ASSETS_DIR"] || environment["MODELKIT_ASSETS_DIR"])) || undefined;
+  const found = given ?? (environment["ASSETS_DIR"] || environment["MODELKIT_ASSETS_DIR"]);
+  return found ? resolve(found) : undefined;
 }

@@ -41,9 +41,10 @@ const STAGED_FOLDER = ".assetd/push";
 /**
  * Talks to the assetd daemon of this node. One is enough for a program.
  *
- * A call that finds the daemon UNAVAILABLE is repeated with growing pauses, see `RetryPolicy`; every
- * other failure rejects at once, with an `AssetdError`. Every method takes a `signal`, which ends
- * the call and rejects with its reason, and `timeoutMs` for the whole call with its repeats.
+ * A call whose failure may pass is repeated with growing pauses: `RetryPolicy` says which failures
+ * do; every other one rejects at once, with an `AssetdError`. Every method takes a `signal`, which ends
+ * the call and rejects with its reason, and `timeoutMs` for the whole call with its repeats; of a
+ * listing, for each page.
  *
  * Nothing is dialled before the first call. A connection without calls and holds does not keep the
  * process alive.
@@ -170,14 +171,15 @@ export class Client implements Disposable {
    *
    * @param path relative to that folder, or absolute and below it, as the daemon or this client's
    *   `assetsDir` has it.
-   * @throws AssetdError `INVALID_FIELD`: the path is absolute and not below that folder, or nothing
-   *   lies there. `SOURCE_NOT_ALLOWED`: it leads elsewhere. Or any other reason of `push`.
+   * @throws AssetdError `INVALID_FIELD`: the path is absolute and not below that folder, nothing lies
+   *   there, or something is to be excluded. `SOURCE_NOT_ALLOWED`: it leads elsewhere. Or any other reason of `push`.
    */
   async pushStaged(
     path: string,
     spec: string,
     options: FoundPushOptions = {},
   ): Promise<PushedVersion> {
+    request.refuseExclude(options);
     const header = request.pushHeader(spec, options);
     return this.#connection.during(options, async (call) => {
       const value = await this.#belowStaged(path, call.signal);
@@ -194,6 +196,7 @@ export class Client implements Disposable {
    *   `push`.
    */
   async pushFrom(uri: string, spec: string, options: FoundPushOptions = {}): Promise<PushedVersion> {
+    request.refuseExclude(options);
     const header = request.pushHeader(spec, options);
     return this.#connection.during(options, (call) =>
       this.#pushFound({ ...header, content: { case: "sourceUri", value: uri } }, options, call),

@@ -200,7 +200,7 @@ export class Connection {
     }
   }
 
-  /** Makes a call that may be made twice, repeating it while the daemon is UNAVAILABLE. */
+  /** Makes a call that may be made twice, repeating it while its failures may pass. */
   async ask<T>(options: CallOptions, send: (options: ConnectOptions) => Promise<T>): Promise<T> {
     return this.during(options, async ({ retry, signal }) => {
       for (;;) {

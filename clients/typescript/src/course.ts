@@ -25,6 +25,7 @@ export interface Fetched {
 export type OnFetchProgress = (progress: FetchProgress) => void;
 
 type Figures = Pick<WireProgress, "attempt" | "presentBytes" | "presentFiles">;
+type Totals = Pick<FetchProgress, "totalBytes" | "totalFiles">;
 
 /**
  * Numbers the attempts of one fetch, over all its streams: the attempt never falls, and rises where
@@ -90,6 +91,7 @@ function brokenPromise(before: Figures, now: Figures): AssetdError {
 /** A fetch as its caller sees it, however often its stream was cut. */
 export class Course {
   readonly #attempts = new Attempts();
+  #totals: Totals = { totalBytes: undefined, totalFiles: undefined };
   #started: FetchStarted | undefined;
   #completed: FetchCompleted | undefined;
 
@@ -119,7 +121,11 @@ export class Course {
     switch (event.case) {
       case "progress": {
         const attempt = this.#attempts.number(event.value);
-        this.onProgress?.({ ...fetchProgress(event.value), attempt });
+        const progress = fetchProgress(event.value);
+        // Another stream may begin before it knows them, and nothing that was known is taken back.
+        const { totalBytes = this.#totals.totalBytes, totalFiles = this.#totals.totalFiles } = progress;
+        this.#totals = { totalBytes, totalFiles };
+        this.onProgress?.({ ...progress, ...this.#totals, attempt });
         break;
       }
       case "started":

@@ -93,6 +93,17 @@ export class DaemonUnavailableError extends AssetdError {
 }
 DaemonUnavailableError.prototype.name = "DaemonUnavailableError";
 
+/**
+ * A status of the code `INTERNAL` that no daemon gave: something on the way ended the stream. A later
+ * call may get another answer. Not exported: to callers it is an {@link AssetdError} without a reason.
+ */
+export class ResetError extends AssetdError {
+  /** Makes one, of code `INTERNAL`. */
+  constructor(message: string, facts: Omit<ErrorFacts, "code" | "reason"> = {}) {
+    super(message, { ...facts, code: "INTERNAL" });
+  }
+}
+
 /** The call's own `timeoutMs` passed. What had arrived is kept for a while. */
 export class CallTimeoutError extends AssetdError {
   /** Makes one, of code `DEADLINE_EXCEEDED`. */

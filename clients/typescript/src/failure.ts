@@ -6,7 +6,13 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { ConnectError } from "@connectrpc/connect";
 
 import type { Address } from "./address.js";
-import { AssetdError, CallTimeoutError, CODES, DaemonUnavailableError } from "./errors.js";
+import {
+  AssetdError,
+  CallTimeoutError,
+  CODES,
+  DaemonUnavailableError,
+  ResetError,
+} from "./errors.js";
 import type { Code } from "./errors.js";
 import { ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.js";
 
@@ -32,6 +38,8 @@ export function errorFrom(thrown: unknown, address: Address): AssetdError {
   if (reason === "") {
     if (isCut(failed, code)) return unreachable(message, address, failed);
     if (code === "DEADLINE_EXCEEDED") return new CallTimeoutError(message, { cause: failed });
+    // Where the daemon itself ends a stream, it says why. What is no message has no trailers.
+    if (code === "INTERNAL" && isFromWire(failed)) return new ResetError(message, { cause: failed });
   }
   const metadata = info?.metadata ?? {};
   const retryAfterMs = retryAfter(failed);
@@ -49,13 +57,16 @@ export function stalled(address: Address, silentMs: number): DaemonUnavailableEr
 }
 
 function isCut(failed: ConnectError, code: Code): boolean {
-  // Headers or trailers came, and with them a status: it is believed as gRPC has it.
-  const isFromWire = [...failed.metadata.keys()].length > 0;
-  if (isFromWire) return code === "UNAVAILABLE" || code === "CANCELLED";
+  if (isFromWire(failed)) return code === "UNAVAILABLE" || code === "CANCELLED";
   // All else the transport found by itself: no socket, a connection that was reset, a stream that
   // ended in the middle of a message or without a status. It has many codes for that, where gRPC
   // has one. Only a message that is none does not come from a cut.
   return !NO_MESSAGE.test(failed.rawMessage);
+}
+
+/** Whether headers or trailers came, and with them a status: it is believed as gRPC has it. */
+function isFromWire(failed: ConnectError): boolean {
+  return [...failed.metadata.keys()].length > 0;
 }
 
 function retryAfter(failed: ConnectError): number | undefined {

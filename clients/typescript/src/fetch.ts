@@ -80,10 +80,12 @@ async function follow(
   for (;;) {
     const response = await stream.next();
     if (response === undefined) return;
-    watch.heard();
+    // What the caller's own callback takes is no silence of the daemon.
+    watch.stop();
     const { event } = response;
     call.retry.answered(event.case === "progress" ? Number(event.value.presentBytes) : 0);
     course.note(response);
+    watch.heard();
     if (course.isCompleted) return;
   }
 }

@@ -20,11 +20,12 @@ export interface ClientOptions {
    * program's name and process id.
    */
   readonly caller?: string | undefined;
-  /** How patient to be with a daemon that is UNAVAILABLE; what is left out keeps its default. */
+  /** How patient to be with failures that may pass; what is left out keeps its default. */
   readonly retry?: Partial<RetryPolicy> | undefined;
   /**
    * Where this process sees the daemon's ASSETS_DIR, for paths of a daemon that has it elsewhere. By
-   * default what the environment variable ASSETS_DIR says, else MODELKIT_ASSETS_DIR.
+   * default what the environment variable ASSETS_DIR says, else MODELKIT_ASSETS_DIR. A relative one is
+   * below the directory that the program is in when it makes the client.
    */
   readonly assetsDir?: string | undefined;
   /** Talks TLS to a `host:port`: `ca`, `cert`, `key` and the rest of Node's `tls.connect`. */

@@ -93,9 +93,7 @@ export class Push {
   async #waitOrThrow(error: AssetdError, call: Call, wasCut: boolean): Promise<void> {
     // The daemon sees other bytes than it was told; we can tell whose doing that is.
     if (error.reason === "PUSH_MISMATCH") await this.content.checkUnchanged();
-    // With this something on the way ends a stream: where the daemon itself does, it says why.
-    const isCut = error.code === "INTERNAL" && error.reason === "";
-    await call.retry.waitOrThrow(error, call.signal, isCut || this.#isOurOwn(error, wasCut));
+    await call.retry.waitOrThrow(error, call.signal, this.#isOurOwn(error, wasCut));
   }
 
   /**

@@ -25,6 +25,7 @@ import type {
 } from "./gen/assetd/v1/asset_service_pb.js";
 import type {
   FetchOptions,
+  FoundPushOptions,
   ListFilesOptions,
   ListOptions,
   LookupOptions,
@@ -83,6 +84,18 @@ export function pushHeader(spec: string, options: PushOptions): Header {
     validateOnly: options.validateOnly ?? false,
     pushId,
   };
+}
+
+/**
+ * Refuses globs for what the daemon finds by itself, of which it takes all. The types have none, but
+ * an object that was made for another push may.
+ *
+ * @throws AssetdError `INVALID_FIELD` if there are any.
+ */
+export function refuseExclude(options: FoundPushOptions & Pick<PushOptions, "exclude">): void {
+  if (options.exclude === undefined || options.exclude.length === 0) return;
+  const why = "exclude is for what this process reads: the daemon takes all that it finds";
+  throw invalidField(why, "exclude");
 }
 
 /** Returns the header with what is known once the source is hashed. */

@@ -6,9 +6,16 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { AssetdError, CallTimeoutError, DaemonUnavailableError } from "./errors.js";
+import { AssetdError, CallTimeoutError, DaemonUnavailableError, ResetError } from "./errors.js";
 
-/** How patient a client is with a daemon that is UNAVAILABLE. All figures are milliseconds. */
+/**
+ * How patient a client is with failures that may pass. All figures are milliseconds.
+ *
+ * Those are: `UNAVAILABLE`, as of a daemon that is away or stopping, and of a stream that was cut or
+ * fell silent; and a status without a reason that gRPC or something on the way made, `CANCELLED` or
+ * `INTERNAL`. For a push also the `PUSH_IN_PROGRESS` of its own earlier try; for a hold that lost its
+ * daemon also `RESOURCE_EXHAUSTED`, and whatever has no reason.
+ */
 export interface RetryPolicy {
   /**
    * How long failures are met by a repeat; by default 15,000. It starts anew whenever the call has
@@ -152,11 +159,12 @@ export class Retry {
    * Returns after how many milliseconds the call may be made again: at least what the daemon asked
    * for. `passes`: the caller knows that this error ends by itself, whatever its code.
    *
-   * @throws AssetdError `error`, if a repeat is of no use: it is not UNAVAILABLE, patience has
-   *   ended, or the pause would outlast the call's deadline.
+   * @throws AssetdError `error`, if a repeat is of no use: it is the daemon's word and not
+   *   UNAVAILABLE, patience has ended, or the pause would outlast the call's deadline.
    */
   delayOrThrow(error: AssetdError, passes = false): number {
-    if (error.code !== "UNAVAILABLE" && !passes) throw error;
+    const mayPass = error.code === "UNAVAILABLE" || error instanceof ResetError || passes;
+    if (!mayPass) throw error;
     if (!(error instanceof DaemonUnavailableError)) this.#isAnswered = true;
     if (this.#failures === 0) this.#firstFailure = this.seams.now();
     this.#failures += 1;

@@ -90,14 +90,17 @@ export class Source {
 }
 
 /**
- * Looks at every file of a file or folder, opening none, and at nothing that is excluded.
+ * Looks at every file of a file or folder, opening none, and at nothing that is excluded. A slash at
+ * the end of `path` says nothing: `link/` is the link.
  *
  * @throws AssetdError `UNSUPPORTED_FILE` for a symlink, hard link, device, FIFO or socket;
  *   `INVALID_PART` for an empty folder, a name that is not UTF-8 or too long, or if nothing is left;
- *   `INVALID_FIELD` for globs, if `root` is a file.
- * @throws Error of Node if `root` does not exist or cannot be read.
+ *   `INVALID_FIELD` for globs, if `path` is that of a file.
+ * @throws Error of Node if `path` does not exist or cannot be read.
  */
-export async function listSource(root: string, exclude: Globs = new Globs()): Promise<Source> {
+export async function listSource(path: string, exclude: Globs = new Globs()): Promise<Source> {
+  // With the slash, the system would follow a link that the push has to refuse.
+  const root = path.replace(/(?<=.)\/+$/s, "");
   const status = await lstat(root, { bigint: true });
   if (!status.isDirectory()) {
     if (!exclude.isEmpty) throw invalidField(`${root} is a file: exclude is for folders`, "exclude");

@@ -8,14 +8,31 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 
-import { context, propagation, trace, TraceFlags } from "@opentelemetry/api";
+import {
+  baggageEntryMetadataFromString,
+  context,
+  createTraceState,
+  defaultTextMapSetter,
+  propagation,
+  trace,
+  TraceFlags,
+} from "@opentelemetry/api";
+import type { TextMapPropagator } from "@opentelemetry/api";
 import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks";
-import { W3CTraceContextPropagator } from "@opentelemetry/core";
+import { W3CBaggagePropagator, W3CTraceContextPropagator } from "@opentelemetry/core";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 
 import { AssetService } from "../src/gen/assetd/v1/asset_service_pb.js";
 import { AssetdError, Client } from "../src/index.js";
+import { traceHeaders } from "../src/trace.js";
 import { completed, play, ScriptedDaemon, started, temporaryFolder } from "./daemon.js";
+
+// Nobody here reads what it writes: the headers are the W3C's, whatever the program has set.
+const FOREIGN: TextMapPropagator = {
+  inject: (_, carrier, setter) => setter.set(carrier, "b3", "1-2-3"),
+  extract: (extracted) => extracted,
+  fields: () => ["b3"],
+};
 
 test("calls carry the trace context of the program, unary ones and streams", async () => {
   const traceparents: (string | null)[] = [];
@@ -27,7 +44,7 @@ test("calls carry the trace context of the program, unary ones and streams", asy
   });
   using client = new Client({ address: daemon.address });
   context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-  propagation.setGlobalPropagator(new W3CTraceContextPropagator());
+  propagation.setGlobalPropagator(FOREIGN);
   const span = { traceId: "0af7651916cd43dd8448eb211c80319c", spanId: "b7ad6b7169203331" };
   const spanContext = { ...span, traceFlags: TraceFlags.SAMPLED };
   await context.with(trace.setSpanContext(context.active(), spanContext), async () => {
@@ -37,8 +54,39 @@ test("calls carry the trace context of the program, unary ones and streams", asy
   traceparents.push(daemon.headers[0]?.get("traceparent") ?? null);
   const expected = `00-${span.traceId}-${span.spanId}-01`;
   assert.deepEqual(traceparents, [expected, expected]);
+  assert.equal(daemon.headers[0]?.get("b3"), null);
   await client.resolve("nlp/ranker");
   assert.equal(traceparents.at(-1), null);
+});
+
+test("trace headers are those that the W3C propagators write", async () => {
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  const span = { traceId: "0af7651916cd43dd8448eb211c80319c", spanId: "b7ad6b7169203331" };
+  const state = createTraceState("vendor=one,other=two");
+  const opaque = baggageEntryMetadataFromString("for=ever");
+  const contexts = [
+    context.active(),
+    trace.setSpanContext(context.active(), { ...span, traceFlags: TraceFlags.NONE, traceState: state }),
+    trace.setSpanContext(context.active(), { ...span, traceFlags: TraceFlags.SAMPLED }),
+    trace.setSpanContext(context.active(), { ...span, spanId: "0", traceFlags: TraceFlags.SAMPLED }),
+    propagation.setBaggage(
+      context.active(),
+      propagation.createBaggage({ "ä b": { value: "1,2;ü" }, key: { value: "v", metadata: opaque } }),
+    ),
+    propagation.setBaggage(context.active(), propagation.createBaggage({
+      long: { value: "x".repeat(5000) },
+      ...Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`k${at}`, { value: "y".repeat(60) }])),
+    })),
+    propagation.setBaggage(context.active(), propagation.createBaggage(
+      Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`k${at}`, { value: "" }])),
+    )),
+  ];
+  for (const each of contexts) {
+    const expected: Record<string, string> = {};
+    new W3CTraceContextPropagator().inject(each, expected, defaultTextMapSetter);
+    new W3CBaggagePropagator().inject(each, expected, defaultTextMapSetter);
+    assert.deepEqual(await context.with(each, traceHeaders), expected);
+  }
 });
 
 test("beyond loopback a daemon is talked to by TLS, and only if it is who it says", async (t) => {

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { test } from "node:test";
 
+import { create } from "@bufbuild/protobuf";
+import { WireType } from "@bufbuild/protobuf/wire";
 import { Code, ConnectError } from "@connectrpc/connect";
 
 import { AssetdError, CallTimeoutError, Client, DaemonUnavailableError } from "../src/index.js";
 import type { ClientOptions, FetchProgress } from "../src/index.js";
+import { ResolveVersionResponseSchema } from "../src/gen/assetd/v1/asset_service_pb.js";
 import { REAL_SEAMS } from "../src/retry.js";
 import {
   completed,
@@ -16,6 +19,7 @@ import {
   ScriptedDaemon,
   started,
 } from "./daemon.js";
+import type { Event } from "./daemon.js";
 
 /** A client that does not wait, and what it would have waited. */
 function impatient(daemon: ScriptedDaemon, options: ClientOptions = {}) {
@@ -92,6 +96,23 @@ test("the attempt rises where another stream's figures are lower, and never fall
   client.close();
 });
 
+test("a total that is known stays known, over all streams", async () => {
+  const told = (bytes: bigint, totalFiles?: number): Event => {
+    const totals = totalFiles === undefined ? {} : { totalFiles };
+    return { case: "progress", value: { presentBytes: bytes, ...totals } };
+  };
+  const daemon = await ScriptedDaemon.start([
+    play([told(0n), started(), progressed(40)], busy()),
+    play([started(), told(40n), told(41n, 7), told(42n), completed()]),
+  ]);
+  const { client } = impatient(daemon);
+  const seen: (number | undefined)[][] = [];
+  await client.fetch("nlp/ranker", { onProgress: (p) => seen.push([p.totalBytes, p.totalFiles]) });
+  const none = undefined;
+  assert.deepEqual(seen, [[none, none], [100, none], [100, none], [100, 7], [100, 7]]);
+  client.close();
+});
+
 test("a daemon whose figures fall within one attempt is not believed", async () => {
   const daemon = await ScriptedDaemon.start([
     play([started(), progressed(40, 1), progressed(39, 1), completed()]),
@@ -143,6 +164,92 @@ test("what is not UNAVAILABLE is believed at once, with its reason and metadata"
   });
 });
 
+const reset = (): ConnectError => new ConnectError("reset by a proxy", Code.Internal);
+
+test("a stream that something on the way ends is met as a daemon that is away", async () => {
+  const daemon = await ScriptedDaemon.start([
+    play([started(), progressed(40)], reset()),
+    play([started(), completed()]),
+  ]);
+  const { client, pauses } = impatient(daemon);
+  assert.equal((await client.fetch("nlp/ranker")).version, "1.2");
+  assert.deepEqual(pauses, [100]);
+  client.close();
+});
+
+test("questions are repeated after a reset too, until patience ends", async () => {
+  let asked = 0;
+  const daemon = await ScriptedDaemon.start([], {
+    resolveVersion: () => {
+      asked += 1;
+      throw reset();
+    },
+    list: () => {
+      asked += 1;
+      if (asked < 6) throw reset();
+      return {};
+    },
+  });
+  let now = 0;
+  const seams = {
+    now: () => now,
+    jitter: () => 1,
+    pause: (ms: number) => Promise.resolve(void (now += ms)),
+  };
+  using client = new Client({ address: daemon.address, retry: { patienceMs: 700 } }, seams);
+  await assert.rejects(client.resolve("nlp/ranker"), (error) => {
+    assert.ok(error instanceof AssetdError);
+    return error.code === "INTERNAL" && error.reason === "" && error.message === "reset by a proxy";
+  });
+  // After 100, 200 and 400 ms.
+  assert.equal(asked, 4);
+  for await (const entry of client.list()) assert.fail(entry.name);
+  assert.equal(asked, 6);
+});
+
+test("the timeout of a listing is for each page", async () => {
+  let now = 0;
+  let asked = 0;
+  const daemon = await ScriptedDaemon.start([], {
+    list: ({ pageToken }) => {
+      asked += 1;
+      // Each page is had at the second try.
+      if (asked % 2 === 1) throw busy();
+      return { nextPageToken: pageToken === "xx" ? "" : `${pageToken}x` };
+    },
+  });
+  const seams = {
+    now: () => now,
+    jitter: () => 1,
+    pause: (ms: number) => Promise.resolve(void (now += ms)),
+  };
+  using client = new Client({ address: daemon.address }, seams);
+  for await (const entry of client.list("", { timeoutMs: 60_000 })) assert.fail(entry.name);
+  const pause = 100 + 250;
+  assert.deepEqual([asked, now], [6, 3 * pause]);
+  asked = 0;
+  for await (const entry of client.list("", { timeoutMs: 2 * pause })) assert.fail(entry.name);
+  assert.equal(asked, 6);
+});
+
+test("what is no message of the contract is no reset, and not asked for again", async () => {
+  let asked = 0;
+  const daemon = await ScriptedDaemon.start([], {
+    resolveVersion: () => {
+      asked += 1;
+      const answer = create(ResolveVersionResponseSchema);
+      // In the place of the version, bytes that are none.
+      answer.$unknown = [{ no: 1, wireType: WireType.LengthDelimited, data: Uint8Array.of(2, 255, 255) }];
+      return answer;
+    },
+  });
+  using client = impatient(daemon).client;
+  await assert.rejects(client.resolve("nlp/ranker"), (error: AssetdError) => {
+    return error.code === "INTERNAL" && error.message.startsWith("parse binary");
+  });
+  assert.equal(asked, 1);
+});
+
 test("a stream that falls silent is given up and joined again", async () => {
   const daemon = await ScriptedDaemon.start([
     playAndWait(started()),
@@ -154,6 +261,29 @@ test("a stream that falls silent is given up and joined again", async () => {
   assert.ok(pauses.length >= 1);
   await daemon.quiet();
   client.close();
+});
+
+test("the time of the caller's own callback is no silence", async (t) => {
+  const called = new EventEmitter();
+  const daemon = await ScriptedDaemon.start([
+    async function* () {
+      const isCalled = once(called, "call");
+      yield started();
+      yield progressed(10);
+      await isCalled;
+      yield completed();
+    },
+    play([started(), completed()]),
+  ]);
+  using client = impatient(daemon, { retry: { stallTimeoutMs: 1 } }).client;
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const onProgress = (): void => {
+    called.emit("call");
+    for (let seconds = 0; seconds < 5; seconds += 1) t.mock.timers.tick(1_000);
+  };
+  await client.fetch("nlp/ranker", { progressIntervalMs: 50, onProgress });
+  assert.equal(daemon.requests.length, 1);
+  t.mock.timers.reset();
 });
 
 test("silence that lasts is told as what it is", async () => {

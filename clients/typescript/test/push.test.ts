@@ -10,7 +10,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { HandlerContext } from "@connectrpc/connect";
 
 import { AssetdError, Client } from "../src/index.js";
-import type { PushProgress } from "../src/index.js";
+import type { PushOptions, PushProgress } from "../src/index.js";
 import { PushProgress_Phase as Phase } from "../src/gen/assetd/v1/asset_service_pb.js";
 import type {
   PushHeader,
@@ -298,6 +298,30 @@ test("an id that no push has is refused before anything is read", async () => {
   }
   await assert.rejects(client.push("/nowhere", "x"), { code: "ENOENT" });
   assert.equal(headers.length, 0);
+  client.close();
+});
+
+test("nothing can be excluded from what the daemon finds by itself", async () => {
+  const { client, headers } = await pushDaemon(...[0, 1].map((): Script => async function* (requests) {
+    yield accepted;
+    await take(requests, "commit");
+    yield completed;
+  }));
+  const pushes = [
+    (options: PushOptions) => client.pushStaged("model", "x", options),
+    (options: PushOptions) => client.pushFrom("s3://bucket/model", "x", options),
+  ];
+  for (const push of pushes) {
+    await assert.rejects(push({ exclude: ["*.log"] }), (error) => {
+      assert.ok(AssetdError.is(error, "INVALID_FIELD"), String(error));
+      return error.code === "INVALID_ARGUMENT" && error.metadata["field"] === "exclude";
+    });
+    assert.equal((await push({ exclude: [] })).version, "1.3");
+  }
+  const { content: staged } = headers[0] ?? {};
+  const { content: found } = headers[1] ?? {};
+  assert.deepEqual(staged, { case: "stagedPath", value: "model" });
+  assert.deepEqual(found, { case: "sourceUri", value: "s3://bucket/model" });
   client.close();
 });
 

@@ -48,6 +48,8 @@ test("the address is the given one, the environment's, or that of a daemon of th
   assert.throws(() => findAddress(undefined, false, {}, 7), /XDG_RUNTIME_DIR is not set/);
   assert.equal(findAssetsDir(undefined, { ASSETS_DIR: "", MODELKIT_ASSETS_DIR: "/m" }), "/m");
   assert.equal(findAssetsDir("", { ASSETS_DIR: "/a" }), undefined);
+  assert.equal(findAssetsDir("here/models/", {}), join(process.cwd(), "here/models"));
+  assert.equal(findAssetsDir(undefined, { ASSETS_DIR: "models" }), join(process.cwd(), "models"));
 });
 
 test("globs are those of the contract", () => {
@@ -140,6 +142,25 @@ test("what no asset can hold is refused before it is opened, unless it is exclud
   await assert.rejects(only, (error) => AssetdError.is(error, "INVALID_PART"));
   const globbed = listSource(join(root, "a"), new Globs(["a"]));
   await assert.rejects(globbed, (error) => AssetdError.is(error, "INVALID_FIELD"));
+});
+
+test("slashes at the end of a source's path say nothing", async () => {
+  const root = await temporaryFolder();
+  await mkdir(join(root, "folder"));
+  await writeFile(join(root, "folder/a"), "");
+  await symlink(join(root, "folder"), join(root, "link"));
+  for (const slashes of ["", "/", "///"]) {
+    const source = await listSource(join(root, "folder") + slashes);
+    assert.deepEqual([source.root, source.files.length], [join(root, "folder"), 1]);
+    await assert.rejects(listSource(join(root, "link") + slashes), (error) => {
+      assert.ok(AssetdError.is(error, "UNSUPPORTED_FILE"), String(error));
+      return error.metadata["path"] === join(root, "link") && error.metadata["kind"] === "a symlink";
+    });
+  }
+  // The root itself stays what it is; nothing of it is looked at here.
+  await assert.rejects(listSource("//", new Globs(["**"])), (error: Error) => {
+    return error.message.startsWith("/ has no file that is not excluded");
+  });
 });
 
 test("failures of the transport are read in the words of the contract", () => {
