@@ -196,7 +196,6 @@ class HoldTest {
         new Impatient() {
           @Override
           public Future<?> pause(long nanos, Runnable then, ScheduledExecutorService timer) {
-            pausedMillis.add(nanos / 1_000_000);
             // A pause that only the end of the hold ends.
             Future<?> pause = timer.schedule(then, Times.FOREVER, TimeUnit.NANOSECONDS);
             pauses.add(pause);
@@ -207,7 +206,7 @@ class HoldTest {
         AssetdClient client = patient.client(daemon);
         Hold held = client.hold("nlp/ranker")) {
       told.countDown();
-      Waiting.until(() -> !patient.pausedMillis.isEmpty());
+      Waiting.until(() -> !pauses.isEmpty());
       assertTrue(held.isHeld());
       held.close();
       daemon.quiet();
