@@ -11,7 +11,13 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 
 import { parseAddress } from "../src/address.js";
 import { Connection } from "../src/connection.js";
-import { AssetdError, CallTimeoutError, Client } from "../src/index.js";
+import {
+  AssetdError,
+  CallTimeoutError,
+  Client,
+  DaemonUnavailableError,
+  errorFrom,
+} from "../src/index.js";
 import type { PushPhase, Reason } from "../src/index.js";
 import { DEFAULT_RETRY, REAL_SEAMS } from "../src/retry.js";
 import { CacheService } from "../src/v1.js";
@@ -96,6 +102,26 @@ test("failures are those of the contract", async () => {
   await rejects(client.push(model, "no/such", { mode: "UPDATE" }), "ASSET_NOT_FOUND");
   await rejects(client.push(model, "Bad Name"), "INVALID_NAME", "INVALID_SPEC");
   await assert.rejects(client.push(model, "nlp/late", { timeoutMs: 0 }), CallTimeoutError);
+});
+
+test("generated stubs work over the client's own connection, and their failures are read alike", async () => {
+  const own = new Client({ address: daemon.address });
+  const cache = createClient(CacheService, own.transport);
+  const { assetsDir } = await cache.getCacheStatus({});
+  assert.equal(assetsDir, daemon.assetsDir);
+  const missing = await cache.pin({ spec: "nlp/ranker:9.9" }).catch((thrown: unknown) => thrown);
+  const read = errorFrom(missing, own.address);
+  assert.ok(AssetdError.is(read, "NOT_CACHED"), String(missing));
+  assert.deepEqual([read.code, read.metadata], ["NOT_FOUND", { spec: "nlp/ranker:9.9" }]);
+  assert.equal(errorFrom(read, own.address), read);
+  own.close();
+  await assert.rejects(cache.getCacheStatus({}), /this client is closed/);
+  using nobody = new Client({ address: "unix:///nowhere/assetd.sock" });
+  const call = createClient(CacheService, nobody.transport).getCacheStatus({});
+  await assert.rejects(call, (thrown) => {
+    const error = errorFrom(thrown, nobody.address);
+    return error instanceof DaemonUnavailableError && error.message.includes(nobody.address);
+  });
 });
 
 test("listings go through pages", async () => {
