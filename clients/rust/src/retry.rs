@@ -206,11 +206,12 @@ impl Retry {
     /// Pauses until the call may be made again. `passes`: it is known that this failure ends by
     /// itself, whatever its code.
     ///
-    /// Fails with the failure if a repeat is of no use: it is not `UNAVAILABLE`, patience has
-    /// ended, or the pause would outlast the call's time. Once the call or the client has ended, it
+    /// Fails with the failure if a repeat is of no use: it is the daemon's word and not
+    /// `UNAVAILABLE`, patience has ended, or the pause would outlast the call's time. Once the call or the client has ended, it
     /// fails with that.
     pub(crate) async fn pause_after(&mut self, failure: Error, passes: bool) -> Result<()> {
-        if failure.code() != Code::Unavailable && !passes {
+        let may_pass = failure.code() == Code::Unavailable || failure.is_reset() || passes;
+        if !may_pass {
             return Err(failure);
         }
         let Some(delay) = self.tries.delay_after(&failure) else { return Err(failure) };

@@ -108,7 +108,8 @@ async fn a_version_is_resolved() {
         cache_state: None,
     };
     let cut = tonic::Status::unavailable("going");
-    let resolves = [Err(cut), Ok(answer)].into();
+    let reset = tonic::Status::internal("reset by a proxy");
+    let resolves = [Err(cut), Err(reset), Ok(answer)].into();
     let daemon = ScriptedDaemon::start(Scripts { resolves, ..Scripts::default() });
     let found = client_of(&daemon.address).resolve("nlp/ranker:1").await.unwrap();
     assert_eq!(
