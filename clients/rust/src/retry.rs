@@ -11,9 +11,13 @@ use tonic::metadata::MetadataMap;
 
 use crate::error::{Error, Result};
 
-/// How patient a client is with a daemon that is `UNAVAILABLE`: none there, one that is stopping,
-/// a stream that was cut, a store that does not answer. Other failures are never repeated. What is
-/// dropped waits no longer.
+/// How patient a client is with failures that may pass. What is dropped waits no longer.
+///
+/// Those are: `UNAVAILABLE` (no daemon there, one that is stopping, a stream that was cut or fell
+/// silent, a store that does not answer), and a status without a reason that gRPC or something on the
+/// way made, `CANCELLED` or `INTERNAL`. For a push also the `PUSH_IN_PROGRESS` of its own earlier try;
+/// for a hold that lost its daemon also `RESOURCE_EXHAUSTED`, and whatever has no reason. Other
+/// failures are never repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// How long failures are met by a repeat; by default 15 s. It starts anew whenever the call has
