@@ -76,7 +76,7 @@ async fn a_stream_that_is_cut_is_joined_again_for_the_same_version() {
     ]));
     let (fetched, shown) = shown(&daemon).await;
     assert_eq!(fetched.unwrap().version(), "1.2");
-    assert_eq!(shown, [(1, 40), (1, 60), (2, 60)]);
+    assert_eq!(shown, [(1, 40), (1, 60), (2, 20)]);
     let specs: Vec<String> = daemon.fetches().into_iter().map(|asked| asked.spec).collect();
     assert_eq!(specs[0], "nlp/ranker");
     assert!(specs[1..].iter().all(|spec| spec == "nlp/ranker:1.2"), "{specs:?}");
