@@ -94,6 +94,11 @@ impl Call {
         Self { timeout, end, closing, metadata }
     }
 
+    /// Returns the same with all of its time left.
+    pub(crate) fn begun_again(&self) -> Self {
+        Self::new(self.timeout, self.closing.clone(), self.metadata.clone())
+    }
+
     /// Returns the same without a limit of time.
     pub(crate) fn unlimited(&self) -> Self {
         Self { timeout: None, end: None, ..self.clone() }
