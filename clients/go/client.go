@@ -224,7 +224,7 @@ func (c *Client) Resolve(
 	return ask(ctx, c, c.service.ResolveVersion, request)
 }
 
-// ask makes a call that may be made twice, repeating it while the daemon is UNAVAILABLE.
+// ask makes a call that may be made twice, repeating it as the policy says.
 func ask[Request, Response any](
 	ctx context.Context, c *Client,
 	method func(context.Context, *Request, ...grpc.CallOption) (*Response, error),

@@ -91,7 +91,7 @@ func (d *daemon) Fetch(request *assetdv1.FetchRequest, stream events) error {
 	script := d.enter(stream.Context(), request)
 	defer d.leave()
 	if script == nil {
-		return status.Error(codes.Internal, "no script for this call")
+		return status.Error(codes.Unimplemented, "no script for this call")
 	}
 	return script(stream)
 }

@@ -18,6 +18,9 @@ const (
 	errorDomain = "assetd.v1"
 	// reasonTrailer has the reason once more, should something strip the details on the way.
 	reasonTrailer = "assetd-reason"
+	// ownPrefix begins what gRPC says of a message that it cannot read or write here, such as
+	// "grpc: failed to unmarshal the received message". A repeat would get the same.
+	ownPrefix = "grpc: "
 )
 
 // ErrDaemonUnavailable is what errors.Is finds in a failure without an answer: no daemon at
@@ -92,6 +95,13 @@ func (e *Error) mayComeFromContext() bool {
 	return false
 }
 
+// isCut tells whether no daemon decided this, or none that can: nobody was there, or something
+// on the way ended the stream, which gRPC calls INTERNAL. Where the daemon itself fails, it
+// says why.
+func (e *Error) isCut() bool {
+	return e.Code == codes.Unavailable || e.Code == codes.Internal && e.Reason == ""
+}
+
 // explainUnreachable turns gRPC's own failures into what they mean here: the daemon could not
 // be reached. One that begins to stop has gRPC cancel the calls that were on their way to it.
 // The caller's own cancelling must be told apart before.
@@ -135,6 +145,10 @@ func toError(err error, trailer metadata.MD) *Error {
 	}
 	if reasons := trailer.Get(reasonTrailer); failure.Reason == "" && len(reasons) > 0 {
 		failure.Reason = Reason(reasons[0])
+	}
+	if failure.Reason == "" && failure.Code == codes.Internal &&
+		strings.HasPrefix(failure.Message, ownPrefix) {
+		failure.Reason = ReasonInternal
 	}
 	return failure
 }

@@ -19,8 +19,9 @@ import (
 // fetched.
 //
 // A spec with a full version that stands in ASSETS_DIR (see [WithAssetsDir]) is found there,
-// without a call and whether or not a daemon runs, if nothing beside [WithHold] is asked for.
-// Every fetch looks anew: what has been evicted is not found again.
+// without a call and whether or not a daemon runs. Every option makes it a call but [WithHold],
+// [WithStoreTimeout], [WithProgressInterval] and [WithProgress]. Every fetch looks anew: what has
+// been evicted is not found again.
 //
 // A stream that is cut is joined again: for the version that the first stream named, even
 // when a newer one was pushed meanwhile. When ctx ends, so does the call; the bytes that
@@ -65,8 +66,8 @@ type fetchCall struct {
 	isHeld bool
 }
 
-// hit returns the asset if it can be had without a call, else nil. It cannot, if there is any
-// wish beside a hold.
+// hit returns the asset if it can be had without a call, else nil. It cannot, if there is a wish
+// that only the daemon can grant.
 func (f *fetchCall) hit() *Asset {
 	request := f.request
 	if f.client.fast == nil || f.client.life.Err() != nil ||

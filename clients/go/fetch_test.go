@@ -140,8 +140,8 @@ func TestFetchReportsProgress(t *testing.T) {
 }
 
 // The second stream begins with less than the first one had, as after a crash of the daemon,
-// and has not resolved yet; a caller's bar must neither jump back nor lose its end.
-func TestFetchProgressNeverFalls(t *testing.T) {
+// and has not resolved yet; a caller's bar follows, and does not lose its end.
+func TestFetchProgressBeginsAnewAfterACut(t *testing.T) {
 	unresolved := progressed(0)
 	unresolved.GetProgress().TotalBytes = nil
 	unresolved.GetProgress().TotalFiles = nil
@@ -156,7 +156,7 @@ func TestFetchProgressNeverFalls(t *testing.T) {
 		total = append(total, progress.TotalBytes)
 	}))
 
-	if err != nil || !slices.Equal(present, []int64{40, 70, 70, 70, 90}) {
+	if err != nil || !slices.Equal(present, []int64{40, 70, 0, 60, 90}) {
 		t.Errorf("got %v and %v", present, err)
 	}
 	if !slices.Equal(total, []int64{100, 100, 100, 100, 100}) {
@@ -303,10 +303,11 @@ func TestFetchCountsAnewWhenBytesMoved(t *testing.T) {
 }
 
 func TestFetchRetriesNothingElse(t *testing.T) {
-	for _, code := range []codes.Code{
-		codes.NotFound, codes.ResourceExhausted, codes.DataLoss, codes.Internal, codes.DeadlineExceeded,
+	for code, reason := range map[codes.Code]Reason{
+		codes.NotFound: "", codes.ResourceExhausted: "", codes.DataLoss: "", codes.DeadlineExceeded: "",
+		codes.Internal: ReasonIOError,
 	} {
-		full := failing(t, code, "no")
+		full := failing(t, code, "no", because(reason))
 		daemon := startDaemon(t, play(full, started()))
 		client, record := newClient(t, daemon)
 		_, err := client.Fetch(t.Context(), "nlp/ranker")

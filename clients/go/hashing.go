@@ -90,6 +90,9 @@ func (h *hashing) run(ctx context.Context) error {
 		if position >= int64(len(h.todo)) {
 			return nil
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		file := h.todo[position]
 		sum := sha256.New()
 		err := h.source.read(file, 0, func() []byte { return buffer }, func(data []byte) error {

@@ -13,7 +13,7 @@ import (
 // one asset newest first. "nlp/" lists that folder, "nlp/ra" also nlp/ranker.
 //
 // The daemon is asked for the next page when it is wanted, so that the pages show different
-// moments; ctx is for all of them. Ranging a second time asks anew. With an error, an
+// moments; ctx is for all of them, where the timeout of the other clients is for each. Ranging a second time asks anew. With an error, an
 // [*Error], which ends the iteration, there is no entry:
 //
 //	for entry, err := range client.List(ctx, "nlp/") {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/assetd/assetd/clients/go/assetdv1"
 )
@@ -258,6 +259,15 @@ func TestWhateverElseIsAskedForIsACall(t *testing.T) {
 		if _, err := client.Fetch(t.Context(), "nlp/ranker:1.2", options...); err != nil || len(daemon.requests) != 1 {
 			t.Errorf("%s: %d calls, %v", name, len(daemon.requests), err)
 		}
+	}
+}
+
+func TestWhatChangesNothingOfAHitMakesNoCall(t *testing.T) {
+	client := alone(t, assetsDir(t))
+	asset, err := client.Fetch(t.Context(), "nlp/ranker:1.2", WithStoreTimeout(time.Second),
+		WithProgressInterval(time.Second), WithProgress(func(Progress) {}))
+	if err != nil || asset.Source != assetdv1.Source_SOURCE_CACHE {
+		t.Errorf("got %+v and %v", asset, err)
 	}
 }
 

@@ -18,12 +18,12 @@ const Unknown = -1
 type Progress struct {
 	// Phase is what the daemon does right now.
 	Phase assetdv1.FetchPhase
-	// PresentBytes and PresentFiles never fall during one Fetch: when bytes proved useless,
-	// or the daemon came back without them, they stand still until that is made up for.
+	// PresentBytes and PresentFiles never fall within one Attempt. Another one may begin lower:
+	// bytes proved useless, or after a cut there was a daemon without them.
 	PresentBytes int64
 	PresentFiles int
 	// TotalBytes and TotalFiles are what these will reach. Unknown until the version is
-	// resolved.
+	// resolved; what is known stays known.
 	TotalBytes int64
 	TotalFiles int
 	// BytesPerSecond is averaged over the last seconds.
@@ -32,7 +32,8 @@ type Progress struct {
 	Remaining time.Duration
 	// SinceLastByte grows while the source is silent. Unknown until the first byte.
 	SinceLastByte time.Duration
-	// Attempt is from 1, and rises whenever what had arrived is lost and fetched again.
+	// Attempt is from 1, and rises whenever what had arrived is lost and fetched again, also
+	// where another daemon begins lower after a cut.
 	Attempt int
 }
 
@@ -93,12 +94,12 @@ func fallen(before, now *assetdv1.FetchProgress) *Error {
 		"earlier_present_files", strconv.Itoa(int(before.GetPresentFiles())))
 }
 
-// followedBy returns what the message tells, with nothing that was known taken back.
+// followedBy returns what the message tells, with no total that was known taken back.
 func (p Progress) followedBy(message *assetdv1.FetchProgress) Progress {
 	next := Progress{
 		Phase:          message.GetPhase(),
-		PresentBytes:   max(p.PresentBytes, message.GetPresentBytes()),
-		PresentFiles:   max(p.PresentFiles, int(message.GetPresentFiles())),
+		PresentBytes:   message.GetPresentBytes(),
+		PresentFiles:   int(message.GetPresentFiles()),
 		TotalBytes:     p.TotalBytes,
 		TotalFiles:     p.TotalFiles,
 		BytesPerSecond: message.GetBytesPerSecond(),

@@ -43,7 +43,8 @@ type PushedVersion struct {
 // once to hash it, on all processors, and once for what the store lacks, and must not change
 // meanwhile. A cut push is continued where it was.
 //
-// spec is name for the next version, name:1 for the next 1.x, name:1.2 for exactly that.
+// spec is name for the next version, name:1 for the next 1.x, name:1.2 for exactly that. A slash
+// at the end of path changes nothing: a link is no source.
 //
 // It fails with an [*Error]. ReasonUnsupportedFile: the source holds a symlink, hard link,
 // device, FIFO or socket. ReasonInvalidPart: an empty folder, a name that is not UTF-8, or
@@ -63,14 +64,14 @@ func (c *Client) Push(
 	if err != nil {
 		return nil, err
 	}
-	source, err := listSource(path, exclude)
+	source, err := listSource(withoutSlashes(path), exclude)
 	if err != nil {
 		return nil, err
 	}
 	call.meter.totalBytes = source.totalBytes()
-	digests, err := hashSource(ctx, source, call.meter.hashed)
+	digests, err := c.hash(ctx, source, &call.meter)
 	if err != nil {
-		return nil, c.hashingFailed(ctx, err)
+		return nil, err
 	}
 	call.header.Digest = digests.digest
 	call.header.Kind = assetdv1.AssetKind_ASSET_KIND_FILE
@@ -81,13 +82,25 @@ func (c *Client) Push(
 	return call.run(ctx)
 }
 
-// hashingFailed tells the end of the context from a file that could not be read.
+// hash reads the source once. It ends with ctx, or with the client, at the next block.
+func (c *Client) hash(ctx context.Context, source *source, meter *pushMeter) (*digests, error) {
+	hashing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	digests, err := hashSource(hashing, source, meter.hashed)
+	if err != nil {
+		return nil, c.hashingFailed(ctx, err)
+	}
+	return digests, nil
+}
+
+// hashingFailed tells the end of the context or the client from a file that could not be read.
 func (c *Client) hashingFailed(ctx context.Context, err error) error {
 	var local localFailure
 	if errors.As(err, &local) {
 		return local.error
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || c.life.Err() != nil {
 		return c.interrupted(ctx, nil)
 	}
 	return err

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 
 	"github.com/assetd/assetd/clients/go/assetdv1"
 )
@@ -43,19 +42,17 @@ func (p *pushCall) run(ctx context.Context) (*PushedVersion, error) {
 	return p.pushed(completed), nil
 }
 
-// passes tells whether a failure ends by itself although it is not UNAVAILABLE: something on
-// the way ended the stream (where the daemon itself does, it says why), or the push that is in
-// progress is an earlier try of this one, whose stream the daemon does not know to be dead yet.
-// A daemon that names the push which is in the way is believed; else it is ours, if there was
-// such a stream.
+// passes tells whether the push that is in progress is an earlier try of this one, whose stream
+// the daemon does not know to be dead yet. A daemon that names the push which is in the way is
+// believed; else it is ours, if there was such a stream.
 func (p *pushCall) passes(failure *Error) bool {
-	if failure.Reason == ReasonPushInProgress {
-		if id := failure.Metadata["push_id"]; id != "" {
-			return id == p.header.GetPushId()
-		}
-		return p.tries > 1
+	if failure.Reason != ReasonPushInProgress {
+		return false
 	}
-	return failure.Code == codes.Internal && failure.Reason == ""
+	if id := failure.Metadata["push_id"]; id != "" {
+		return id == p.header.GetPushId()
+	}
+	return p.tries > 1
 }
 
 // explained finds out whose doing it is that the daemon sees other bytes than it was told.

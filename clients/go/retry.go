@@ -11,9 +11,17 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// RetryPolicy says how patient a client is with a daemon that is UNAVAILABLE: none there, one
-// that is stopping, a stream that was cut, a store that does not answer. Other failures are
-// never repeated. The context of the call ends the waiting at any time.
+// RetryPolicy says how patient a client is with failures that end by themselves. They are met by
+// a repeat, and no others are:
+//
+//   - UNAVAILABLE: no daemon is there, one is stopping, a stream was cut or fell silent, the
+//     store does not answer;
+//   - CANCELLED and INTERNAL without a reason, which gRPC or something on the way made: where
+//     the daemon itself fails, it says why;
+//   - of a push, also ReasonPushInProgress of its own earlier try;
+//   - of a hold that lost its daemon, also RESOURCE_EXHAUSTED, and whatever has no reason.
+//
+// The context of the call ends the waiting at any time.
 //
 // A field that is 0 has its default; a negative one means none at all.
 type RetryPolicy struct {
@@ -78,7 +86,7 @@ type clock struct {
 }
 
 // repetition says how long failures are met by a repeat, and which ones end by themselves
-// although they are not UNAVAILABLE.
+// beside those that no daemon decided.
 type repetition struct {
 	RetryPolicy
 	passes func(*Error) bool
@@ -163,7 +171,7 @@ func (c *Client) repeat(
 			return c.interrupted(ctx, before)
 		}
 		failure.explainUnreachable(c.address)
-		if failure.Code != codes.Unavailable && !how.passes(failure) {
+		if !failure.isCut() && !how.passes(failure) {
 			return failure
 		}
 		delay, again := count.delayAfter(ctx, failure)

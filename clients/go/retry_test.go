@@ -10,6 +10,9 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/assetd/assetd/clients/go/assetdv1"
 )
 
 func TestBackoffDoublesUpToItsMaximum(t *testing.T) {
@@ -161,5 +164,51 @@ func TestACallThatNobodyCancelledIsRepeated(t *testing.T) {
 	_, err := client.Fetch(t.Context(), "nlp/ranker")
 	if !errors.Is(err, ErrDaemonUnavailable) || errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Something on the way that resets a stream is no word of the daemon's: every call is repeated,
+// and when patience ends the failure is what it was.
+func TestAResetIsMetByARepeat(t *testing.T) {
+	reset := failing(t, codes.Internal, "stream terminated by RST_STREAM")
+	daemon := startDaemon(t, play(reset), play(reset, started(), progressed(10)),
+		playAndStay(forever, nil, started(), completed()))
+	cuts := 0
+	daemon.list = func(*assetdv1.ListRequest) (*assetdv1.ListResponse, error) {
+		if cuts++; cuts <= 2 {
+			return nil, reset
+		}
+		return &assetdv1.ListResponse{}, nil
+	}
+	client, record := newClient(t, daemon)
+	asset := fetchHeld(t, t.Context(), client)
+	asset.Close()
+	for _, err := range client.List(t.Context(), "") {
+		t.Error(err)
+	}
+	if len(record.lengths) != 4 {
+		t.Errorf("paused %v", record.lengths)
+	}
+
+	daemon = startDaemon(t, play(reset))
+	client, _ = newClient(t, daemon, impatient)
+	_, err := client.Fetch(t.Context(), "nlp/ranker")
+	var failure *Error
+	if !errors.As(err, &failure) || failure.Code != codes.Internal || failure.Reason != "" {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What cannot be read or written here would be no better a second time.
+func TestWhatCannotBeReadIsNotAskedForAgain(t *testing.T) {
+	daemon := startDaemon(t, func(stream events) error {
+		return stream.SendMsg(&wrapperspb.BytesValue{Value: []byte{0xff}})
+	})
+	client, record := newClient(t, daemon)
+	for _, spec := range []string{"nlp/ranker", "nlp/\xff"} {
+		_, err := client.Fetch(t.Context(), spec)
+		if !errors.Is(err, ReasonInternal) || len(record.lengths) != 0 {
+			t.Errorf("got %v, paused %v", err, record.lengths)
+		}
 	}
 }

@@ -57,6 +57,15 @@ func (s *source) checkUnchanged() error {
 	return nil
 }
 
+// withoutSlashes returns the path without the slashes at its end, which would have a link
+// followed.
+func withoutSlashes(path string) string {
+	if trimmed := strings.TrimRight(path, "/"); trimmed != "" || path == "" {
+		return trimmed
+	}
+	return "/"
+}
+
 func firstDifference(before, now []sourceFile) string {
 	for position, file := range before {
 		if position >= len(now) {

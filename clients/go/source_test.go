@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // What is no plain file is refused, and never opened: a FIFO would hang whoever does.
@@ -60,6 +61,28 @@ func TestALinkToAFolderIsNotPushed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := listSource(root, nil); !errors.Is(err, ReasonUnsupportedFile) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A slash at the end of a path has the system follow a link; a push does not.
+func TestASlashChangesNothing(t *testing.T) {
+	for path, want := range map[string]string{
+		"link/": "link", "/a/link//": "/a/link", "a": "a", "/": "/", "//": "/", "": "",
+	} {
+		if got := withoutSlashes(path); got != want {
+			t.Errorf("%q: got %q", path, got)
+		}
+	}
+	client := alone(t, t.TempDir())
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(model(t), link); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.Push(t.Context(), link+"/", "nlp/ranker")
+	var failure *Error
+	if !errors.Is(err, ReasonUnsupportedFile) || !errors.As(err, &failure) ||
+		failure.Metadata["path"] != link {
 		t.Errorf("got %v", err)
 	}
 }
@@ -115,6 +138,32 @@ func TestHashingEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := hashSource(ctx, source, func(int64) {}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Nobody waits for the hashes of what is not pushed any more, such as of a file that takes
+// minutes to read.
+func TestClosingTheClientEndsAPushThatHashes(t *testing.T) {
+	endless := filepath.Join(t.TempDir(), "weights")
+	write(t, endless, "")
+	if err := os.Truncate(endless, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	client := alone(t, t.TempDir())
+	_, err := client.Push(t.Context(), endless, "nlp/ranker", WithPushProgress(func(PushProgress) {
+		client.Close()
+	}))
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "the client was closed") {
+		t.Errorf("got %v", err)
+	}
+
+	client = alone(t, t.TempDir())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err = client.Push(ctx, endless, "nlp/ranker")
+	var failure *Error
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &failure) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -17,6 +18,8 @@ const (
 	maxProgressInterval = 5 * time.Second
 	// A stream may miss so many reports before it counts as silent.
 	missedReports = 3
+	// What a stream is given once its time is over, and before it is cut.
+	grace = 250 * time.Millisecond
 )
 
 // errStalled is why a silent stream was cancelled.
@@ -24,38 +27,59 @@ var errStalled = errors.New("the stream was silent")
 
 // timer is what the watch needs of a *time.Timer.
 type timer interface {
-	Reset(time.Duration) bool
 	Stop() bool
 }
 
-// watch cancels a stream that says nothing for too long while it is listened to. What the
-// caller's own report takes does not count.
+// watch cuts a stream that says nothing for too long while it is listened to. What the caller's
+// own report takes does not count.
 type watch struct {
 	// Negative: for ever.
-	silence time.Duration
-	start   func() timer
-	timer   timer
+	silence   time.Duration
+	cut       func()
+	afterFunc func(time.Duration, func()) timer
+
+	mutex sync.Mutex
+	timer timer
+	// A timer that fires late finds that its turn is over.
+	turn int
 }
 
 // watching returns a watch that is not listening yet.
 func (c *Client) watching(silence time.Duration, cancel context.CancelCauseFunc) *watch {
-	return &watch{silence: silence, start: func() timer {
-		return c.afterFunc(silence, func() { cancel(errStalled) })
-	}}
+	return &watch{
+		silence: silence, cut: func() { cancel(errStalled) }, afterFunc: c.afterFunc,
+	}
 }
 
 // listen begins to count, and rest ends it.
 func (w *watch) listen() {
-	switch {
-	case w.silence < 0:
-	case w.timer == nil:
-		w.timer = w.start()
-	default:
-		w.timer.Reset(w.silence)
+	if w.silence < 0 {
+		return
 	}
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	// A process that stood still has not read yet what arrived meanwhile.
+	w.count(w.silence, func() { w.count(grace, w.cut) })
+}
+
+// count has then called after so long, unless it is called anew before, or the watch rests. The
+// caller has the mutex, and so has then.
+func (w *watch) count(length time.Duration, then func()) {
+	w.turn++
+	turn := w.turn
+	w.timer = w.afterFunc(length, func() {
+		w.mutex.Lock()
+		defer w.mutex.Unlock()
+		if turn == w.turn {
+			then()
+		}
+	})
 }
 
 func (w *watch) rest() {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	w.turn++
 	if w.timer != nil {
 		w.timer.Stop()
 	}

@@ -2,6 +2,7 @@ package assetd
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -46,20 +47,17 @@ func TestSilenceIsToldAsSuch(t *testing.T) {
 type handTimer struct {
 	mutex   sync.Mutex
 	running bool
-	resets  []time.Duration
+	starts  []time.Duration
+	fire    func()
 }
 
-func (h *handTimer) start(silence time.Duration, _ func()) timer {
-	h.Reset(silence)
-	return h
-}
-
-func (h *handTimer) Reset(silence time.Duration) bool {
+func (h *handTimer) start(length time.Duration, fire func()) timer {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	h.running = true
-	h.resets = append(h.resets, silence)
-	return true
+	h.starts = append(h.starts, length)
+	h.fire = fire
+	return h
 }
 
 func (h *handTimer) Stop() bool {
@@ -84,13 +82,38 @@ func TestOnlySilenceCounts(t *testing.T) {
 	}))
 
 	want := 31500 * time.Millisecond
-	if len(watch.resets) != 3 || watch.resets[0] != want || watch.resets[2] != want {
-		t.Errorf("watched for %v", watch.resets)
+	if len(watch.starts) != 3 || watch.starts[0] != want || watch.starts[2] != want {
+		t.Errorf("watched for %v", watch.starts)
 	}
 	if watch.running {
 		t.Error("the hold is watched")
 	}
 	asset.Close()
+}
+
+// A process that was stopped finds its time over before it could read what arrived meanwhile.
+func TestAProcessThatStoodStillMayReadFirst(t *testing.T) {
+	timer := new(handTimer)
+	cut := false
+	watch := &watch{silence: time.Second, cut: func() { cut = true }, afterFunc: timer.start}
+
+	watch.listen()
+	stoodStill := timer.fire
+	stoodStill()
+	inGrace := timer.fire
+	watch.rest()
+	inGrace()
+	watch.listen()
+	stoodStill()
+	if cut || !slices.Equal(timer.starts, []time.Duration{time.Second, grace, time.Second}) {
+		t.Errorf("cut %v, watched for %v", cut, timer.starts)
+	}
+
+	timer.fire()
+	timer.fire()
+	if !cut || timer.starts[3] != grace {
+		t.Errorf("cut %v, watched for %v", cut, timer.starts)
+	}
 }
 
 func TestHowLongAStreamMaySayNothing(t *testing.T) {
@@ -118,7 +141,7 @@ func TestWhoeverWantsWaitsForEver(t *testing.T) {
 	daemon := startDaemon(t, play(nil, started(), completed()))
 	client, _ := newClient(t, daemon, WithRetryPolicy(RetryPolicy{StallTimeout: -1}))
 	client.afterFunc = watch.start
-	if _, err := client.Fetch(t.Context(), "nlp/ranker"); err != nil || len(watch.resets) != 0 {
-		t.Errorf("got %v, watched for %v", err, watch.resets)
+	if _, err := client.Fetch(t.Context(), "nlp/ranker"); err != nil || len(watch.starts) != 0 {
+		t.Errorf("got %v, watched for %v", err, watch.starts)
 	}
 }

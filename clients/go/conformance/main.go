@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,15 +28,16 @@ func main() {
 }
 
 // serve does what the requests ask, until they end or say so, and returns when nothing goes on
-// any more. It closes the client.
+// any more. It closes the client. It fails if a request is none, an answer cannot be written, or
+// the client cannot be closed.
 func serve(client *assetd.Client, requests io.Reader, answers io.Writer) error {
 	runner := &runner{
 		client: client, output: json.NewEncoder(answers), running: make(map[string]*action),
 	}
 	runner.write(fields{"ready": fields{"language": "go", "fast_path": true}})
-	err := runner.readAll(bufio.NewReader(requests))
-	runner.endAll()
-	return err
+	unread := runner.readAll(bufio.NewReader(requests))
+	unclosed := runner.endAll()
+	return errors.Join(unread, unclosed, runner.unwritten)
 }
 
 // fields are one JSON object of an answer.
@@ -45,10 +47,12 @@ type fields map[string]any
 type runner struct {
 	client *assetd.Client
 
-	mutex   sync.Mutex
-	output  *json.Encoder
-	running map[string]*action
-	group   sync.WaitGroup
+	mutex  sync.Mutex
+	output *json.Encoder
+	// Why an answer could not be written. To be read once nothing goes on any more.
+	unwritten error
+	running   map[string]*action
+	group     sync.WaitGroup
 }
 
 // action is one request that goes on, or what it holds.
@@ -143,20 +147,20 @@ func (r *runner) perform(begun *action) {
 	}
 }
 
-func (r *runner) endAll() {
+func (r *runner) endAll() error {
 	r.mutex.Lock()
 	for _, action := range r.running {
 		action.cancel()
 	}
 	r.mutex.Unlock()
 	r.group.Wait()
-	r.client.Close()
+	return r.client.Close()
 }
 
 func (r *runner) write(line fields) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	if err := r.output.Encode(line); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	if err := r.output.Encode(line); err != nil && r.unwritten == nil {
+		r.unwritten = err
 	}
 }

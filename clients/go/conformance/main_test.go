@@ -155,3 +155,16 @@ func TestTheRunnerEndsWithItsRequests(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A suite that hears nothing must be told by the status.
+func TestTheRunnerFailsIfItCannotAnswer(t *testing.T) {
+	client, err := assetd.New("unix:///nowhere/assetd.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, answers := io.Pipe()
+	answers.Close()
+	if err := serve(client, strings.NewReader(""), answers); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { test } from "node:test";
+import { after, test } from "node:test";
 
 import { Code } from "@connectrpc/connect";
 
@@ -29,6 +29,8 @@ function startRunner(address: string) {
     env: { PATH: process.env["PATH"], ASSETD_ADDRESS: address },
     stdio: ["pipe", "pipe", "inherit"],
   });
+  // Ended here too, else a test that fails would wait for it for ever.
+  after(() => runner.kill("SIGKILL"));
   const lines = createInterface({ input: runner.stdout })[Symbol.asyncIterator]();
   const read = async (): Promise<Line> => {
     const line = await lines.next();

@@ -291,6 +291,23 @@ async def test_a_daemon_that_ends_a_hold_is_asked_again(
     assert (again.spec, again.hold, again.force_download) == ("nlp/ranker:1.2", True, False)
 
 
+async def test_a_hold_that_is_lost_is_told(
+    daemon: ScriptedDaemon, client: assetd.aio.Client
+) -> None:
+    """In the loop, once, with the daemon's reason; one that was closed is none that was lost."""
+    first, closed = hold(), hold()
+    daemon.fetches.extend([closed, first, plays(Failure("NOT_FOUND", "VERSION_NOT_FOUND"))])
+    lost: asyncio.Queue[assetd.AssetdError] = asyncio.Queue()
+    async with client.fetch("nlp/ranker", hold=True, on_hold_lost=lost.put_nowait):
+        assert await began(closed)
+    async with client.fetch("nlp/ranker", hold=True, on_hold_lost=lost.put_nowait) as asset:
+        assert await began(first)
+        first.fail(CUT)
+        assert (await lost.get()).reason == "VERSION_NOT_FOUND"
+        assert not asset.is_held
+    assert lost.empty()
+
+
 async def test_a_hold_survives_silence_while_it_is_taken_again(daemon: ScriptedDaemon) -> None:
     """A daemon that comes back frozen is asked once more."""
     first, silent, second = hold(), OpenFetch(started()), hold()

@@ -24,7 +24,7 @@ from assetd._holds import Holds
 from assetd._progress import Attempts
 from assetd._retry import Deadline
 from assetd.v1 import asset_pb2
-from assetd.v1.asset_service_pb2 import FetchRequest, FetchResponse
+from assetd.v1.asset_service_pb2 import FetchRequest, FetchResponse, ResolveVersionResponse
 from google.protobuf.descriptor import EnumDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
@@ -269,6 +269,36 @@ def test_a_daemon_whose_figures_fall_is_not_believed(
         client.fetch("nlp/ranker")
     assert caught.value.metadata["present_bytes"] == "49"
     assert caught.value.metadata["earlier_present_bytes"] == "50"
+
+
+def test_a_stream_that_something_on_the_way_resets_is_joined_again(
+    daemon: ScriptedDaemon, client: Client
+) -> None:
+    """INTERNAL without a reason is no word of the daemon's; with one it is, and final."""
+    daemon.fetches.append(plays(started(), progress(10), Failure("INTERNAL")))
+    daemon.fetches.append(plays(Failure("INTERNAL")))
+    daemon.fetches.append(plays(started(), completed()))
+    assert client.fetch("nlp/ranker").version == "1.2"
+    daemon.fetches.append(plays(started(), Failure("INTERNAL", "IO_ERROR")))
+    with pytest.raises(assetd.IoError):
+        client.fetch("nlp/ranker")
+    daemon.resolves.extend([Failure("INTERNAL"), ResolveVersionResponse(asset_version=VERSION)])
+    assert client.resolve("nlp/ranker").asset_version == VERSION
+
+
+def test_a_total_that_was_known_stays_known(daemon: ScriptedDaemon, client: Client) -> None:
+    """Also while the successor of a daemon still looks."""
+    looking = FetchResponse(
+        progress=asset_pb2.FetchProgress(phase=asset_pb2.FETCH_PHASE_RESOLVING, attempt=1)
+    )
+    daemon.fetches.append(plays(started(), progress(50), CUT))
+    daemon.fetches.append(plays(looking, started(), progress(60), completed()))
+    seen: list[tuple[int, int, int]] = []
+    client.fetch(
+        "nlp/ranker",
+        on_progress=lambda p: seen.append((p.attempt, p.present_bytes, p.total_bytes)),
+    )
+    assert seen == [(1, 50, 100), (2, 0, 100), (2, 60, 100)]
 
 
 def test_a_store_that_stays_down_is_believed(daemon: ScriptedDaemon) -> None:

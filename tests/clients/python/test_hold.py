@@ -4,6 +4,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import assetd
 import pytest
@@ -187,14 +188,18 @@ def test_a_hold_that_cannot_be_taken_again_is_told(daemon: ScriptedDaemon, clien
     daemon.fetches.extend([first, plays(Failure("NOT_FOUND", "VERSION_NOT_FOUND", "gone"))])
     heard = Heard()
     logging.getLogger("assetd").addHandler(heard)
+    lost: SimpleQueue[assetd.AssetdError] = SimpleQueue()
     try:
-        asset = client.fetch("nlp/ranker", hold=True)
+        asset = client.fetch("nlp/ranker", hold=True, on_hold_lost=lost.put)
         first.fail(CUT)
         assert heard.something.wait(GUARD_SECONDS)
     finally:
         logging.getLogger("assetd").removeHandler(heard)
     assert [r.getMessage() for r in heard.records] == ["cannot hold nlp/ranker:1.2 any more: gone"]
     assert heard.records[0].levelno == logging.WARNING
+    told = lost.get(timeout=GUARD_SECONDS)
+    assert (told.reason, told.message) == ("VERSION_NOT_FOUND", "gone")
+    assert not asset.is_held
     asset.close()
     assert not asset.is_held
 

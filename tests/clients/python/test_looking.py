@@ -14,7 +14,8 @@ from assetd.v1.asset_service_pb2 import (
     ResolveVersionResponse,
 )
 from assetd.v1.cache_service_pb2 import GetCacheStatusResponse
-from opentelemetry import trace
+from opentelemetry import propagate, trace
+from opentelemetry.propagators.composite import CompositePropagator
 
 from tests.clients.python.scripted import CUT, VERSION, Failure, ScriptedDaemon
 
@@ -136,12 +137,27 @@ def test_a_traced_program_passes_its_trace_on(daemon: ScriptedDaemon, client: Cl
     assert traced == f"00-{0x1234:032x}-{0x56:016x}-01"
 
 
+def test_the_trace_is_passed_on_whatever_else_a_program_speaks(
+    daemon: ScriptedDaemon, client: Client
+) -> None:
+    """Its own propagators are for others: the daemon reads the W3C headers."""
+    ours = propagate.get_global_textmap()
+    propagate.set_global_textmap(CompositePropagator([]))
+    span = trace.NonRecordingSpan(trace.SpanContext(0x1234, 0x56, is_remote=False))
+    try:
+        with trace.use_span(span):
+            client.status()
+    finally:
+        propagate.set_global_textmap(ours)
+    assert daemon.headers[0]["traceparent"] == f"00-{0x1234:032x}-{0x56:016x}-00"
+
+
 def test_half_of_opentelemetry_is_none(
     daemon: ScriptedDaemon, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some packages bring the name without the API."""
     # As Python itself marks a module that must not be found.
-    monkeypatch.setitem(sys.modules, "opentelemetry.propagate", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.baggage.propagation", None)
     client.status()
     assert "traceparent" not in daemon.headers[0]
 

@@ -353,6 +353,21 @@ def test_a_timeout_ends_a_push(daemon: ScriptedDaemon, client: Client, weights: 
     assert left.wait(GUARD_SECONDS)
 
 
+def test_a_timeout_ends_the_hashing_too(client: Client, weights: Path) -> None:
+    """Not after the last byte: it is over as soon as the time is."""
+    seen: list[PushProgress] = []
+    with pytest.raises(assetd.CallTimeoutError):
+        client.push(weights, "nlp/weights", timeout=0, on_progress=seen.append)
+    assert seen == []
+
+
+def test_closing_the_client_ends_a_push_that_hashes(daemon: ScriptedDaemon, weights: Path) -> None:
+    """As it ends every call of other threads."""
+    with Client(daemon.address) as client, pytest.raises(RuntimeError, match="closed"):
+        client.push(weights, "nlp/weights", on_progress=lambda _: client.close())
+    assert daemon.push_records == []
+
+
 def test_progress_covers_hashing_and_all_that_the_daemon_does(
     daemon: ScriptedDaemon, client: Client, tmp_path: Path
 ) -> None:

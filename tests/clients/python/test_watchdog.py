@@ -7,7 +7,7 @@ import assetd
 import pytest
 from assetd import Client, RetryPolicy
 from assetd._channel import CHANNEL_OPTIONS, silence_seconds
-from assetd._watchdog import Watchdog
+from assetd._watchdog import GRACE_SECONDS, Watchdog
 from assetd.v1.asset_service_pb2 import FetchRequest
 from google.protobuf.duration_pb2 import Duration
 
@@ -63,8 +63,47 @@ def test_a_stream_that_says_something_goes_on(clock: Clock) -> None:
             watch.heard()
         clock.now += 30
         watchdog.look()
+        assert not stream.cancelled.is_set(), "it has a moment more"
+        clock.now += GRACE_SECONDS
+        watchdog.look()
         assert stream.cancelled.is_set()
         assert watch.has_stalled
+
+
+def test_a_process_that_stood_still_has_time_to_read(clock: Clock) -> None:
+    """What the daemon said meanwhile is there: the first look after it cuts nothing."""
+    watchdog, stream = Watchdog(clock), Stream()
+    with watchdog.watching(stream.cancel, 30, math.inf) as watch:
+        for _ in range(2):
+            clock.now += 1000
+            watchdog.look()
+            assert not stream.cancelled.is_set()
+            watch.heard()
+
+
+def test_what_the_caller_takes_is_no_silence(clock: Clock) -> None:
+    """A callback that blocks is no fault of the stream; waiting counts from its end."""
+    watchdog, stream = Watchdog(clock), Stream()
+    with watchdog.watching(stream.cancel, 30, math.inf) as watch:
+        for _ in range(3):
+            watch.rest()
+            for _ in range(10):
+                clock.now += 20
+                watchdog.look()
+            watch.heard()
+            clock.now += 29
+            watchdog.look()
+        assert not stream.cancelled.is_set()
+
+
+def test_a_deadline_waits_for_no_callback(clock: Clock) -> None:
+    """It is the whole call's."""
+    watchdog, stream = Watchdog(clock), Stream()
+    with watchdog.watching(stream.cancel, 30, clock.now + 40) as watch:
+        watch.rest()
+        clock.now += 40
+        watchdog.look()
+        assert stream.cancelled.is_set()
 
 
 def test_a_deadline_is_no_silence(clock: Clock) -> None:

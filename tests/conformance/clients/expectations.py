@@ -73,7 +73,8 @@ def assert_progress(reports: Sequence[Fields], wanted: Fields | str) -> None:
     """Fail unless the reports are as wanted: `none`, `some`, or a table.
 
     In a table `at_least` is how many there are, `phases` which have to be among them, `last` the
-    last one's fields, and `attempts` how many attempts they tell of.
+    last one's fields, `attempts` how many attempts they tell of, and `figures` attempt and present
+    bytes of each.
     """
     assert_honest(reports)
     if isinstance(wanted, str):
@@ -84,5 +85,8 @@ def assert_progress(reports: Sequence[Fields], wanted: Fields | str) -> None:
     assert not missing, f"no report of {missing}: {reports}"
     if "attempts" in wanted:
         assert len({report["attempt"] for report in reports}) == wanted["attempts"], reports
+    if "figures" in wanted:
+        figures = [[report["attempt"], report["present_bytes"]] for report in reports]
+        assert figures == wanted["figures"], reports
     if "last" in wanted:
         assert_like(reports[-1], wanted["last"], "the last report")

@@ -40,6 +40,7 @@ class Language:
 
 
 _PYTHON: Final = (sys.executable, "-m", "tests.conformance.clients.python_runner")
+_PYTHON_AIO: Final = (sys.executable, "-m", "tests.conformance.clients.python_aio_runner")
 _GO: Final = ROOT / ".tools/conformance/go"
 _TYPESCRIPT: Final = ROOT / "clients/typescript/build/conformance/runner.js"
 _JAVA: Final = ROOT / "clients/java/conformance/target/assetd-conformance.jar"
@@ -47,6 +48,7 @@ _RUST: Final = ROOT / "clients/rust/target/debug/conformance"
 
 LANGUAGES: Final = (
     Language("python", "python3", _PYTHON),
+    Language("python-aio", "python3", _PYTHON_AIO),
     Language("go", "go", (_GO,), _GO),
     Language(
         "typescript",
@@ -100,6 +102,7 @@ class Runner:
 
     def __init__(self, language: Language, variables: dict[str, str], log: Path) -> None:
         self.language = language
+        self.was_killed = False
         self._log = log
         self._actions: dict[str, Action] = {}
         self._transcript: list[str] = []
@@ -155,6 +158,7 @@ class Runner:
 
     def kill(self) -> None:
         """End the process as a crash would."""
+        self.was_killed = True
         self._process.kill()
         self._end()
 

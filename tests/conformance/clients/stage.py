@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assetd import Client
+from assetd.v1.cache_service_pb2 import GetCacheStatusResponse
 
 from tests.clients.python.scripted import ScriptedDaemon
 from tests.conformance.clients import scripts, trees
@@ -50,6 +52,7 @@ class Stage:
         self._actions: dict[str, Action] = {}
         self._uuids: dict[str, str] = {}
         self._stack = ExitStack()
+        self._cut_at = 0.0
 
     def play(self) -> None:
         """Do all of it; the first thing that is not as expected fails."""
@@ -186,8 +189,12 @@ class Stage:
         self.world.store.calm_down()
 
     def _world_cut(self) -> None:
-        assert self.world.cutter is not None
-        self.world.cutter.cut()
+        """Cut all connections, and wait until the runner has made a new one."""
+        cutter = self.world.cutter
+        assert cutter is not None
+        made, self._cut_at = cutter.connection_count, time.time()
+        cutter.cut()
+        wait_until(lambda: cutter.connection_count > made, "a new connection")
 
     def _world_kill(self) -> None:
         self.world.daemon.kill()
@@ -219,7 +226,19 @@ class Stage:
         wait_until(look, f"the eviction of {spec}")
 
     def _world_holds(self, count: int) -> None:
-        self._wait_for(lambda status: len(_ours(status.holds, self._here)) == count, "the holds")
+        """Wait for so many holds; those of a connection that was cut count no more."""
+
+        def look(status: GetCacheStatusResponse) -> bool:
+            holds = _ours(status.holds, self._here)
+            return [hold.start_time.ToNanoseconds() / 1e9 > self._cut_at for hold in holds] == (
+                [True] * count
+            )
+
+        self._wait_for(look, f"{count} holds")
+
+    def _world_reports(self, of: str, count: int) -> None:
+        action = self._actions[of]
+        self._runner.wait(lambda: len(action.progress) >= count, f"{count} reports")
 
     def _world_waiters(self, count: int) -> None:
         self._wait_for(

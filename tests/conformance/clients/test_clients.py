@@ -69,6 +69,7 @@ def test_a_scenario(
             try:
                 with _told(runner):
                     _play(scenario, runner, tmp_path, world)
+                assert runner.was_killed or runner.close() == 0
             finally:
                 runner.close()
 

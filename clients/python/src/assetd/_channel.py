@@ -4,7 +4,6 @@ Imports grpc, which takes 55 ms and 21 MiB: whoever wants to stay light imports 
 """
 
 import sys
-from collections.abc import Callable
 from typing import cast
 
 import grpc
@@ -52,17 +51,19 @@ def channel_options(address: Address) -> list[tuple[str, int | str]]:
 def trace_context() -> Metadata:
     """Return the W3C headers of the program's current span, if the program is traced.
 
-    A program that has not imported OpenTelemetry has no span, and does not pay for the import.
+    Whatever propagators it has for others: the daemon reads these. A program that has not imported
+    OpenTelemetry has no span, and does not pay for the import.
     """
     if "opentelemetry" not in sys.modules:
         return ()
     try:
-        from opentelemetry.propagate import inject
+        from opentelemetry.baggage.propagation import W3CBaggagePropagator
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     except ImportError:
         return ()
     headers: dict[str, str] = {}
-    inject_headers: Callable[[dict[str, str]], None] = inject
-    inject_headers(headers)
+    for propagator in (TraceContextTextMapPropagator(), W3CBaggagePropagator()):
+        propagator.inject(headers)
     return tuple(headers.items())
 
 

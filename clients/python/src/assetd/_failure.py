@@ -1,6 +1,6 @@
 """gRPC's failures, read into the errors of `assetd.errors`.
 
-The only module that looks at status codes and trailers. The details are parsed by hand, since
+The only module that looks at status codes and trailers. It finds the details itself, since
 grpcio-status cannot be installed beside every protobuf that the stubs run under.
 """
 

@@ -68,9 +68,10 @@ class Fetch:
 
     def _read(self, call: FetchCall, watch: Watch) -> None:
         for response in call:
-            watch.heard()
+            watch.rest()
             self._retry.answered(response.progress.present_bytes)
             self._course.note(response)
+            watch.heard()
             if self._course.is_completed:
                 break
         if not self._holds:

@@ -36,7 +36,7 @@ def hash_source(source: Source, on_hashed: Callable[[int], object]) -> Digests:
     # all other threads would be done long before.
     todo = iter(sorted(source.files, key=lambda file: -file.size_bytes))
     stopped = Event()
-    count = min(len(source.files), len(os.sched_getaffinity(0)))
+    count = min(len(source.files), _processor_count())
     hashers = [_Hasher(source, todo, stopped) for _ in range(count)]
     with ThreadPoolExecutor(count) as threads:
         try:
@@ -45,6 +45,13 @@ def hash_source(source: Source, on_hashed: Callable[[int], object]) -> Digests:
             stopped.set()
     found = {path: digest for hasher in hashers for path, digest in hasher.hexes.items()}
     return _digests(source, found)
+
+
+def _processor_count() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _wait(

@@ -7,6 +7,7 @@ the daemon's successor is there.
 import logging
 import math
 import threading
+from collections.abc import Callable
 
 import grpc
 
@@ -22,16 +23,25 @@ logger = logging.getLogger("assetd")
 
 NO_DEADLINE = Deadline(None)
 
+OnLost = Callable[[AssetdError], object]
+
 
 class Hold:
     """Holds one version until `close`, across restarts of the daemon. Safe for threads.
 
     Ends by itself only if the daemon answers that it cannot hold the version any more; that is
-    logged as a warning.
+    logged as a warning, and told to `on_lost`.
     """
 
-    def __init__(self, connection: Connection, request: FetchRequest, call: FetchCall) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        request: FetchRequest,
+        call: FetchCall,
+        on_lost: OnLost | None = None,
+    ) -> None:
         """Take over the call of a fetch, which has completed."""
+        self._on_lost = on_lost
         self._connection = connection
         self._request = holding_again(request)
         self._lock = threading.Lock()
@@ -102,6 +112,9 @@ class Hold:
         return False
 
     def _give_up(self, error: AssetdError) -> None:
-        if not self._ended.is_set():
-            logger.warning("cannot hold %s any more: %s", self._request.spec, error)
+        is_lost = not self._ended.is_set()
         self.close()
+        if is_lost:
+            logger.warning("cannot hold %s any more: %s", self._request.spec, error)
+            if self._on_lost is not None:
+                self._on_lost(error)

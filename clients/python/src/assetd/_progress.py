@@ -46,6 +46,10 @@ class Attempts:
         numbered = FetchProgress()
         numbered.CopyFrom(progress)
         numbered.attempt = attempt
+        # What is known once stays known, also while another daemon still looks.
+        for total in ("total_bytes", "total_files"):
+            if self._last.HasField(total) and not progress.HasField(total):
+                setattr(numbered, total, getattr(self._last, total))
         self._last = numbered
         return numbered
 

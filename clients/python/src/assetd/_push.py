@@ -23,9 +23,6 @@ from assetd.v1.asset_service_pb2 import (
     PushWanted,
 )
 
-# With this something on the way ends a stream: where the daemon itself does, it says why.
-CUT_CODE = "INTERNAL"
-
 
 @dataclass(frozen=True)
 class Push:
@@ -70,8 +67,7 @@ class Push:
         if isinstance(error, PushMismatchError):
             # The daemon sees other bytes than it was told; we can tell whose doing that is.
             self.content.check_unchanged()
-        is_cut = error.code == CUT_CODE and not error.reason
-        retry.wait_or_raise(error, passes=is_cut or self._is_our_own(error, was_cut=was_cut))
+        retry.wait_or_raise(error, passes=self._is_our_own(error, was_cut=was_cut))
 
     def _is_our_own(self, error: AssetdError, *, was_cut: bool) -> bool:
         """Tell whether the push that is in progress is an earlier try of this one.

@@ -100,7 +100,14 @@ class Pushing(BaseClient):
         )
         source = list_source(Path(path), Globs(exclude))
         meter = _progress.PushMeter(source.total_bytes, on_progress, on_event)
-        digests = _hashing.hash_source(source, meter.hashed)
+
+        def note(hashed_bytes: int) -> None:
+            if deadline.passes_within(0):
+                raise deadline.error()
+            self._connect()  # raises when the client was closed meanwhile
+            meter.hashed(hashed_bytes)
+
+        digests = _hashing.hash_source(source, note)
         is_folder = source.is_directory
         header.kind = asset_pb2.ASSET_KIND_DIRECTORY if is_folder else asset_pb2.ASSET_KIND_FILE
         header.digest = digests.digest

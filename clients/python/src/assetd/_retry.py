@@ -16,7 +16,12 @@ from assetd.errors import AssetdError, CallTimeoutError, DaemonUnavailableError
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How patient a client is with a daemon that is UNAVAILABLE.
+    """How patient a client is with a daemon that is UNAVAILABLE, and with streams that were cut.
+
+    A status without a reason that gRPC, or something on the way, made (CANCELLED, INTERNAL) is
+    taken for a cut; every other failure is believed at once. Two go further: a push that is in the
+    way of its own next try is waited for, and a hold is taken again whatever ended it, unless the
+    daemon gave a reason that will not pass.
 
     Attributes:
         patience_seconds: how long failures are met by a repeat. It starts anew whenever the call
@@ -74,6 +79,14 @@ class Deadline:
             f"not done within {self.timeout:g} seconds",
             metadata={"timeout_seconds": f"{self.timeout:g}"},
         )
+
+
+def _passes_by_itself(error: AssetdError) -> bool:
+    """Tell whether a later call may succeed: the daemon is not there, or says so.
+
+    With INTERNAL something on the way ends a stream: where the daemon itself does, it says why.
+    """
+    return error.code == "UNAVAILABLE" or (error.code == "INTERNAL" and not error.reason)
 
 
 # Answers to a hold that a later call may not get: all others end it for good.
@@ -145,10 +158,10 @@ class Retry:
         ends by itself, whatever its code.
 
         Raises:
-            AssetdError: `error`, if a repeat is of no use: it is not UNAVAILABLE, patience has
+            AssetdError: `error`, if a repeat is of no use: it does not pass by itself, patience has
                 ended, or the pause would outlast the call's deadline.
         """
-        if error.code != "UNAVAILABLE" and not passes:
+        if not passes and not _passes_by_itself(error):
             raise error from None
         if not isinstance(error, DaemonUnavailableError):
             self._answered = True

@@ -82,7 +82,8 @@ class Source:
         try:
             self._compare(descriptor, file)
             # The disk is asked for more at a time: twice as fast where nothing is in memory.
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
             yield descriptor
             self._compare(descriptor, file)
         finally:

@@ -12,8 +12,16 @@ from contextlib import contextmanager
 Clock = Callable[[], float]
 
 
+# More for a stream that is overdue: where the whole process stood still, what the daemon said
+# meanwhile is there, and has only to be read.
+GRACE_SECONDS = 0.25
+
+
 class Watch:
-    """What is known of one stream: until when it may take, and when it was last heard."""
+    """What is known of one stream: until when it may take, and when it was last heard.
+
+    Only waiting counts: between `rest` and `heard` the caller is busy with what the stream said.
+    """
 
     def __init__(
         self, cancel: Callable[[], object], silence_seconds: float, end: float, clock: Clock
@@ -23,11 +31,18 @@ class Watch:
         self._end = end
         self._clock = clock
         self._heard_at = clock()
+        self._is_resting = False
+        self._had_grace = False
         self.has_stalled = False
 
+    def rest(self) -> None:
+        """Note that nobody waits for the stream just now."""
+        self._is_resting = True
+
     def heard(self) -> None:
-        """Note that the stream said something."""
+        """Note that the stream said something, and that the next is waited for."""
         self._heard_at = self._clock()
+        self._is_resting = self._had_grace = False
 
     @property
     def due(self) -> float:
@@ -37,7 +52,13 @@ class Watch:
     def overdue(self) -> bool:
         """Tell whether it is to be cancelled now, and remember if that is for its silence."""
         now = self._clock()
+        if self._is_resting:
+            self._heard_at = now
         if now < self.due:
+            return False
+        if now < self._end and not self._had_grace:
+            self._had_grace = True
+            self._heard_at = now - self._silence_seconds + GRACE_SECONDS
             return False
         self.has_stalled = now < self._end
         return True

@@ -14,6 +14,7 @@ from assetd._pushing import Pushing
 from assetd._retry import Deadline, RetryPolicy
 from assetd._tending import Tending
 from assetd.asset import Asset
+from assetd.errors import AssetdError
 
 if TYPE_CHECKING:
     from assetd._connection import Connection
@@ -82,6 +83,7 @@ class Client(Pushing, Tending):
         progress_interval: float | None = None,
         on_progress: "Callable[[FetchProgress], object] | None" = None,
         on_event: "Callable[[FetchResponse], object] | None" = None,
+        on_hold_lost: Callable[[AssetdError], object] | None = None,
         timeout: float | None = None,
     ) -> Asset:
         """Make a version present on this node, and return where it is.
@@ -112,6 +114,9 @@ class Client(Pushing, Tending):
             on_progress: gets how far the download is; not called on a hit. Within one `attempt`
                 no figure falls. What it raises ends the fetch.
             on_event: gets every event of the fetch, progress among them.
+            on_hold_lost: gets why, should the daemon not hold the version any longer, as when a
+                successor does not find it; on a thread of its own. A hold that was closed is none
+                that was lost.
             timeout: seconds for the whole fetch; it does not end a hold.
 
         Raises:
@@ -151,7 +156,7 @@ class Client(Pushing, Tending):
         observe = _course.observer(on_progress, on_event)
         connection = self._connect()
         fetched, call = _fetch.Fetch(connection, request, Deadline(timeout), observe).run()
-        held = _hold.Hold(connection, fetched.request, call) if hold else None
+        held = _hold.Hold(connection, fetched.request, call, on_hold_lost) if hold else None
         return _convert.asset_from(fetched.started, fetched.completed, held, self.assets_dir)
 
     def resolve(

@@ -5,6 +5,7 @@ Imports grpc: whoever wants to stay light imports this late. Belongs to one even
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -15,6 +16,7 @@ from assetd._channel import channel_options, failure, trace_context
 from assetd._connection import PagedRequest, PagedResponse
 from assetd._holds import Holds
 from assetd._retry import Deadline, Retry, RetryPolicy
+from assetd._watchdog import GRACE_SECONDS
 from assetd.errors import AssetdError
 from assetd.v1.asset_service_pb2_grpc import AssetServiceStub
 from assetd.v1.cache_service_pb2_grpc import CacheServiceStub
@@ -54,7 +56,7 @@ class Stream(Generic[Response]):
             RuntimeError: the client was closed.
         """
         try:
-            async with asyncio.timeout(limit_seconds):
+            async with _listening(deadline, limit_seconds):
                 return await anext(self._answers, None)
         except TimeoutError:
             raise SilentError from None
@@ -68,6 +70,29 @@ class Stream(Generic[Response]):
     def cancel(self) -> None:
         """End the call, if it has not ended."""
         self._call.cancel()
+
+
+@asynccontextmanager
+async def _listening(deadline: Deadline, limit_seconds: float | None) -> AsyncIterator[None]:
+    """End the block when it has taken so long, and then some, unless the call itself has to end.
+
+    Raises:
+        TimeoutError: it did.
+    """
+    if limit_seconds is None or deadline.passes_within(limit_seconds):
+        async with asyncio.timeout(limit_seconds):
+            yield
+        return
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(limit_seconds + GRACE_SECONDS) as waiting:
+        # Where the loop stood still, what came meanwhile has only to be read.
+        grace = loop.call_later(
+            limit_seconds, lambda: waiting.reschedule(loop.time() + GRACE_SECONDS)
+        )
+        try:
+            yield
+        finally:
+            grace.cancel()
 
 
 class Connection:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from assetd._channel import silence_seconds, stalled
 from assetd._course import holding_again
@@ -20,11 +21,18 @@ class Hold:
     """Holds one version until `close`, across restarts of the daemon. For one event loop.
 
     Ends by itself only if the daemon answers that it cannot hold the version any more; that is
-    logged as a warning.
+    logged as a warning, and told to `on_lost`.
     """
 
-    def __init__(self, connection: Connection, request: FetchRequest, stream: FetchStream) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        request: FetchRequest,
+        stream: FetchStream,
+        on_lost: Callable[[AssetdError], object] | None = None,
+    ) -> None:
         """Take over the stream of a fetch, which has completed."""
+        self._on_lost = on_lost
         self._connection = connection
         self._request = holding_again(request)
         self._stream = stream
@@ -61,12 +69,19 @@ class Hold:
                 delay = retry.delay_or_raise(passing(failed))
             except AssetdError:
                 logger.warning("cannot hold %s any more: %s", self._request.spec, failed)
-                self.close()
+                self._give_up(failed)
                 return False
             await asyncio.sleep(delay)
             self._stream = self._connection.stream(self._connection.assets.Fetch, self._request)
             failed = await self._follow()
         return True
+
+    def _give_up(self, error: AssetdError) -> None:
+        on_lost = self._on_lost if self._is_held else None
+        # Cancels the task that this runs in; what follows does not wait for anything.
+        self.close()
+        if on_lost is not None:
+            on_lost(error)
 
     async def _follow(self) -> AssetdError | None:
         """Return why the new stream ended; None once the version is present and held."""

@@ -12,6 +12,7 @@ from assetd._base import BaseClient
 from assetd._retry import Deadline, RetryPolicy
 from assetd.aio._fetching import Fetching
 from assetd.asset import Asset, PushedVersion, PushProgress
+from assetd.errors import AssetdError
 
 if TYPE_CHECKING:
     from assetd.aio._connection import Connection
@@ -71,6 +72,7 @@ class Client(BaseClient):
         progress_interval: float | None = None,
         on_progress: "Callable[[FetchProgress], object] | None" = None,
         on_event: "Callable[[FetchResponse], object] | None" = None,
+        on_hold_lost: Callable[[AssetdError], object] | None = None,
         timeout: float | None = None,
     ) -> Fetching:
         """Make a version present on this node, and return where it is: as `assetd.Client.fetch`.
@@ -105,7 +107,7 @@ class Client(BaseClient):
                 caller=self._caller,
             )
             observe = _course.observer(on_progress, on_event)
-            return await self._fetch(request, Deadline(timeout), observe)
+            return await self._fetch(request, Deadline(timeout), observe, on_hold_lost)
 
         return Fetching(fetch())
 
@@ -114,13 +116,15 @@ class Client(BaseClient):
         request: "FetchRequest",
         deadline: Deadline,
         observe: "Callable[[FetchResponse], object]",
+        on_hold_lost: Callable[[AssetdError], object] | None,
     ) -> Asset:
         from assetd import _convert
         from assetd.aio import _fetch, _hold
 
         connection = self._connect()
         fetched, stream = await _fetch.Fetch(connection, request, deadline, observe).run()
-        held = _hold.Hold(connection, fetched.request, stream) if request.hold else None
+        lost = on_hold_lost
+        held = _hold.Hold(connection, fetched.request, stream, lost) if request.hold else None
         return _convert.asset_from(fetched.started, fetched.completed, held, self.assets_dir)
 
     async def resolve(

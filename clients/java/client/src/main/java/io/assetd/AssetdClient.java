@@ -20,8 +20,9 @@ import java.util.function.Function;
  *
  * <p>Calls that answer once return a {@link CompletableFuture}: cancelling it, or completing it in
  * any other way such as {@code orTimeout}, ends the call. It fails with an {@link AssetdException};
- * {@link #await} waits for it, and throws that as it is. A call that finds the daemon UNAVAILABLE is
- * repeated with growing pauses, see {@link RetryPolicy}; every other failure counts at once.
+ * {@link #await} waits for it, and throws that as it is. A call that no daemon answers, or that
+ * something on the way ended, is repeated with growing pauses; {@link RetryPolicy} says which
+ * failures those are, and every other one counts at once.
  *
  * <p>Nothing is dialled before the first call. The threads of a client are daemon threads: neither
  * calls nor holds keep a program alive.

@@ -102,6 +102,14 @@ public class AssetdException extends RuntimeException {
     return Optional.ofNullable(retryAfter);
   }
 
+  /**
+   * Whether no daemon decided this, or none that can: nobody was there, or something on the way ended
+   * the stream, which gRPC calls INTERNAL. Where the daemon itself fails, it says why.
+   */
+  boolean isCut() {
+    return code == Status.Code.UNAVAILABLE || code == Status.Code.INTERNAL && reason.isEmpty();
+  }
+
   /** Returns the failure of a defect: the daemon said what no daemon may say. */
   static AssetdException internal(String message, Map<String, String> metadata) {
     return own(message, Reason.INTERNAL, Status.Code.INTERNAL, metadata);

@@ -16,7 +16,8 @@ public abstract class CallOptions<S extends CallOptions<S>> {
   abstract S self();
 
   /**
-   * Limits the whole call with its repeats. Without it, a call takes as long as it takes.
+   * Limits the whole call with its repeats; of a listing, the call for each page. Without it, a call
+   * takes as long as it takes.
    *
    * @param limit 0 or more
    * @return these options

@@ -2,6 +2,7 @@ package io.assetd;
 
 import io.grpc.Channel;
 import io.grpc.ChannelCredentials;
+import io.grpc.ClientCall;
 import io.grpc.ClientInterceptor;
 import io.grpc.ClientInterceptors;
 import io.grpc.ConnectivityState;
@@ -19,6 +20,7 @@ import io.grpc.netty.shaded.io.netty.util.concurrent.DefaultThreadFactory;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 
 /** The connection to one daemon; it is dialled by its first call, and again when it was lost. */
 final class Connection implements AutoCloseable {
@@ -33,6 +35,9 @@ final class Connection implements AutoCloseable {
   private final EventLoopGroup loop;
   private final ManagedChannel managed;
   private final Channel channel;
+  // gRPC's own threads are as many as there are streams that are cut at once.
+  private final io.grpc.CallOptions callOptions =
+      io.grpc.CallOptions.DEFAULT.withExecutor(Workers.few("assetd-answer-"));
 
   Connection(
       Address address, ChannelCredentials credentials, List<ClientInterceptor> interceptors) {
@@ -86,16 +91,28 @@ final class Connection implements AutoCloseable {
 
   /** Begins a call, of whatever kind, with nothing said yet. */
   <Q, R> MessageStream<Q, R> open(MethodDescriptor<Q, R> method, Call owner) {
+    return new MessageStream<>(newCall(method), owner, address);
+  }
+
+  /** Begins a call that nobody waits for; it is listened to in threads that may not wait. */
+  <Q, R> MessageStream<Q, R> open(
+      MethodDescriptor<Q, R> method,
+      Call owner,
+      Consumer<R> onMessage,
+      Consumer<AssetdException> onEnd) {
+    return new MessageStream<>(newCall(method), owner, address, onMessage, onEnd);
+  }
+
+  private <Q, R> ClientCall<Q, R> newCall(MethodDescriptor<Q, R> method) {
     if (managed.getState(false) == ConnectivityState.TRANSIENT_FAILURE) {
       // gRPC would fail this call by its memory of the last try, which it repeats after a second to
       // two minutes: a daemon that is back would not be noticed. Idle, it dials for this call.
       managed.enterIdle();
     }
-    return new MessageStream<>(
-        channel.newCall(method, io.grpc.CallOptions.DEFAULT), owner, address);
+    return channel.newCall(method, callOptions);
   }
 
-  /** Makes a call that may be made twice, repeating it while the daemon is UNAVAILABLE. */
+  /** Makes a call that may be made twice, repeating it as the policy says. */
   <Q, R> R ask(MethodDescriptor<Q, R> method, Q request, Call owner) {
     for (; ; ) {
       owner.check();

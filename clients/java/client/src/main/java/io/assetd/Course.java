@@ -76,10 +76,23 @@ final class Course {
       numbered = attempt + (hasFallen(before, progress) ? 1 : 0);
       earlierAttempts = numbered - progress.getAttempt();
     }
+    FetchProgress told = withTotals(progress);
     last = progress;
-    before = progress;
+    before = told;
     attempt = numbered;
-    onProgress.accept(Convert.fetchProgress(progress, attempt));
+    onProgress.accept(Convert.fetchProgress(told, attempt));
+  }
+
+  /** Returns the same with the totals that were known before, where it has none. */
+  private FetchProgress withTotals(FetchProgress progress) {
+    FetchProgress.Builder told = progress.toBuilder();
+    if (!told.hasTotalBytes() && before.hasTotalBytes()) {
+      told.setTotalBytes(before.getTotalBytes());
+    }
+    if (!told.hasTotalFiles() && before.hasTotalFiles()) {
+      told.setTotalFiles(before.getTotalFiles());
+    }
+    return told.build();
   }
 
   private static boolean hasFallen(FetchProgress before, FetchProgress now) {

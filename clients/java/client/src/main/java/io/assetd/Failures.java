@@ -30,13 +30,25 @@ final class Failures {
    *
    * <p>A status without a reason comes from gRPC itself: the daemon could not be reached. A call
    * that was on its way while the daemon began to stop is CANCELLED by gRPC; the caller's own
-   * cancelling is not told as a failure, and does not come here.
+   * cancelling is not told as a failure, and does not come here. Nor can a message be read that is
+   * none, and that is a defect, which a repeat would meet again.
    */
   static AssetdException read(Status status, Metadata trailers, Address address) {
+    if (isUnreadable(status)) {
+      return AssetdException.internal("the daemon's answer cannot be read", Map.of());
+    }
     AssetdException failure = read(status, trailers, status.asRuntimeException(trailers));
     Status.Code code = failure.code();
     boolean isCut = code == Status.Code.UNAVAILABLE || code == Status.Code.CANCELLED;
     return failure.reason().isEmpty() && isCut ? unreachable(status, address) : failure;
+  }
+
+  private static boolean isUnreadable(Status status) {
+    Throwable cause = status.getCause();
+    while (cause != null && !(cause instanceof InvalidProtocolBufferException)) {
+      cause = cause.getCause();
+    }
+    return cause != null;
   }
 
   /** Returns what a status says. */

@@ -6,13 +6,14 @@ import java.util.OptionalInt;
 import java.util.OptionalLong;
 
 /**
- * How far a download is, which other callers may share. Within one {@code attempt} no figure falls.
+ * How far a download is, which other callers may share. Within one {@code attempt} no figure falls;
+ * another one may begin lower.
  *
  * @param phase what is being done
  * @param presentBytes bytes that are here
- * @param totalBytes bytes that are wanted; empty until that is known
+ * @param totalBytes bytes that are wanted; empty until that is known, and then never again
  * @param presentFiles files that are here
- * @param totalFiles files that are wanted; empty until that is known
+ * @param totalFiles files that are wanted; empty until that is known, and then never again
  * @param bytesPerSecond how fast bytes come, averaged over the last seconds
  * @param eta how long the rest takes at that speed; empty when nothing can be said
  * @param sinceLastByte how long nothing has come; empty until the first byte

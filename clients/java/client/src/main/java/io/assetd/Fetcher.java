@@ -4,6 +4,7 @@ import io.assetd.v1.AssetServiceGrpc;
 import io.assetd.v1.FetchRequest;
 import io.assetd.v1.FetchResponse;
 import java.time.Duration;
+import java.util.function.Consumer;
 
 /** Fetches: streams that are watched, followed to {@code completed}, and joined again after a cut. */
 final class Fetcher {
@@ -59,6 +60,18 @@ final class Fetcher {
   MessageStream<FetchRequest, FetchResponse> open(FetchRequest request, Call call) {
     MessageStream<FetchRequest, FetchResponse> stream =
         connection.open(AssetServiceGrpc.getFetchMethod(), call);
+    stream.sendLast(request);
+    return stream;
+  }
+
+  /** Begins one stream of a fetch that nobody waits for. */
+  MessageStream<FetchRequest, FetchResponse> open(
+      FetchRequest request,
+      Call call,
+      Consumer<FetchResponse> onMessage,
+      Consumer<AssetdException> onEnd) {
+    MessageStream<FetchRequest, FetchResponse> stream =
+        connection.open(AssetServiceGrpc.getFetchMethod(), call, onMessage, onEnd);
     stream.sendLast(request);
     return stream;
   }

@@ -2,7 +2,7 @@ package io.assetd;
 
 import java.io.IOException;
 import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
+import java.nio.channels.SeekableByteChannel;
 
 /** The bytes of one file from an offset on, a chunk at a time. Whoever has it closes it. */
 final class FileChunks implements AutoCloseable {
@@ -10,18 +10,19 @@ final class FileChunks implements AutoCloseable {
   static final int MAX_BYTES = 1 << 20;
 
   private final SourceFile file;
-  private final FileChannel channel;
+  private final SeekableByteChannel channel;
   private long offset;
 
   /**
    * Opens the file.
    *
    * @throws AssetdException {@code SOURCE_CHANGED} if it is not what was listed
+   * @throws IOException if it cannot be read from there
    */
-  FileChunks(SourceFile file, long offset) {
+  FileChunks(LocalSource source, SourceFile file, long offset) throws IOException {
     this.file = file;
     this.offset = offset;
-    this.channel = LocalSource.open(file);
+    this.channel = source.open(file).position(offset);
   }
 
   long offset() {
@@ -42,7 +43,7 @@ final class FileChunks implements AutoCloseable {
       return false;
     }
     buffer.clear().limit((int) Math.min(buffer.capacity(), left));
-    int count = channel.read(buffer, offset);
+    int count = channel.read(buffer);
     if (count <= 0) {
       throw LocalSource.changed(file.where());
     }

@@ -132,7 +132,7 @@ final class Hashing {
 
   private void hashFile(SourceFile file, ByteBuffer buffer) throws IOException {
     MessageDigest hash = sha256();
-    try (FileChunks chunks = new FileChunks(file, 0)) {
+    try (FileChunks chunks = new FileChunks(source, file, 0)) {
       while (!isStopped.get() && chunks.read(buffer)) {
         hashedBytes.addAndGet(buffer.remaining());
         hash.update(buffer);

@@ -1,11 +1,11 @@
 package io.assetd;
 
 import io.assetd.v1.FetchRequest;
-import io.assetd.v1.FetchResponse;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Future;
 
 /**
  * A version that the cache keeps for this process, until {@code close}, the client's {@code close},
@@ -15,7 +15,8 @@ import java.util.concurrent.CompletableFuture;
  * caller's doing, however long that takes; a successor evicts nothing before the holders had time to
  * come back. Only an answer that no later call could change ends it: then {@link #ended} tells.
  *
- * <p>A hold costs an open call, and no thread. Safe for threads.
+ * <p>A hold costs an open call, and no thread, also while a daemon is away: all holds of a client
+ * share a few. Safe for threads.
  */
 public final class Hold implements AutoCloseable {
   private final AssetdClient client;
@@ -23,6 +24,9 @@ public final class Hold implements AutoCloseable {
   private final Call scope;
   private final FetchRequest request;
   private final CompletableFuture<Void> ended = new CompletableFuture<>();
+  // What goes on once this is over, while no stream holds.
+  private volatile Future<?> pause = CompletableFuture.completedFuture(null);
+  private volatile boolean isLost;
 
   /** Holds by this stream of a fetch, which has completed. */
   Hold(AssetdClient client, Asset asset, Call scope, Fetcher.Outcome outcome) {
@@ -59,7 +63,7 @@ public final class Hold implements AutoCloseable {
    * @return whether it is kept
    */
   public boolean isHeld() {
-    return !ended.isDone();
+    return !isLost && !ended.isDone();
   }
 
   /**
@@ -78,62 +82,57 @@ public final class Hold implements AutoCloseable {
     client.forget(this);
     ended.complete(null);
     scope.abort(new CancellationException("this hold was closed"));
+    pause.cancel(false);
   }
 
-  /** Goes on when the stream was cut, in a thread that may wait. */
+  /** Goes on when the stream that held was cut; in a thread that may not wait, as all below. */
   private void onCut(AssetdException cut) {
-    if (isHeld()) {
-      client.workers().inBackground(() -> keep(cut == null ? endedWithoutAWord() : cut));
-    }
-  }
-
-  private void keep(AssetdException cut) {
-    try {
-      holdAgain(cut);
-    } catch (RuntimeException | Error lost) {
-      // After `close` it ended well already.
-      client.forget(this);
-      ended.completeExceptionally(lost);
-    }
+    orLose(() -> holdAgain(cut, client.workers().endlessRetry()));
   }
 
   /**
-   * Repeats the fetch until it completes, for as long as it takes.
+   * Pauses, and asks for the same version again, for as long as it takes.
    *
    * @throws AssetdException if the daemon will not hold the version any more
    */
-  private void holdAgain(AssetdException cut) {
-    Retry retry = client.workers().endlessRetry();
-    for (AssetdException failure = cut; ; ) {
-      retry.waitOrThrow(Retry.passing(failure), scope);
-      MessageStream<FetchRequest, FetchResponse> stream = client.fetcher().open(request, scope);
-      boolean isHeldAgain = false;
-      try {
-        isHeldAgain = isCompleted(stream);
-        failure = endedWithoutAWord();
-      } catch (CutException again) {
-        failure = again.failure();
-      } finally {
-        if (!isHeldAgain) {
-          stream.cancel();
-        }
-      }
-      if (isHeldAgain) {
-        stream.rest(this::onCut);
-        return;
-      }
+  private void holdAgain(AssetdException cut, Retry retry) {
+    AssetdException failure = Retry.passing(cut == null ? endedWithoutAWord() : cut);
+    long nanos = retry.delayOrThrow(failure, false);
+    pause = client.workers().pause(nanos, () -> orLose(() -> ask(retry)));
+    if (!isHeld()) {
+      pause.cancel(false);
     }
   }
 
-  /** Follows a stream until the version is present and held; false if it ended before. */
-  private boolean isCompleted(MessageStream<FetchRequest, FetchResponse> stream)
-      throws CutException {
-    long silence = client.fetcher().silenceNanos(request);
-    for (; ; ) {
-      FetchResponse response = stream.next(silence);
-      if (response == null || response.hasCompleted()) {
-        return response != null;
-      }
+  private void ask(Retry retry) {
+    HoldAttempt attempt =
+        new HoldAttempt(client.workers(), client.fetcher().silenceNanos(request));
+    attempt.begin(
+        client.fetcher(),
+        request,
+        scope,
+        cut -> {
+          if (attempt.isHeld()) {
+            onCut(cut);
+          } else {
+            orLose(() -> holdAgain(cut, retry));
+          }
+        });
+  }
+
+  /** Takes a step, one at a time, unless the hold has ended; what it throws ends the hold. */
+  private synchronized void orLose(Runnable step) {
+    if (!isHeld()) {
+      return;
+    }
+    try {
+      step.run();
+    } catch (RuntimeException | Error lost) {
+      isLost = true;
+      client.forget(this);
+      scope.abort(new CancellationException("this hold was lost"));
+      // Whoever is told may take a while. After `close` it ended well already.
+      client.workers().inBackground(() -> ended.completeExceptionally(lost));
     }
   }
 

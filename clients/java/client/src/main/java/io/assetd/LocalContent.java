@@ -102,7 +102,7 @@ final class LocalContent implements Content {
         if (part == null) {
           return commit();
         }
-        chunks = new FileChunks(announced(part), part.getOffset());
+        chunks = new FileChunks(source, announced(part), part.getOffset());
       }
     }
 

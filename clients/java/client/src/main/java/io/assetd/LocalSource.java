@@ -2,15 +2,11 @@ package io.assetd;
 
 import io.grpc.Status;
 import java.io.IOException;
-import java.nio.channels.FileChannel;
+import java.nio.channels.SeekableByteChannel;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryIteratorException;
-import java.nio.file.DirectoryStream;
-import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -21,24 +17,28 @@ import java.util.Set;
 
 /**
  * A file or a folder that is about to be pushed, as it was when it was listed, in bytewise order of
- * the paths; read without following a link. Knows nothing of gRPC.
+ * the paths. Knows nothing of gRPC.
  *
- * <p>What is no plain file is refused before it is opened, since opening a FIFO or a device does
- * things. Java cannot open beneath a folder's descriptor, nor ask an open file what it is: should
- * something be replaced meanwhile, inodes and times tell, and at last the digest.
+ * <p>Every folder and file is opened beneath the one above, where the file system can (on Linux it
+ * can), so that none that is swapped for a link leads elsewhere. What is no plain file is refused
+ * before it is opened, since opening a FIFO or a device does things. What remains: Java has neither
+ * an opening that does not wait nor a look at an open file. A FIFO that takes a file's place between
+ * the look and the opening keeps that waiting until somebody writes to it, and another file is
+ * noticed by its inode and times once it is read, or if it was put back by then by the digest.
  */
 final class LocalSource {
   // The store's limit for a key: a path beyond it is refused anyway, and it bounds the recursion.
   private static final int MAX_PATH_BYTES = 1024;
 
   private final Path root;
-  private final boolean isFolder;
+  private final SourceFile.State rootState;
   private final List<SourceFile> files;
   private final Globs exclude;
 
-  private LocalSource(Path root, boolean isFolder, List<SourceFile> files, Globs exclude) {
+  private LocalSource(
+      Path root, SourceFile.State rootState, List<SourceFile> files, Globs exclude) {
     this.root = root;
-    this.isFolder = isFolder;
+    this.rootState = rootState;
     this.files = files;
     this.exclude = exclude;
   }
@@ -58,10 +58,12 @@ final class LocalSource {
         throw AssetdException.invalidField(
             Names.shown(root) + " is a file: exclude is for folders", Map.of("field", "exclude"));
       }
-      return new LocalSource(root, false, List.of(plain(root, "", state)), exclude);
+      return new LocalSource(root, state, List.of(plain(root, "", state)), exclude);
     }
-    LocalSource listed = new LocalSource(root, true, new ArrayList<>(), exclude);
-    listed.walk(root, "");
+    LocalSource listed = new LocalSource(root, state, new ArrayList<>(), exclude);
+    try (OpenFolder folder = OpenFolder.of(root, state)) {
+      listed.walk(folder, "");
+    }
     if (listed.files.isEmpty()) {
       throw invalid(root, "has no file that is not excluded");
     }
@@ -83,23 +85,24 @@ final class LocalSource {
     }
   }
 
-  private void walk(Path folder, String prefix) throws IOException {
+  private void walk(OpenFolder folder, String prefix) throws IOException {
     boolean isEmpty = true;
-    try (DirectoryStream<Path> entries = Files.newDirectoryStream(folder)) {
-      for (Path entry : entries) {
+    try {
+      for (Path name : folder) {
         isEmpty = false;
-        add(entry, prefix);
+        add(folder, name, prefix);
       }
     } catch (DirectoryIteratorException unreadable) {
       throw unreadable.getCause();
     }
     if (isEmpty) {
       // The store keeps files only: the folder would silently be missing in the version.
-      throw invalid(folder, "is an empty folder");
+      throw invalid(folder.where(), "is an empty folder");
     }
   }
 
-  private void add(Path entry, String prefix) throws IOException {
+  private void add(OpenFolder folder, Path fileName, String prefix) throws IOException {
+    Path entry = folder.where().resolve(fileName);
     String name;
     try {
       name = Names.utf8(entry);
@@ -107,8 +110,8 @@ final class LocalSource {
       // Of globs it can match those that say nothing of it, such as `*`.
       name = null;
     }
-    String path = prefix + (name == null ? entry.getFileName() : name);
-    SourceFile.State state = stateOf(entry);
+    String path = prefix + (name == null ? fileName : name);
+    SourceFile.State state = folder.state(fileName);
     if (state.isFolder() ? exclude.matchAllBelow(path) : exclude.match(path)) {
       return;
     }
@@ -119,7 +122,9 @@ final class LocalSource {
       throw invalid(entry, "has a path of more than " + MAX_PATH_BYTES + " bytes");
     }
     if (state.isFolder()) {
-      walk(entry, path + "/");
+      try (OpenFolder below = folder.folder(fileName, state)) {
+        walk(below, path + "/");
+      }
     } else {
       files.add(plain(entry, path, state));
     }
@@ -139,7 +144,7 @@ final class LocalSource {
   }
 
   boolean isFolder() {
-    return isFolder;
+    return rootState.isFolder();
   }
 
   List<SourceFile> files() {
@@ -178,16 +183,33 @@ final class LocalSource {
    *
    * @throws AssetdException {@code SOURCE_CHANGED} if another one stands there now
    */
-  static FileChannel open(SourceFile file) {
-    compare(file);
-    FileChannel channel;
+  SeekableByteChannel open(SourceFile file) {
     try {
-      channel =
-          FileChannel.open(file.where(), Set.of(StandardOpenOption.READ, LinkOption.NOFOLLOW_LINKS));
+      if (isFolder()) {
+        return openBeneath(file);
+      }
+      compare(file);
+      return OpenFolder.file(root);
     } catch (IOException gone) {
       throw changed(file.where());
     }
-    return channel;
+  }
+
+  private SeekableByteChannel openBeneath(SourceFile file) throws IOException {
+    int count = file.where().getNameCount();
+    int depth = 1 + (int) file.path().chars().filter(character -> character == '/').count();
+    OpenFolder folder = OpenFolder.of(root, rootState);
+    try {
+      for (int index = count - depth; index < count - 1; index++) {
+        Path name = file.where().getName(index);
+        OpenFolder below = folder.folder(name, folder.state(name));
+        folder.close();
+        folder = below;
+      }
+      return folder.file(file.where().getFileName(), file.state());
+    } finally {
+      folder.close();
+    }
   }
 
   /**

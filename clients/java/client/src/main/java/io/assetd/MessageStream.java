@@ -8,13 +8,15 @@ import java.util.Queue;
 import java.util.function.Consumer;
 
 /**
- * One open call of gRPC, of whatever kind, read message by message by one thread. It is over when
- * {@code next} gave null or threw, or after {@code cancel}.
+ * One open call of gRPC, of whatever kind. It is read message by message by one thread, and then over
+ * when {@code next} gave null or threw, or after {@code cancel}; or it is listened to without one.
  */
 final class MessageStream<Q, R> {
-  // A machine that stood still for longer than the limit has not yet read what arrived meanwhile:
-  // so much is given for that.
-  private static final long GRACE_NANOS = 250_000_000;
+  /**
+   * What a stream is given once its time is over, and before it is cut: a process that stood still
+   * has not read yet what arrived meanwhile.
+   */
+  static final long GRACE_NANOS = 250_000_000;
 
   private final ClientCall<Q, R> call;
   private final Call owner;
@@ -24,14 +26,30 @@ final class MessageStream<Q, R> {
   private boolean hasEnded;
   // Why it ended; null for a good end.
   private AssetdException failure;
-  // Told of the end of a stream that nobody reads any more.
+  // Both are told of a stream that nobody reads, or not any more; null while somebody does.
+  private Consumer<R> onMessage;
   private Consumer<AssetdException> onEnd;
 
   /** Opens it; it ends with the owner, unless that hands it over. */
   MessageStream(ClientCall<Q, R> call, Call owner, Address address) {
+    this(call, owner, address, null, null);
+  }
+
+  /**
+   * Opens it to be listened to, one event at a time, in a thread that may not wait: {@code onEnd} is
+   * told why it ended, once, and behind all messages; null: no failure.
+   */
+  MessageStream(
+      ClientCall<Q, R> call,
+      Call owner,
+      Address address,
+      Consumer<R> onMessage,
+      Consumer<AssetdException> onEnd) {
     this.call = call;
     this.owner = owner;
     this.address = address;
+    this.onMessage = onMessage;
+    this.onEnd = onEnd;
     Metadata headers = new Metadata();
     headers.merge(owner.headers());
     call.start(new Listener(), headers);
@@ -68,6 +86,14 @@ final class MessageStream<Q, R> {
     notifyAll();
   }
 
+  /** Ends the call because it was silent for so long, if it has not ended. */
+  synchronized void stall(long silenceNanos) {
+    if (!hasEnded && failure == null) {
+      failure = Failures.stalled(address, silenceNanos);
+      cancel();
+    }
+  }
+
   /**
    * Waits for the next message; null at the end of a call that succeeded.
    *
@@ -100,13 +126,20 @@ final class MessageStream<Q, R> {
   /** Waits until something can be read; with {@code orReady}, until something can be sent, too. */
   private void await(boolean orReady, long silenceNanos) throws CutException {
     long begin = System.nanoTime();
-    long silence = Times.add(silenceNanos, GRACE_NANOS);
+    long limit = silenceNanos;
+    boolean isGraceGiven = false;
     while (messages.isEmpty() && !hasEnded && !(orReady && call.isReady())) {
       owner.check();
-      long left = silence == Times.FOREVER ? silence : silence - (System.nanoTime() - begin);
+      long left = limit == Times.FOREVER ? limit : limit - (System.nanoTime() - begin);
+      if (left <= 0 && isGraceGiven) {
+        stall(silenceNanos);
+        throw new CutException(failure);
+      }
       if (left <= 0) {
-        cancel();
-        throw new CutException(Failures.stalled(address, silenceNanos));
+        isGraceGiven = true;
+        begin = System.nanoTime();
+        limit = GRACE_NANOS;
+        left = limit;
       }
       // At least a moment, since `wait(0)` is for ever.
       waitFor(Math.min(left, owner.nanosLeft()));
@@ -153,6 +186,7 @@ final class MessageStream<Q, R> {
     synchronized (this) {
       messages.clear();
       if (!hasEnded) {
+        onMessage = unwanted -> {};
         onEnd = told;
         call.request(1);
         return;
@@ -164,13 +198,16 @@ final class MessageStream<Q, R> {
   private final class Listener extends ClientCall.Listener<R> {
     @Override
     public void onMessage(R message) {
+      Consumer<R> told;
       synchronized (MessageStream.this) {
-        if (onEnd == null) {
+        told = onMessage;
+        if (told == null) {
           messages.add(message);
           MessageStream.this.notifyAll();
           return;
         }
       }
+      told.accept(message);
       call.request(1);
     }
 
@@ -187,7 +224,9 @@ final class MessageStream<Q, R> {
       AssetdException why = status.isOk() ? null : Failures.read(status, trailers, address);
       synchronized (MessageStream.this) {
         hasEnded = true;
-        failure = why;
+        // One that was cut for its silence ends as it was cut.
+        failure = failure == null ? why : failure;
+        why = failure;
         told = onEnd;
         MessageStream.this.notifyAll();
       }

@@ -6,7 +6,6 @@ import io.assetd.v1.PushHeader;
 import io.assetd.v1.PushRequest;
 import io.assetd.v1.PushResponse;
 import io.assetd.v1.PushWanted;
-import io.grpc.Status;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.List;
@@ -61,17 +60,16 @@ final class Pusher {
   }
 
   /**
-   * Tells whether a failure ends by itself although it is not UNAVAILABLE: something on the way ended
-   * the stream (where the daemon itself does, it says why), or the push that is in progress is an
-   * earlier try of this one, whose stream the daemon does not know to be dead yet. A daemon that
-   * names the push which is in the way is believed; else it is ours, if there was such a stream.
+   * Tells whether the push that is in progress is an earlier try of this one, whose stream the daemon
+   * does not know to be dead yet. A daemon that names the push which is in the way is believed; else
+   * it is ours, if there was such a stream.
    */
   private boolean passes(AssetdException failure, boolean wasCut) {
-    if (failure.is(Reason.PUSH_IN_PROGRESS)) {
-      String id = failure.metadata().getOrDefault("push_id", "");
-      return id.isEmpty() ? wasCut : id.equals(header.getPushId());
+    if (!failure.is(Reason.PUSH_IN_PROGRESS)) {
+      return false;
     }
-    return failure.code() == Status.Code.INTERNAL && failure.reason().isEmpty();
+    String id = failure.metadata().getOrDefault("push_id", "");
+    return id.isEmpty() ? wasCut : id.equals(header.getPushId());
   }
 
   private PushCompleted follow() throws CutException, IOException {

@@ -41,8 +41,8 @@ final class Retry {
   /**
    * Pauses until the call may be made again.
    *
-   * @throws AssetdException {@code failure}, if a repeat is of no use: it is not UNAVAILABLE,
-   *     patience has ended, or the pause would outlast the call's deadline
+   * @throws AssetdException {@code failure}, if a repeat is of no use: it is no cut, patience has
+   *     ended, or the pause would outlast the call's deadline
    */
   void waitOrThrow(AssetdException failure, Call call) {
     waitOrThrow(failure, call, false);
@@ -56,7 +56,7 @@ final class Retry {
 
   /** Returns after how many nanoseconds the call may be made again. */
   long delayOrThrow(AssetdException failure, boolean passes) {
-    if (failure.code() != Status.Code.UNAVAILABLE && !passes) {
+    if (!failure.isCut() && !passes) {
       throw failure;
     }
     if (!(failure instanceof DaemonUnavailableException)) {

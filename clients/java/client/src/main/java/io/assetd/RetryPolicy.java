@@ -4,8 +4,17 @@ import java.time.Duration;
 import java.time.temporal.ChronoUnit;
 
 /**
- * How patient a client is with a daemon that is UNAVAILABLE: none there, one that is stopping, a
- * stream that was cut, a store that does not answer. Other failures are never repeated.
+ * How patient a client is with failures that end by themselves. They are met by a repeat, and no
+ * others are:
+ *
+ * <ul>
+ *   <li>{@code UNAVAILABLE}: no daemon is there, one is stopping, a stream was cut or fell silent,
+ *       the store does not answer;
+ *   <li>{@code CANCELLED} and {@code INTERNAL} without a reason, which gRPC or something on the way
+ *       made: where the daemon itself fails, it says why;
+ *   <li>of a push, also {@code PUSH_IN_PROGRESS} of its own earlier try;
+ *   <li>of a hold that lost its daemon, also {@code RESOURCE_EXHAUSTED}, and whatever has no reason.
+ * </ul>
  *
  * <p>A duration of {@link #FOREVER} never ends.
  *

@@ -1,6 +1,9 @@
 package io.assetd;
 
+import java.util.concurrent.Future;
+import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
 
 /** Time and chance, in whose place a test puts its own. */
 interface Seams {
@@ -20,5 +23,10 @@ interface Seams {
   /** Waits for so many nanoseconds, but not longer than the call lasts. */
   default void pause(long nanos, Call call) {
     call.sleep(nanos);
+  }
+
+  /** Does something in so many nanoseconds, without a thread that waits; cancelling it forgets it. */
+  default Future<?> pause(long nanos, Runnable then, ScheduledExecutorService timer) {
+    return timer.schedule(then, nanos, TimeUnit.NANOSECONDS);
   }
 }

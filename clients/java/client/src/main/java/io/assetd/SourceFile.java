@@ -25,8 +25,7 @@ record SourceFile(String path, Path where, State state) {
   record State(
       int mode,
       int links,
-      long device,
-      long inode,
+      Object key,
       long sizeBytes,
       FileTime modified,
       FileTime changed) {
@@ -39,13 +38,13 @@ record SourceFile(String path, Path where, State state) {
       Map<String, Object> found =
           Files.readAttributes(
               path,
-              "unix:mode,nlink,dev,ino,size,lastModifiedTime,ctime",
+              "unix:mode,nlink,fileKey,size,lastModifiedTime,ctime",
               LinkOption.NOFOLLOW_LINKS);
       return new State(
           (Integer) found.get("mode"),
           (Integer) found.get("nlink"),
-          (Long) found.get("dev"),
-          (Long) found.get("ino"),
+          // Device and inode.
+          found.get("fileKey"),
           (Long) found.get("size"),
           (FileTime) found.get("lastModifiedTime"),
           // Not even somebody who sets the file's times can set this one.

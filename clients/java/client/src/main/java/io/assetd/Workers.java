@@ -11,17 +11,26 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Future;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.SynchronousQueue;
+import java.util.concurrent.ThreadFactory;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
 
-/** The threads of a client, and the calls that they make. A call has a thread while it goes on. */
+/**
+ * The threads of a client, and the calls that they make. A call has a thread while it goes on; holds
+ * share a few.
+ */
 final class Workers implements AutoCloseable {
   private static final AtomicInteger THREADS = new AtomicInteger();
   // What a crowd of callers leaves behind is gone soon.
   private static final long IDLE_SECONDS = 5;
+  private static final int FEW = 4;
 
   private final RetryPolicy policy;
   private final Seams seams;
@@ -33,16 +42,38 @@ final class Workers implements AutoCloseable {
           IDLE_SECONDS,
           TimeUnit.SECONDS,
           new SynchronousQueue<>(),
-          work -> {
-            Thread thread = new Thread(work, "assetd-call-" + THREADS.incrementAndGet());
-            thread.setDaemon(true);
-            return thread;
-          });
+          named("assetd-call-"));
+  private final Executor background = few("assetd-hold-");
+  private final ScheduledThreadPoolExecutor timer =
+      new ScheduledThreadPoolExecutor(1, named("assetd-timer-"));
   private volatile boolean isClosed;
 
   Workers(RetryPolicy policy, Seams seams) {
     this.policy = policy;
     this.seams = seams;
+    timer.setKeepAliveTime(IDLE_SECONDS, TimeUnit.SECONDS);
+    timer.allowCoreThreadTimeOut(true);
+    timer.setRemoveOnCancelPolicy(true);
+  }
+
+  private static ThreadFactory named(String prefix) {
+    return work -> {
+      Thread thread = new Thread(work, prefix + THREADS.incrementAndGet());
+      thread.setDaemon(true);
+      return thread;
+    };
+  }
+
+  /**
+   * Returns a few threads for what may not be waited for, however much that is at once. They go when
+   * there is nothing to do, and are never shut down.
+   */
+  static Executor few(String prefix) {
+    ThreadPoolExecutor threads =
+        new ThreadPoolExecutor(
+            FEW, FEW, IDLE_SECONDS, TimeUnit.SECONDS, new LinkedBlockingQueue<>(), named(prefix));
+    threads.allowCoreThreadTimeOut(true);
+    return threads;
   }
 
   /** What a call does in its thread. */
@@ -101,13 +132,27 @@ final class Workers implements AutoCloseable {
     return new Retry(policy.endless(), new Deadline(null, seams), seams);
   }
 
-  /** Does something in a thread that may wait; nothing, once the client is closed. */
+  /** Does something soon, in one of a few threads. */
   void inBackground(Runnable work) {
+    background.execute(work);
+  }
+
+  /** Pauses without a thread, and does something then; not, once the client is closed. */
+  Future<?> pause(long nanos, Runnable then) {
+    return unlessClosed(() -> seams.pause(nanos, () -> inBackground(then), timer));
+  }
+
+  /** Does something that is quick in so many nanoseconds, unless the client is closed by then. */
+  Future<?> schedule(long nanos, Runnable then) {
+    return unlessClosed(() -> timer.schedule(then, nanos, TimeUnit.NANOSECONDS));
+  }
+
+  private static Future<?> unlessClosed(Supplier<Future<?>> begin) {
     try {
-      executor.execute(work);
+      return begin.get();
     } catch (RejectedExecutionException closed) {
-      // Whatever it was, it ended with the client.
-      return;
+      // Whatever it was for ends with the client.
+      return CompletableFuture.completedFuture(null);
     }
   }
 
@@ -139,8 +184,10 @@ final class Workers implements AutoCloseable {
   @Override
   public void close() {
     isClosed = true;
-    executor.shutdown();
+    // First, so that a call that wants a thread for its work knows why it gets none.
     calls.forEach(Workers::abort);
+    executor.shutdown();
+    timer.shutdownNow();
   }
 
   private static void abort(Call call) {

@@ -14,6 +14,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.assetd.v1.FetchRequest;
+import io.assetd.v1.FetchResponse;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.nio.file.Path;
@@ -125,6 +126,29 @@ class FetchTest {
     }
   }
 
+  /** A total that is known stays known, also where another daemon has not resolved yet. */
+  @Test
+  void keepsTotals() {
+    FetchResponse unresolved =
+        FetchResponse.newBuilder()
+            .setProgress(io.assetd.v1.FetchProgress.newBuilder().setAttempt(1))
+            .build();
+    try (ScriptedDaemon daemon =
+            ScriptedDaemon.fetching(
+                folder,
+                playThenFail(busy(), unresolved, started(), progressed(40)),
+                play(unresolved, unresolved, started(), completed()));
+        AssetdClient client = seams.client(daemon)) {
+      List<String> seen = new ArrayList<>();
+      AssetdClient.await(
+          client.fetch(
+              "nlp/ranker",
+              new FetchOptions()
+                  .onProgress(p -> seen.add(p.presentBytes() + " of " + p.totalBytes().orElse(-1)))));
+      assertEquals(List.of("0 of -1", "40 of 100", "0 of 100", "0 of 100"), seen);
+    }
+  }
+
   /** A daemon whose figures fall within one attempt has a defect, and is not believed. */
   @Test
   void refusesFiguresThatFall() {
@@ -162,7 +186,7 @@ class FetchTest {
     }
   }
 
-  /** What is not UNAVAILABLE is believed at once, with its reason and metadata. */
+  /** What the daemon decided is believed at once, with its reason and metadata. */
   @Test
   void believesTheDaemon() {
     StatusRuntimeException error =

@@ -7,19 +7,31 @@ import static io.assetd.Events.playThenFail;
 import static io.assetd.Events.started;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.assetd.ScriptedDaemon.Script;
 import io.assetd.v1.FetchRequest;
 import io.assetd.v1.FetchResponse;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
+import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.Future;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -179,13 +191,16 @@ class HoldTest {
   /** A hold that is closed while a daemon is away stops asking. */
   @Test
   void closedWhileWaiting() {
+    List<Future<?>> pauses = new CopyOnWriteArrayList<>();
     Impatient patient =
         new Impatient() {
           @Override
-          public void pause(long nanos, Call call) {
-            super.pause(nanos, call);
+          public Future<?> pause(long nanos, Runnable then, ScheduledExecutorService timer) {
+            pausedMillis.add(nanos / 1_000_000);
             // A pause that only the end of the hold ends.
-            call.sleep(Times.FOREVER);
+            Future<?> pause = timer.schedule(then, Times.FOREVER, TimeUnit.NANOSECONDS);
+            pauses.add(pause);
+            return pause;
           }
         };
     try (ScriptedDaemon daemon = ScriptedDaemon.fetching(folder, holdingUntilTold());
@@ -197,6 +212,55 @@ class HoldTest {
       held.close();
       daemon.quiet();
       assertEquals(1, daemon.fetches.size());
+      Waiting.until(() -> pauses.get(0).isCancelled());
+    }
+  }
+
+  /** A daemon that falls silent while a version is to be held again is asked anew. */
+  @Test
+  void silence() {
+    RetryPolicy policy = RetryPolicy.DEFAULT.withStallTimeout(Duration.ZERO);
+    try (ScriptedDaemon daemon =
+            ScriptedDaemon.fetching(
+                folder, holdingUntilTold(), playAndWait(started()), holding());
+        AssetdClient client = seams.client(daemon.address(), policy);
+        Hold held =
+            client.hold("nlp/ranker", new FetchOptions().progressInterval(Duration.ofMillis(50)))) {
+      told.countDown();
+      Waiting.until(() -> daemon.fetches.size() == 3 && daemon.open() == 1);
+      assertTrue(held.isHeld());
+      held.close();
+      daemon.quiet();
+    }
+  }
+
+  /** A defect of this process ends the hold, and it tells. */
+  @Test
+  void lostByADefect() throws Exception {
+    AtomicBoolean isBroken = new AtomicBoolean();
+    Error defect = new AssertionError("mine");
+    ClientInterceptor breaking =
+        new ClientInterceptor() {
+          @Override
+          public <Q, R> ClientCall<Q, R> interceptCall(
+              MethodDescriptor<Q, R> method, io.grpc.CallOptions options, Channel next) {
+            if (isBroken.get()) {
+              throw defect;
+            }
+            return next.newCall(method, options);
+          }
+        };
+    try (ScriptedDaemon daemon = ScriptedDaemon.fetching(folder, holdingUntilTold());
+        AssetdClient client =
+            AssetdClient.builder().address(daemon.address()).intercept(breaking).build();
+        Hold held = client.hold("nlp/ranker")) {
+      isBroken.set(true);
+      told.countDown();
+      ExecutionException lost =
+          assertThrows(ExecutionException.class, () -> held.ended().get());
+      assertSame(defect, lost.getCause());
+      assertFalse(held.isHeld());
+      daemon.quiet();
     }
   }
 }

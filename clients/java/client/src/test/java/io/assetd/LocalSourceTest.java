@@ -119,6 +119,61 @@ class LocalSourceTest {
         assertThrows(
             AssetdException.class, () -> LocalSource.list(link, new Globs(List.of())));
     assertEquals("a symlink", failure.metadata().get("kind"));
+    // A slash at the end has the system follow it.
+    Path withSlash = Path.of(link + "/");
+    assertThrows(
+        AssetdException.class, () -> LocalSource.list(withSlash, new Globs(List.of())));
+  }
+
+  /** A folder that became a link between look and open does not lead elsewhere, not even back. */
+  @Test
+  void folderSwappedForALink() throws IOException {
+    write("model/sub/deep/a", "1");
+    Path model = root.resolve("model");
+    LocalSource source = LocalSource.list(model, new Globs(List.of()));
+    SourceFile file = source.files().get(0);
+    new FileChunks(source, file, 0).close();
+    for (Path folder : List.of(model.resolve("sub/deep"), model.resolve("sub"))) {
+      Path moved = Files.move(folder, root.resolve("moved"));
+      Files.createSymbolicLink(folder, moved);
+      LocalSource.compare(file);
+      AssetdException failure =
+          assertThrows(AssetdException.class, () -> new FileChunks(source, file, 0).close());
+      assertEquals(Reason.SOURCE_CHANGED, failure.reason());
+      Files.delete(folder);
+      Files.move(moved, folder);
+    }
+    new FileChunks(source, file, 0).close();
+  }
+
+  /** Nor does one that becomes a link while its folder is listed, the source itself included. */
+  @Test
+  void folderSwappedWhileListing() throws IOException {
+    write("model/sub/a", "1");
+    Path model = root.resolve("model");
+    Path name = Path.of("sub");
+    SourceFile.State seen = SourceFile.State.of(model);
+    try (OpenFolder folder = OpenFolder.of(model, seen)) {
+      SourceFile.State sub = folder.state(name);
+      Path moved = Files.move(model.resolve("sub"), root.resolve("moved"));
+      Files.createSymbolicLink(model.resolve("sub"), moved);
+      assertThrows(IOException.class, () -> folder.folder(name, sub));
+      Files.move(model, root.resolve("before"));
+      Files.createSymbolicLink(model, moved);
+      assertThrows(AssetdException.class, () -> OpenFolder.of(model, seen));
+    }
+    assertEquals(0, OpenFiles.below(root));
+  }
+
+  /** A FIFO in a file's place is not opened: that would wait for ever. */
+  @Test
+  void fileSwappedForAFifo() throws Exception {
+    Path file = write("a", "1");
+    LocalSource source = list();
+    Files.delete(file);
+    run("mkfifo a");
+    assertThrows(
+        AssetdException.class, () -> new FileChunks(source, source.files().get(0), 0).close());
   }
 
   /** Folders without a file, and names that no asset can have, are refused. */
@@ -151,7 +206,7 @@ class LocalSourceTest {
     AssetdException failure = assertThrows(AssetdException.class, source::checkUnchanged);
     assertEquals(Reason.SOURCE_CHANGED, failure.reason());
     assertEquals(file.toString(), failure.metadata().get("path"));
-    assertThrows(AssetdException.class, () -> new FileChunks(source.files().get(0), 0).close());
+    assertThrows(AssetdException.class, () -> new FileChunks(source, source.files().get(0), 0).close());
 
     LocalSource now = list();
     Path more = write("b", "");

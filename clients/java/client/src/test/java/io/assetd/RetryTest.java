@@ -91,7 +91,7 @@ class RetryTest {
     assertEquals(0, allMillis(retry(Duration.ofMillis(100)), away));
   }
 
-  /** Nothing but UNAVAILABLE is repeated, unless the caller knows better. */
+  /** A daemon's own word is believed, unless the caller knows better. */
   @Test
   void otherCodes() {
     AssetdException gone =

@@ -12,12 +12,19 @@ public final class Main {
   private Main() {}
 
   /**
-   * Runs until the requests end, or one says {@code close}.
+   * Runs until the requests end, or one says {@code close}. The status is 0 only if all was well: all
+   * requests could be read, and all answers written.
    *
    * @param arguments none
-   * @throws IOException if the requests cannot be read
+   * @throws IOException if the requests cannot be read, or the answers not be written
    */
   public static void main(String[] arguments) throws IOException {
+    // What no answer can tell, such as a defect in an action, the status tells.
+    Thread.setDefaultUncaughtExceptionHandler(
+        (thread, thrown) -> {
+          thrown.printStackTrace();
+          Runtime.getRuntime().halt(1);
+        });
     PrintStream answers = new PrintStream(System.out, true, StandardCharsets.UTF_8);
     BufferedReader requests =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -27,6 +34,9 @@ public final class Main {
       while (line != null && runner.take(line)) {
         line = requests.readLine();
       }
+    }
+    if (answers.checkError()) {
+      throw new IOException("the answers could not be written");
     }
   }
 }

@@ -8,6 +8,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import io.assetd.AssetdClient;
+import java.io.File;
+import java.io.Writer;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import org.junit.jupiter.api.AfterEach;
@@ -87,6 +89,30 @@ class RunnerTest {
     for (String line : lines) {
       assertTrue(line.contains("\"reason\":\"CANCELLED\""), line);
     }
+  }
+
+  private static int status(String requests, String answers) throws Exception {
+    ProcessBuilder program =
+        new ProcessBuilder(
+            System.getProperty("java.home") + "/bin/java",
+            "-cp",
+            System.getProperty("java.class.path"),
+            Main.class.getName());
+    program.environment().put("ASSETD_ADDRESS", "unix:///nowhere/assetd.sock");
+    program.redirectOutput(new File(answers)).redirectError(ProcessBuilder.Redirect.DISCARD);
+    Process started = program.start();
+    try (Writer input = started.outputWriter()) {
+      input.write(requests);
+    }
+    return started.waitFor();
+  }
+
+  /** The status is 0 only if all was well: a suite that hears nothing must be told by it. */
+  @Test
+  void status() throws Exception {
+    assertEquals(0, status("", "/dev/null"));
+    assertEquals(1, status("moths\n", "/dev/null"));
+    assertEquals(1, status("", "/dev/full"));
   }
 
   /** What is no request ends the program, and is shown. */
