@@ -1,6 +1,6 @@
 //! The example of the README, which the tests run.
 
-use assetd::{Client, Reason};
+use assetd::{Client, Code};
 
 #[tokio::main]
 async fn main() -> assetd::Result<()> {
@@ -8,12 +8,8 @@ async fn main() -> assetd::Result<()> {
     let model = client.hold("nlp/ranker:0").progress(|p| eprintln!("{} bytes", p.present_bytes));
     match model.await {
         Ok(model) => println!("serving {} from {}", model.version(), model.path().display()),
-        Err(error) => match error.reason() {
-            Some(Reason::AssetNotFound | Reason::VersionNotFound) => {
-                println!("there is no such version: {:?}", error.metadata());
-            }
-            _ => return Err(error),
-        },
+        Err(error) if error.code() == Code::NotFound => println!("there is none: {error}"),
+        Err(error) => return Err(error),
     }
     Ok(())
 }

@@ -159,7 +159,7 @@ impl Inner {
         Error::of_call(status, &self.address)
     }
 
-    /// Makes a call that may be made twice, repeating it while the daemon is UNAVAILABLE.
+    /// Makes a call that may be made twice, repeating it while its failures may pass.
     pub(crate) async fn ask<Message, Answer, Sent>(
         &self,
         call: &Call,

@@ -19,6 +19,8 @@ use crate::v1::ErrorReason as Reason;
 const DOMAIN: &str = "assetd.v1";
 /// Has the reason once more, should something strip the details on the way.
 const REASON_TRAILER: &str = "assetd-reason";
+/// How prost begins what it says of bytes that are no message, which then looks like a status.
+const NO_MESSAGE: &str = "failed to decode Protobuf message";
 const REASON_PREFIX: &str = "ERROR_REASON_";
 
 /// What calls return.
@@ -38,6 +40,8 @@ struct Failure {
     retry_after: Option<Duration>,
     /// The transport ended the call: nothing that the daemon decided.
     is_cut: bool,
+    /// It came as a status, and not of what is no message.
+    is_status: bool,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -86,6 +90,13 @@ impl Error {
         self.0.code == Code::DeadlineExceeded && self.0.reason.is_empty()
     }
 
+    /// Whether something on the way ended the stream with a status of its own, whose code is then
+    /// `INTERNAL`: where the daemon itself ends one, it says why.
+    pub(crate) fn is_reset(&self) -> bool {
+        let Failure { code, reason, is_status, .. } = &*self.0;
+        *is_status && *code == Code::Internal && reason.is_empty()
+    }
+
     /// Returns a failure that this crate found by itself, before anything was sent or in what the
     /// daemon answered.
     pub(crate) fn own<const N: usize>(
@@ -109,6 +120,7 @@ impl Error {
             metadata: HashMap::new(),
             retry_after: None,
             is_cut: false,
+            is_status: false,
             source: None,
         }))
     }
@@ -269,6 +281,24 @@ impl From<Status> for Error {
         if error.0.is_cut {
             error.0.code = Code::Unavailable;
         }
+        error.0.is_status = !error.0.is_cut && !status.message().starts_with(NO_MESSAGE);
         error.caused_by(status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1;
+
+    #[test]
+    fn only_a_status_that_nobody_explains_is_a_reset() {
+        assert!(Error::from(Status::internal("reset")).is_reset());
+        assert!(!Error::from(Status::unknown("reset")).is_reset());
+        // As the transport gives it what is no message, and as this crate finds defects.
+        let unreadable = v1::FetchResponse::decode(&[0xff][..]).unwrap_err();
+        assert!(!Error::from(Status::internal(unreadable.to_string())).is_reset());
+        assert!(!Error::cut_short("fetch").is_reset());
+        assert!(!Error::new(Code::Internal, "a thread panicked").is_reset());
     }
 }

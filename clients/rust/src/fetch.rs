@@ -33,8 +33,10 @@ impl Client {
     ///
     /// A spec with a full version that stands in ASSETS_DIR (see
     /// [`ClientBuilder::assets_dir`](crate::ClientBuilder::assets_dir)) is found there, without a
-    /// call and whether or not a daemon runs, if nothing else is asked for. Every fetch looks anew:
-    /// what has been evicted is not found again.
+    /// call and whether or not a daemon runs, if nothing is asked for beside a hold,
+    /// [`timeout`](Fetch::timeout), [`store_timeout`](Fetch::store_timeout),
+    /// [`progress_interval`](Fetch::progress_interval) and [`progress`](Fetch::progress): all else
+    /// makes a call of it. Every fetch looks anew: what has been evicted is not found again.
     ///
     /// A stream that is cut is joined again: for the version that the first stream named, even when
     /// a newer one was pushed meanwhile.
@@ -144,7 +146,7 @@ impl<'a, Fetched> Fetch<'a, Fetched> {
         self
     }
 
-    /// Whether it can be had without a call: not if there is any wish beside a hold.
+    /// Whether it can be had without a call: not if there is a wish that only the daemon can grant.
     fn may_hit(&self) -> bool {
         let request = &self.request;
         !self.client.0.is_closed()

@@ -121,8 +121,8 @@ impl List {
         self
     }
 
-    /// How long all pages together may take, from now on. After that the listing fails with the
-    /// code `DeadlineExceeded`.
+    /// How long each page may take, repeats included. After that the listing fails with the code
+    /// `DeadlineExceeded`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -138,7 +138,7 @@ impl List {
         let Self { client, request, timeout } = self;
         let call = client.0.call(timeout);
         pages(move |page_token| {
-            let (client, call) = (client.clone(), call.clone());
+            let (client, call) = (client.clone(), call.begun_again());
             let request = v1::ListRequest { page_token, ..request.clone() };
             async move {
                 let send = |wire, request| async move {
@@ -178,8 +178,8 @@ impl ListFiles {
         self
     }
 
-    /// How long all pages together may take, from now on. After that the listing fails with the
-    /// code `DeadlineExceeded`.
+    /// How long each page may take, repeats included. After that the listing fails with the code
+    /// `DeadlineExceeded`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -195,7 +195,7 @@ impl ListFiles {
         let Self { client, request, timeout } = self;
         let call = client.0.call(timeout);
         pages(move |page_token| {
-            let (client, call) = (client.clone(), call.clone());
+            let (client, call) = (client.clone(), call.begun_again());
             let request = v1::ListFilesRequest { page_token, ..request.clone() };
             async move {
                 let send = |wire, request| async move {

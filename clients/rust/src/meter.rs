@@ -52,8 +52,9 @@ impl<'a> Meter<'a> {
     /// by itself: what arrives again has not come further, but what is stored then has, long before
     /// it makes up for all that had arrived in vain.
     pub(crate) fn furthest(&self) -> i64 {
-        let sum: u64 = self.done_bytes.iter().sum();
-        i64::try_from(sum - self.hashed_here_bytes).unwrap_or(i64::MAX)
+        // A daemon may say any figure.
+        let sum = self.done_bytes.iter().fold(0_u64, |sum, &bytes| sum.saturating_add(bytes));
+        i64::try_from(sum.saturating_sub(self.hashed_here_bytes)).unwrap_or(i64::MAX)
     }
 
     /// Notes that so many bytes of the source are hashed.
@@ -121,6 +122,16 @@ mod tests {
     fn told(phase: WirePhase, received_bytes: i64, stored_bytes: i64) -> Event {
         let phase = phase.into();
         Event::Progress(v1::PushProgress { phase, received_bytes, stored_bytes, total_bytes: None })
+    }
+
+    #[test]
+    fn no_figure_is_too_large() {
+        let mut meter = Meter { total_bytes: Some(1), ..Meter::default() };
+        meter.hashed(1);
+        for phase in [WirePhase::Receiving, WirePhase::Hashing, WirePhase::Committing] {
+            meter.observe(&told(phase, i64::MAX, i64::MAX));
+        }
+        assert_eq!(meter.furthest(), i64::MAX);
     }
 
     #[test]

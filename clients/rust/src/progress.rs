@@ -6,20 +6,20 @@ use crate::v1;
 use crate::v1::ErrorReason as Reason;
 
 /// How far a download is. The figures are those of the download, which other callers may share, and
-/// count what was here before it began.
+/// count what was here before it began. Within one attempt none falls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
     /// What the daemon does right now.
     pub phase: v1::FetchPhase,
-    /// Bytes that are here. It never falls during one fetch: when bytes proved useless, or the
-    /// daemon came back without them, it stands still until that is made up for.
+    /// Bytes that are here. When bytes proved useless, or the daemon came back without them, it is
+    /// lower, and `attempt` higher.
     pub present_bytes: u64,
-    /// What `present_bytes` will reach. None until the version is resolved.
+    /// What `present_bytes` will reach. None until the version is resolved, known from then on.
     pub total_bytes: Option<u64>,
-    /// Files that are here in full. It never falls either.
+    /// Files that are here in full.
     pub present_files: u32,
-    /// What `present_files` will reach. None until the version is resolved.
+    /// What `present_files` will reach. None until the version is resolved, known from then on.
     pub total_files: Option<u32>,
     /// Averaged over the last seconds.
     pub bytes_per_second: u64,
@@ -94,11 +94,11 @@ fn fallen(before: &v1::FetchProgress, now: &v1::FetchProgress) -> Error {
 }
 
 impl Progress {
-    /// Takes what the message tells, and nothing that was known back.
+    /// Takes what the message tells, and no total that was known back.
     fn follow(&mut self, message: &v1::FetchProgress) {
         self.phase = message.phase();
-        self.present_bytes = self.present_bytes.max(bytes(message.present_bytes));
-        self.present_files = self.present_files.max(files(message.present_files));
+        self.present_bytes = bytes(message.present_bytes);
+        self.present_files = files(message.present_files);
         self.total_bytes = message.total_bytes.map(bytes).or(self.total_bytes);
         self.total_files = message.total_files.map(files).or(self.total_files);
         self.bytes_per_second = bytes(message.bytes_per_second);
@@ -140,10 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn figures_never_fall_and_a_new_attempt_says_that_something_was_lost() {
+    fn a_figure_that_is_lower_is_told_with_a_higher_attempt() {
         let mut course = Figures::default();
         let told = [figures(1, 10, 0), figures(1, 50, 2), figures(2, 5, 0), figures(2, 60, 3)];
-        let expected = vec![(1, 10, 0), (1, 50, 2), (2, 50, 2), (2, 60, 3)];
+        let expected = vec![(1, 10, 0), (1, 50, 2), (2, 5, 0), (2, 60, 3)];
         assert_eq!(shown(&mut course, &told), expected);
     }
 
@@ -154,9 +154,9 @@ mod tests {
         course.new_stream();
         assert_eq!(shown(&mut course, &[figures(1, 40, 1)]), [(1, 40, 1)], "continued");
         course.new_stream();
-        assert_eq!(shown(&mut course, &[figures(1, 7, 0)]), [(2, 40, 1)], "begun anew");
-        assert_eq!(shown(&mut course, &[figures(1, 9, 0)]), [(2, 40, 1)]);
-        assert_eq!(shown(&mut course, &[figures(2, 3, 0)]), [(3, 40, 1)]);
+        assert_eq!(shown(&mut course, &[figures(1, 7, 0)]), [(2, 7, 0)], "begun anew");
+        assert_eq!(shown(&mut course, &[figures(1, 9, 0)]), [(2, 9, 0)]);
+        assert_eq!(shown(&mut course, &[figures(2, 3, 0)]), [(3, 3, 0)]);
     }
 
     #[test]

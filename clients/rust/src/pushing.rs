@@ -47,18 +47,18 @@ impl Pushing<'_> {
         }
     }
 
-    /// Whether a failure ends by itself although it is not UNAVAILABLE: something on the way ended
-    /// the stream (where the daemon itself does, it says why), or the push that is in progress is an
-    /// earlier try of this one, whose stream the daemon does not know to be dead yet. A daemon that
-    /// names the push which is in the way is believed; else it is ours, if there was such a stream.
+    /// Whether a failure ends by itself although it is the daemon's word: the push that is in
+    /// progress is an earlier try of this one, whose stream the daemon does not know to be dead yet.
+    /// A daemon that names the push which is in the way is believed; else it is ours, if there was
+    /// such a stream.
     fn passes(&self, failure: &Error, is_repeat: bool) -> bool {
-        if failure.reason() == Some(Reason::PushInProgress) {
-            return match failure.metadata().get("push_id").filter(|id| !id.is_empty()) {
-                Some(id) => *id == self.header.push_id,
-                None => is_repeat,
-            };
+        if failure.reason() != Some(Reason::PushInProgress) {
+            return false;
         }
-        failure.code() == Code::Internal && failure.reason_name().is_empty()
+        match failure.metadata().get("push_id").filter(|id| !id.is_empty()) {
+            Some(id) => *id == self.header.push_id,
+            None => is_repeat,
+        }
     }
 
     /// Follows one stream. It leaves no call behind.

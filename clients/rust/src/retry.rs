@@ -11,9 +11,13 @@ use tonic::metadata::MetadataMap;
 
 use crate::error::{Error, Result};
 
-/// How patient a client is with a daemon that is `UNAVAILABLE`: none there, one that is stopping,
-/// a stream that was cut, a store that does not answer. Other failures are never repeated. What is
-/// dropped waits no longer.
+/// How patient a client is with failures that may pass. What is dropped waits no longer.
+///
+/// Those are: `UNAVAILABLE` (no daemon there, one that is stopping, a stream that was cut or fell
+/// silent, a store that does not answer), and a status without a reason that gRPC or something on the
+/// way made, `CANCELLED` or `INTERNAL`. For a push also the `PUSH_IN_PROGRESS` of its own earlier try;
+/// for a hold that lost its daemon also `RESOURCE_EXHAUSTED`, and whatever has no reason. Other
+/// failures are never repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// How long failures are met by a repeat; by default 15 s. It starts anew whenever the call has
@@ -88,6 +92,11 @@ impl Call {
         // What no clock can tell any more is as good as never.
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Self { timeout, end, closing, metadata }
+    }
+
+    /// Returns the same with all of its time left.
+    pub(crate) fn begun_again(&self) -> Self {
+        Self::new(self.timeout, self.closing.clone(), self.metadata.clone())
     }
 
     /// Returns the same without a limit of time.
@@ -206,11 +215,12 @@ impl Retry {
     /// Pauses until the call may be made again. `passes`: it is known that this failure ends by
     /// itself, whatever its code.
     ///
-    /// Fails with the failure if a repeat is of no use: it is not `UNAVAILABLE`, patience has
-    /// ended, or the pause would outlast the call's time. Once the call or the client has ended, it
+    /// Fails with the failure if a repeat is of no use: it is the daemon's word and not
+    /// `UNAVAILABLE`, patience has ended, or the pause would outlast the call's time. Once the call or the client has ended, it
     /// fails with that.
     pub(crate) async fn pause_after(&mut self, failure: Error, passes: bool) -> Result<()> {
-        if failure.code() != Code::Unavailable && !passes {
+        let may_pass = failure.code() == Code::Unavailable || failure.is_reset() || passes;
+        if !may_pass {
             return Err(failure);
         }
         let Some(delay) = self.tries.delay_after(&failure) else { return Err(failure) };

@@ -2,9 +2,11 @@
 //!
 //! Every folder and file is opened beneath the descriptor of the one above, and what is no plain
 //! file is refused before it is opened: opening a FIFO or a device does things.
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -71,12 +73,14 @@ impl From<Error> for Halt {
 }
 
 impl Source {
-    /// Looks at every file of a file or folder, opening none, and at nothing that is excluded.
+    /// Looks at every file of a file or folder, opening none, and at nothing that is excluded. A
+    /// slash at the end of the path says nothing: `link/` is the link.
     ///
     /// Fails with `UNSUPPORTED_FILE` for links, hard links, devices, FIFOs and sockets; with
     /// `INVALID_PART` for empty folders and names that no asset can have, or if nothing is left;
     /// with `INVALID_FIELD` for globs and a file; and as the system does.
-    pub(crate) fn list(root: &Path, exclude: Globs) -> Result<Self> {
+    pub(crate) fn list(path: &Path, exclude: Globs) -> Result<Self> {
+        let root = without_last_slashes(path);
         let status = lstat(root).map_err(|cause| Error::io(root.display(), cause.into()))?;
         let mut source =
             Self { root: root.to_owned(), is_folder: false, files: Vec::new(), exclude };
@@ -229,11 +233,9 @@ impl Source {
 
     /// Returns the path for a message, which a name that is not UTF-8 must not break.
     fn shown(&self, path: &[u8]) -> String {
-        use std::os::unix::ffi::OsStrExt;
-
         let mut joined = self.root.clone();
         if !path.is_empty() {
-            joined.push(std::ffi::OsStr::from_bytes(path.strip_suffix(b"/").unwrap_or(path)));
+            joined.push(OsStr::from_bytes(path.strip_suffix(b"/").unwrap_or(path)));
         }
         match joined.to_str() {
             Some(readable) => readable.to_owned(),
@@ -268,6 +270,15 @@ impl Source {
         let message = format!("{} is a file: exclude is for folders", self.shown(b""));
         Error::own(Reason::InvalidField, message, [("field", "exclude".to_owned())])
     }
+}
+
+/// With a slash, the system would follow a link that a push has to refuse.
+fn without_last_slashes(path: &Path) -> &Path {
+    let mut bytes = path.as_os_str().as_bytes();
+    while let Some(shorter) = bytes.strip_suffix(b"/").filter(|shorter| !shorter.is_empty()) {
+        bytes = shorter;
+    }
+    Path::new(OsStr::from_bytes(bytes))
 }
 
 fn first_difference<'a>(before: &'a [SourceFile], now: &'a [SourceFile]) -> &'a str {
@@ -314,3 +325,18 @@ fn advise_sequential(file: &File) {
 /// Does nothing: this system reads ahead by itself.
 #[cfg(not(target_os = "linux"))]
 fn advise_sequential(_: &File) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_at_the_end_of_a_path_say_nothing_but_for_the_root() {
+        for (path, expected) in
+            [("a/link//", "a/link"), ("a", "a"), ("/", "/"), ("///", "/"), ("a/.", "a/."), ("", "")]
+        {
+            let shorter = without_last_slashes(Path::new(path));
+            assert_eq!(shorter.as_os_str(), expected);
+        }
+    }
+}

@@ -1,6 +1,8 @@
 /** The client: one object for one daemon, with a method for each thing it does. */
 import { basename, isAbsolute, join, relative } from "node:path";
 
+import type { Transport } from "@connectrpc/connect";
+
 import { findAddress, findAssetsDir } from "./address.js";
 import type {
   Asset,
@@ -70,6 +72,15 @@ export class Client implements Disposable {
   /** Where the daemon is looked for. */
   get address(): string {
     return this.#connection.address.target;
+  }
+
+  /**
+   * The connection itself, for the stubs of `assetd/v1`: `createClient(CacheService,
+   * client.transport)`. Their calls are not repeated, carry no trace headers, and fail with what
+   * `errorFrom` reads. They end with the client.
+   */
+  get transport(): Transport {
+    return this.#connection.transport;
   }
 
   /**

@@ -4,7 +4,11 @@ import { createConnection } from "node:net";
 import type { SecureClientSessionOptions } from "node:http2";
 
 import { createClient } from "@connectrpc/connect";
-import type { CallOptions as ConnectOptions, Client as ConnectClient } from "@connectrpc/connect";
+import type {
+  CallOptions as ConnectOptions,
+  Client as ConnectClient,
+  Transport,
+} from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
 import type { Address } from "./address.js";
@@ -96,7 +100,7 @@ export class Stream<Message> {
       const result = await this.#iterator.next();
       return result.done === true ? undefined : result.value;
     } catch (thrown) {
-      throw new CutError(errorFrom(thrown, this.address));
+      throw new CutError(errorFrom(thrown, this.address.target));
     }
   }
 
@@ -137,6 +141,8 @@ export class Connection {
   /** The stubs. */
   readonly assets: ConnectClient<typeof AssetService>;
   readonly cache: ConnectClient<typeof CacheService>;
+  /** What stubs are made with. */
+  readonly transport: Transport;
   readonly #sessions: Http2SessionManager;
   readonly #closing = new AbortController();
 
@@ -152,14 +158,21 @@ export class Connection {
       path === undefined
         ? new Http2SessionManager(baseUrl, KEEPALIVE, tls)
         : new SocketSessions(baseUrl, KEEPALIVE, { createConnection: () => createConnection({ path }) });
-    const transport = createGrpcTransport({
+    this.transport = createGrpcTransport({
       baseUrl,
       sessionManager: this.#sessions,
       // On one node there is nothing to gain, and a listing costs the daemon time.
       acceptCompression: [],
+      // Else a stub that outlives the client would have it dial again.
+      interceptors: [
+        (next) => (request) => {
+          this.#refuseIfClosed();
+          return next(request);
+        },
+      ],
     });
-    this.assets = createClient(AssetService, transport);
-    this.cache = createClient(CacheService, transport);
+    this.assets = createClient(AssetService, this.transport);
+    this.cache = createClient(CacheService, this.transport);
   }
 
   /** Aborts when the client is closed. */
@@ -179,7 +192,7 @@ export class Connection {
    * @throws what `run` throws; once the call was aborted, why.
    */
   async during<T>(options: CallOptions, run: (call: Call) => Promise<T>): Promise<T> {
-    if (this.closing.aborted) throw new Error("this client is closed: make another one");
+    this.#refuseIfClosed();
     const deadline = new Deadline(checkedTimeout(options.timeoutMs), this.seams.now);
     const cancellation = new Cancellation(options.signal, this.closing);
     const { signal } = cancellation;
@@ -209,10 +222,14 @@ export class Connection {
           return await send({ signal, headers });
         } catch (thrown) {
           signal.throwIfAborted();
-          await retry.waitOrThrow(errorFrom(thrown, this.address), signal);
+          await retry.waitOrThrow(errorFrom(thrown, this.address.target), signal);
         }
       }
     });
+  }
+
+  #refuseIfClosed(): void {
+    if (this.closing.aborted) throw new Error("this client is closed: make another one");
   }
 
   /** Begins a streamed call, which also ends when `parent` aborts. */

@@ -23,12 +23,15 @@ const REASON_TRAILER = "assetd-reason";
 const NO_MESSAGE = /^(parse|serialize) /;
 
 /**
- * Returns what ended a call, in the words of the contract.
+ * Returns what ended a call, in the words of the contract: for programs, of what a generated stub
+ * threw. `address` is for the message, such as `client.address`.
  *
  * A status without a reason comes from something between: the daemon could not be reached, or its
- * process ended. The caller's own cancelling is not told as a failure, and does not come here.
+ * process ended. The caller's own cancelling is no failure, and reads like that here: ask the signal
+ * first.
  */
-export function errorFrom(thrown: unknown, address: Address): AssetdError {
+export function errorFrom(thrown: unknown, address: string): AssetdError {
+  if (thrown instanceof AssetdError) return thrown;
   const failed = ConnectError.from(thrown);
   const code = CODES[failed.code] ?? "UNKNOWN";
   // Somebody else's reason, such as a proxy's on the way, is none of our words.
@@ -74,10 +77,10 @@ function retryAfter(failed: ConnectError): number | undefined {
   return delay === undefined ? undefined : durationMs(delay);
 }
 
-function unreachable(cause: string, address: Address, failed: ConnectError): AssetdError {
+function unreachable(cause: string, address: string, failed: ConnectError): AssetdError {
   return new DaemonUnavailableError(
-    `no assetd daemon answers at ${address.target} (${cause}): start one with \`assetd serve\`, ` +
+    `no assetd daemon answers at ${address} (${cause}): start one with \`assetd serve\`, ` +
       "or name another address by ASSETD_ADDRESS",
-    { metadata: { address: address.target, cause }, cause: failed },
+    { metadata: { address, cause }, cause: failed },
   );
 }

@@ -5,7 +5,7 @@
  *     await using model = await client.hold("nlp/ranker:1");
  *     load(model.path);
  *
- * The generated stubs are in `assetd/v1`.
+ * The generated stubs are in `assetd/v1`, for use over `client.transport`.
  */
 export type {
   Asset,
@@ -32,6 +32,7 @@ export type { CallOptions } from "./connection.js";
 export type { OnFetchProgress } from "./course.js";
 export { AssetdError, CallTimeoutError, DaemonUnavailableError } from "./errors.js";
 export type { AnyReason, Code, ErrorFacts, Reason } from "./errors.js";
+export { errorFrom } from "./failure.js";
 export { HeldAsset } from "./hold.js";
 export { Listing } from "./list.js";
 export type { OnPushProgress } from "./meter.js";

@@ -51,10 +51,15 @@ export class Daemon {
     this.address = `unix://${join(folder, "run", "assetd.sock")}`;
   }
 
+  /** Where the daemon may read what a URI names. */
+  get sources(): string {
+    return join(this.folder, "sources");
+  }
+
   /** Starts one, which ends with the tests of the file. */
   static async start(): Promise<Daemon> {
     const daemon = new Daemon(await temporaryFolder());
-    for (const name of ["assets", "store"]) await mkdir(join(daemon.folder, name));
+    for (const name of ["assets", "store", "sources"]) await mkdir(join(daemon.folder, name));
     await mkdir(join(daemon.folder, "run"), { mode: 0o750 });
     cleanups.push(() => daemon.stop("SIGKILL"));
     await daemon.start();
@@ -69,6 +74,7 @@ export class Daemon {
         ASSETS_DIR: this.assetsDir,
         ASSETD_STORE: `file://${join(this.folder, "store")}`,
         ASSETD_LISTEN: this.address,
+        ASSETD_PUSH_SOURCES: `file://${this.sources}`,
       },
       stdio: ["ignore", "pipe", "pipe"],
     });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { join } from "node:path";
 import { before, test } from "node:test";
@@ -11,7 +11,13 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 
 import { parseAddress } from "../src/address.js";
 import { Connection } from "../src/connection.js";
-import { AssetdError, CallTimeoutError, Client } from "../src/index.js";
+import {
+  AssetdError,
+  CallTimeoutError,
+  Client,
+  DaemonUnavailableError,
+  errorFrom,
+} from "../src/index.js";
 import type { PushPhase, Reason } from "../src/index.js";
 import { DEFAULT_RETRY, REAL_SEAMS } from "../src/retry.js";
 import { CacheService } from "../src/v1.js";
@@ -96,6 +102,65 @@ test("failures are those of the contract", async () => {
   await rejects(client.push(model, "no/such", { mode: "UPDATE" }), "ASSET_NOT_FOUND");
   await rejects(client.push(model, "Bad Name"), "INVALID_NAME", "INVALID_SPEC");
   await assert.rejects(client.push(model, "nlp/late", { timeoutMs: 0 }), CallTimeoutError);
+});
+
+test("what was staged on the node is pushed from where it lies", async () => {
+  const staged = join(daemon.assetsDir, ".assetd/push/job");
+  await cp(model, join(staged, "model"), { recursive: true });
+  await writeFile(join(staged, "weights"), "weights");
+  const { digest } = await client.push(model, "staged/sent");
+  const labels = { by: "me" };
+  const relative = await client.pushStaged("job/model", "staged/relative", { labels });
+  assert.deepEqual([relative.version, relative.digest, relative.labels], ["0.0", digest, labels]);
+  // As the daemon has it, and as this process does.
+  using seeing = new Client({ address: daemon.address, assetsDir: daemon.assetsDir });
+  for (const each of [client, seeing]) {
+    const absolute = await each.pushStaged(join(staged, "weights"), "staged/absolute:2.0");
+    assert.deepEqual([absolute.version, absolute.kind, absolute.sizeBytes], ["2.0", "FILE", 7]);
+    await assert.rejects(each.pushStaged(model, "staged/outside"), (error) => {
+      assert.ok(AssetdError.is(error, "INVALID_FIELD"), String(error));
+      const { field, staged_path: path } = error.metadata;
+      assert.deepEqual([field, path], ["header.staged_path", model]);
+      return error.code === "INVALID_ARGUMENT";
+    });
+    await assert.rejects(each.pushStaged("job/../../../../x", "staged/outside"), (error) =>
+      AssetdError.is(error, "SOURCE_NOT_ALLOWED"),
+    );
+    await assert.rejects(each.pushStaged("job/nothing", "staged/outside"), (error) =>
+      AssetdError.is(error, "INVALID_FIELD"),
+    );
+  }
+  assert.equal(await readFile((await client.fetch("staged/absolute")).path, "utf8"), "weights");
+});
+
+test("the daemon reads what a URI names, where its operator allows that", async () => {
+  await cp(model, join(daemon.sources, "model"), { recursive: true });
+  const pushed = await client.pushFrom(`file://${daemon.sources}/model`, "found/ranker:1");
+  assert.deepEqual([pushed.version, pushed.kind, pushed.fileCount], ["1.0", "DIRECTORY", 3]);
+  await assert.rejects(client.pushFrom(`file://${model}`, "found/ranker"), (error) => {
+    assert.ok(AssetdError.is(error, "SOURCE_NOT_ALLOWED"), String(error));
+    return error.code === "PERMISSION_DENIED";
+  });
+});
+
+test("generated stubs work over the client's own connection, and their failures are read alike", async () => {
+  const own = new Client({ address: daemon.address });
+  const cache = createClient(CacheService, own.transport);
+  const { assetsDir } = await cache.getCacheStatus({});
+  assert.equal(assetsDir, daemon.assetsDir);
+  const missing = await cache.pin({ spec: "nlp/ranker:9.9" }).catch((thrown: unknown) => thrown);
+  const read = errorFrom(missing, own.address);
+  assert.ok(AssetdError.is(read, "NOT_CACHED"), String(missing));
+  assert.deepEqual([read.code, read.metadata], ["NOT_FOUND", { spec: "nlp/ranker:9.9" }]);
+  assert.equal(errorFrom(read, own.address), read);
+  own.close();
+  await assert.rejects(cache.getCacheStatus({}), /this client is closed/);
+  using nobody = new Client({ address: "unix:///nowhere/assetd.sock" });
+  const call = createClient(CacheService, nobody.transport).getCacheStatus({});
+  await assert.rejects(call, (thrown) => {
+    const error = errorFrom(thrown, nobody.address);
+    return error instanceof DaemonUnavailableError && error.message.includes(nobody.address);
+  });
 });
 
 test("listings go through pages", async () => {

@@ -166,7 +166,7 @@ test("slashes at the end of a source's path say nothing", async () => {
 test("failures of the transport are read in the words of the contract", () => {
   const trailers = (values: Record<string, string>) => new Headers({ "grpc-status": "1", ...values });
   const reason = (code: Code, values: Record<string, string>) =>
-    errorFrom(new ConnectError("m", code, trailers(values)), SOCKET);
+    errorFrom(new ConnectError("m", code, trailers(values)), SOCKET.target);
   assert.equal(reason(Code.NotFound, { "assetd-reason": "NOT_CACHED" }).reason, "NOT_CACHED");
   assert.equal(reason(Code.NotFound, {}).code, "NOT_FOUND");
   for (const code of [Code.Unavailable, Code.Canceled]) {
@@ -179,9 +179,9 @@ test("failures of the transport are read in the words of the contract", () => {
   assert.ok(!(newer instanceof DaemonUnavailableError));
   const stranger = { desc: ErrorInfoSchema, value: { reason: "X", domain: "proxy.example" } };
   const foreign = new ConnectError("m", Code.NotFound, trailers({}), [stranger]);
-  assert.equal(errorFrom(foreign, SOCKET).reason, "");
+  assert.equal(errorFrom(foreign, SOCKET.target).reason, "");
   const unreadable = new ConnectError("parse binary: premature EOF", Code.Internal);
-  assert.equal(errorFrom(unreadable, SOCKET).code, "INTERNAL");
+  assert.equal(errorFrom(unreadable, SOCKET.target).code, "INTERNAL");
   assert.deepEqual(CODES.map((_, code) => code).filter((code) => code in Code).length, 16);
 });
 

@@ -6,6 +6,7 @@ mod words;
 use std::collections::HashMap;
 use std::io::{self, BufRead, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -15,6 +16,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::words::Request;
+
+/// Whether a line could not be written, which nobody hears then.
+static IS_UNHEARD: AtomicBool = AtomicBool::new(false);
 
 /// Has the actions that go on.
 struct Runner {
@@ -36,6 +40,7 @@ async fn main() -> ExitCode {
         Err(failure) => Err(failure.to_string()),
     };
     match served {
+        Ok(()) if IS_UNHEARD.load(Ordering::Relaxed) => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("{message}");
@@ -74,9 +79,12 @@ async fn serve(
     for action in runner.running().values() {
         action.cancelled.notify_one();
     }
-    while tasks.join_next().await.is_some() {}
+    let mut ended = Ok(());
+    while let Some(done) = tasks.join_next().await {
+        ended = ended.and(done.map_err(|cause| format!("an action did not end well: {cause}")));
+    }
     runner.client.close();
-    read
+    read.and(ended)
 }
 
 impl Runner {
@@ -133,6 +141,7 @@ impl Runner {
 fn write(line: Value) {
     let mut output = io::stdout().lock();
     if let Err(failure) = writeln!(output, "{line}").and_then(|()| output.flush()) {
+        IS_UNHEARD.store(true, Ordering::Relaxed);
         eprintln!("{failure}");
     }
 }

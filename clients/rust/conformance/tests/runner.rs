@@ -181,3 +181,15 @@ async fn it_ends_with_its_requests() {
     suite.write("moths").await;
     assert!(suite.ended().await.contains("moths"));
 }
+
+#[tokio::test]
+async fn it_fails_when_nobody_hears_it() {
+    let suite = Suite::begin("unix:///nowhere/assetd.sock").await;
+    let Suite { mut runner, requests, answers } = suite;
+    drop(answers);
+    let mut requests = requests.unwrap();
+    let line = json!({"id": "x", "do": "dance"}).to_string();
+    requests.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+    drop(requests);
+    assert_eq!(runner.wait().await.unwrap().code(), Some(1));
+}

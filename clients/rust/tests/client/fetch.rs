@@ -76,7 +76,7 @@ async fn a_stream_that_is_cut_is_joined_again_for_the_same_version() {
     ]));
     let (fetched, shown) = shown(&daemon).await;
     assert_eq!(fetched.unwrap().version(), "1.2");
-    assert_eq!(shown, [(1, 40), (1, 60), (2, 60)]);
+    assert_eq!(shown, [(1, 40), (1, 60), (2, 20)]);
     let specs: Vec<String> = daemon.fetches().into_iter().map(|asked| asked.spec).collect();
     assert_eq!(specs[0], "nlp/ranker");
     assert!(specs[1..].iter().all(|spec| spec == "nlp/ranker:1.2"), "{specs:?}");
@@ -104,6 +104,35 @@ async fn a_stream_that_ends_without_an_answer_is_a_defect() {
         assert_eq!(failure.reason(), Some(Reason::Internal), "{failure}");
         assert_eq!(daemon.fetches().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_something_on_the_way_ends_is_joined_again() {
+    let reset = || Step::Fail(Status::internal("reset by a proxy"));
+    let daemon = ScriptedDaemon::start(Scripts::fetches([
+        vec![reset()],
+        vec![started(), progressed(40, 1), reset()],
+        vec![started(), completed()],
+    ]));
+    client_of(&daemon.address).fetch("nlp/ranker").await.unwrap();
+    assert_eq!(daemon.fetches().len(), 3);
+    let said = daemon_error(Code::Internal, "IO_ERROR", &[], None);
+    daemon.then(vec![Step::Fail(said)]);
+    let failure = client_of(&daemon.address).fetch("nlp/ranker").await.unwrap_err();
+    assert_eq!(failure.reason(), Some(Reason::IoError), "the daemon's own word is final");
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_with_resets_ends_as_with_any_failure() {
+    let resets = std::iter::repeat_with(|| vec![Step::Fail(Status::internal("reset"))]).take(50);
+    let daemon = ScriptedDaemon::start(Scripts::fetches(resets));
+    let builder = assetd::Client::builder().address(&daemon.address).assets_dir("");
+    let client = builder.retry(RetryPolicy::default()).build().unwrap();
+    let began = Instant::now();
+    let failure = client.fetch("nlp/ranker").await.unwrap_err();
+    assert_eq!((failure.code(), failure.reason_name()), (Code::Internal, ""));
+    assert_eq!(failure.message(), "reset");
+    assert!(began.elapsed() > Duration::from_secs(12), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

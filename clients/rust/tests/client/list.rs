@@ -4,6 +4,7 @@ use assetd::v1::{list_files_response, list_response};
 use assetd::{Code, Freshness, Reason, Scope, Source, v1};
 use assetd_testing::{ScriptedDaemon, Scripts, daemon_error};
 use futures_util::TryStreamExt;
+use tokio::time::Instant;
 
 use crate::{client_of, client_of_nobody};
 
@@ -58,6 +59,20 @@ async fn a_page_tells_what_could_not_be_asked() {
     assert_eq!(daemon.lists().len(), 2, "UNAVAILABLE is repeated");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_timeout_of_a_listing_is_for_each_page() {
+    let pause = Some(Duration::from_secs(2));
+    let busy = || Err(daemon_error(Code::Unavailable, "LOCK_BUSY", &[], pause));
+    let pages = ["x", "y", ""].map(|next| [busy(), Ok(page(&["a"], next))]);
+    let lists = pages.into_iter().flatten().collect();
+    let daemon = ScriptedDaemon::start(Scripts { lists, ..Scripts::default() });
+    let list = client_of(&daemon.address).list("").timeout(Duration::from_secs(3));
+    let began = Instant::now();
+    let entries: Vec<_> = list.entries().try_collect().await.unwrap();
+    assert_eq!(entries.len(), 3);
+    assert!(began.elapsed() >= Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn a_listing_ends_with_its_error() {
     let lost = daemon_error(Code::InvalidArgument, "INVALID_PAGE_TOKEN", &[], None);
@@ -108,7 +123,8 @@ async fn a_version_is_resolved() {
         cache_state: None,
     };
     let cut = tonic::Status::unavailable("going");
-    let resolves = [Err(cut), Ok(answer)].into();
+    let reset = tonic::Status::internal("reset by a proxy");
+    let resolves = [Err(cut), Err(reset), Ok(answer)].into();
     let daemon = ScriptedDaemon::start(Scripts { resolves, ..Scripts::default() });
     let found = client_of(&daemon.address).resolve("nlp/ranker:1").await.unwrap();
     assert_eq!(

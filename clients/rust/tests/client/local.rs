@@ -150,7 +150,9 @@ async fn any_other_wish_is_a_call() {
     ] {
         assert!(fetch.await.unwrap_err().is_daemon_unavailable());
     }
-    fetch().store_timeout(Duration::from_secs(1)).progress(|_| ()).await.unwrap();
+    let second = Duration::from_secs(1);
+    let fetch = fetch().store_timeout(second).progress(|_| ()).progress_interval(second);
+    fetch.timeout(second).await.unwrap();
 }
 
 #[tokio::test]

@@ -36,4 +36,5 @@ fn the_example_of_the_readme_is_the_one_that_runs() {
     let example = fs::read_to_string(Path::new(HERE).join("examples/serve.rs")).unwrap();
     let (_comment, code) = example.split_once("\n\n").unwrap();
     assert!(readme.contains(&format!("```rust,no_run\n{code}```\n")), "they differ:\n{code}");
+    assert!(code.lines().count() <= 15, "it is to be read at a glance");
 }

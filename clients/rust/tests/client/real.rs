@@ -109,7 +109,7 @@ async fn the_example_of_the_readme_runs() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(run().await.starts_with("there is no such version"));
+    assert!(run().await.starts_with("there is none: assetd: ASSET_NOT_FOUND"));
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "weights").unwrap();
     client_of(&daemon.address).push(file.path(), "nlp/ranker:0.0").await.unwrap();

@@ -51,6 +51,21 @@ async fn what_is_no_plain_file_is_refused_by_its_kind() {
 }
 
 #[tokio::test]
+async fn a_link_whose_path_ends_with_a_slash_is_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("model")).unwrap();
+    fs::write(folder.path().join("model/a"), "x").unwrap();
+    let link = folder.path().join("link");
+    symlink("model", &link).unwrap();
+    let slashed = |path: &Path| format!("{}//", path.display());
+    let failure = refused(Path::new(&slashed(&link)), &[]).await;
+    assert_eq!(failure.reason(), Some(Reason::UnsupportedFile), "{failure}");
+    assert_eq!(failure.metadata()["path"], link.to_str().unwrap());
+    let listed = refused(Path::new(&slashed(&folder.path().join("model"))), &[]).await;
+    assert!(listed.is_daemon_unavailable(), "{listed}");
+}
+
+#[tokio::test]
 async fn names_that_no_asset_can_have_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(OsStr::from_bytes(b"\xff")), "x").unwrap();

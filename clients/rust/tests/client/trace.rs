@@ -1,23 +1,22 @@
 use assetd_testing::{ScriptedDaemon, Scripts, Step, completed, started};
+use opentelemetry::baggage::BaggageExt;
 use opentelemetry::propagation::text_map_propagator::FieldIter;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
-use opentelemetry::{Context, global};
+use opentelemetry::trace::{
+    FutureExt, SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState,
+};
+use opentelemetry::{Context, KeyValue, global};
 use tonic::Status;
 
 use crate::client_of;
 
-/// Writes what a span is by the W3C's rules, as the SDK's propagator does.
+/// Nobody here reads what it writes: the headers are the W3C's, whatever the program has set.
 #[derive(Debug)]
-struct TraceContext;
+struct Foreign;
 
-impl TextMapPropagator for TraceContext {
-    fn inject_context(&self, context: &Context, injector: &mut dyn Injector) {
-        let span = context.span().span_context().clone();
-        if span.is_valid() {
-            injector.set("traceparent", format!("00-{}-{}-01", span.trace_id(), span.span_id()));
-            injector.set("not a header", "left out".to_owned());
-        }
+impl TextMapPropagator for Foreign {
+    fn inject_context(&self, _: &Context, injector: &mut dyn Injector) {
+        injector.set("b3", "1-2-3".to_owned());
     }
 
     fn extract_with_context(&self, context: &Context, _: &dyn Extractor) -> Context {
@@ -31,7 +30,7 @@ impl TextMapPropagator for TraceContext {
 
 #[tokio::test]
 async fn every_stream_of_a_call_carries_the_trace_that_it_was_made_in() {
-    global::set_text_map_propagator(TraceContext);
+    global::set_text_map_propagator(Foreign);
     let cut = vec![started(), completed(), Step::Fail(Status::unavailable("going"))];
     let again = vec![started(), completed(), Step::Silence];
     let alone = vec![started(), completed()];
@@ -42,23 +41,31 @@ async fn every_stream_of_a_call_carries_the_trace_that_it_was_made_in() {
         SpanId::from(0x12),
         TraceFlags::SAMPLED,
         false,
-        TraceState::NONE,
+        TraceState::from_key_value([("vendor", "one"), ("other", "two")]).unwrap(),
     );
+    let context = Context::new().with_remote_span_context(span);
+    let context = context.with_baggage([KeyValue::new("team", "nlp, ü")]);
     let hold = client.hold("nlp/ranker").into_future();
-    let held = {
-        use opentelemetry::trace::FutureExt;
-        hold.with_context(Context::new().with_remote_span_context(span)).await.unwrap()
-    };
+    let held = hold.with_context(context).await.unwrap();
     while daemon.fetches().len() < 2 {
         tokio::task::yield_now().await;
     }
     client.fetch("nlp/ranker").await.unwrap();
     drop(held);
+    let names = ["traceparent", "tracestate", "baggage", "b3"];
     let carried: Vec<_> = daemon
         .metadata()
         .iter()
-        .map(|metadata| metadata.get("traceparent").map(|value| value.to_str().unwrap().to_owned()))
+        .map(|metadata| {
+            names.map(|name| metadata.get(name).map(|value| value.to_str().unwrap().to_owned()))
+        })
         .collect();
-    let trace = Some("00-0000000000000000000000000000abcd-0000000000000012-01".to_owned());
-    assert_eq!(carried, [trace.clone(), trace, None]);
+    let trace = [
+        Some("00-0000000000000000000000000000abcd-0000000000000012-01"),
+        Some("vendor=one,other=two"),
+        Some("team=nlp%2C%20%C3%BC"),
+        None,
+    ];
+    let trace = trace.map(|value| value.map(str::to_owned));
+    assert_eq!(carried, [trace.clone(), trace, [None, None, None, None]]);
 }
