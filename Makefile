@@ -84,10 +84,11 @@ check: setup tools typescript python-server rust-lock-restored ## Format, lint, 
 	$(PYTEST) tests/unit tests/conformance --ignore tests/conformance/clients
 
 .PHONY: test
-test: setup tools runners model modelkit s3rver python-server system-packages ## All tests, on the real model, S3 server, modelkit and clients
+test: setup tools runners model modelkit python-server system-packages ## All tests, on the real model, S3 server, modelkit and clients
+	$(call WITH_NODE,$(MAKE) s3rver)
 	cd $(GO_CLIENT) && $(GO) test ./...
 	cd $(GO_SERVER) && $(GO) test ./...
-	cd $(TYPESCRIPT_CLIENT) && npm test
+	$(call WITH_NODE,cd $(TYPESCRIPT_CLIENT) && npm test)
 	$(call WITH_JAVA,cd $(JAVA_CLIENT) && $(MVN) test)
 	$(CARGO) test --quiet --locked --workspace --all-features
 	$(PYTEST) tests
@@ -255,7 +256,7 @@ $(TOOLS)/bin/.stamp: tools/go.mod tools/go.sum
 s3rver: $(TOOLS)/s3rver/.stamp ## An S3 server that ignores preconditions, to be refused
 
 $(TOOLS)/s3rver/.stamp: tools/s3rver/package.json tools/s3rver/package-lock.json tools/s3rver/.npmrc
-	command -v npm >/dev/null || { echo "this needs Node 20 with npm" >&2; exit 1; }
+	@$(HAS_NODE) || { echo "$(NEEDS_NODE)" >&2; exit 1; }
 	mkdir -p $(@D)
 	cp $^ $(@D)
 	cd $(@D) && npm ci --no-audit --no-fund --loglevel=error
@@ -266,24 +267,31 @@ typescript: $(TYPESCRIPT_CLIENT)/node_modules/.stamp ## What the TypeScript clie
 
 $(TYPESCRIPT_CLIENT)/node_modules/.stamp: $(TYPESCRIPT_CLIENT)/package.json \
     $(TYPESCRIPT_CLIENT)/package-lock.json
-	command -v npm >/dev/null || { echo "this needs Node 20 with npm" >&2; exit 1; }
+	@$(HAS_NODE) || { echo "$(NEEDS_NODE)" >&2; exit 1; }
 	cd $(TYPESCRIPT_CLIENT) && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
 # What the conformance suite asks of each language's helper; a language that is not installed is left
 # out, and skipped by name.
 .PHONY: runners
-runners: tools typescript rust ## The programs of all languages that the clients' suite talks to
+runners: tools rust ## The programs of all languages that the clients' suite talks to
 	cd $(GO_CLIENT) && $(GO) build -o $(CURDIR)/$(TOOLS)/conformance/go ./conformance
-	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test
+	$(call WITH_NODE,$(MAKE) typescript && cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test)
 	$(call WITH_JAVA,$(MAKE) java)
+
+# $(call IF_THERE,test,what is needed,commands): whoever lacks a language sees it skipped, by name;
+# where nothing may be skipped, that is a failure.
+IF_THERE = @if $(1); then $(3); elif [[ "$${CI:-}" = true ]]; then echo "$(2)" >&2; exit 1; \
+    else echo "skipped: $(2)" >&2; fi
+
+HAS_NODE := command -v npm >/dev/null
+NEEDS_NODE := Node 20 with npm is needed, for the TypeScript client and for a server of the tests
+WITH_NODE = $(call IF_THERE,$(HAS_NODE),$(NEEDS_NODE),$(1))
 
 MVN := mvn --quiet --batch-mode
 HAS_JAVA := command -v javac >/dev/null && command -v mvn >/dev/null
-NEEDS_JAVA := the Java client needs a JDK 17 or newer and Maven 3.8 or newer
-# Whoever has none of it sees this client skipped, by name; where nothing may be skipped, it fails.
-WITH_JAVA = @if $(HAS_JAVA); then $(1); elif [[ "$${CI:-}" = true ]]; \
-    then echo "$(NEEDS_JAVA)" >&2; exit 1; else echo "skipped: $(NEEDS_JAVA)" >&2; fi
+NEEDS_JAVA := a JDK 17 or newer and Maven 3.8 or newer are needed, for the Java client
+WITH_JAVA = $(call IF_THERE,$(HAS_JAVA),$(NEEDS_JAVA),$(1))
 
 # Maven's registry is whichever this machine uses. Warnings of javac and of Javadoc are errors.
 .PHONY: java
