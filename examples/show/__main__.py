@@ -7,18 +7,17 @@ Starts all that it takes on this machine, shows what happens, and leaves nothing
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from itertools import combinations
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from examples.show.link import Link
 from examples.show.programs import (
+    ENDING,
     Program,
     ShowError,
     ask,
@@ -232,14 +231,9 @@ def tell(show: Show) -> None:
         print(f"assetd: exit code {daemon.stop()}")
 
 
-def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    """End as if it had come to its end, so that nothing is left running."""
-    sys.exit(143)
-
-
 def main() -> None:
     """Tell the story in a folder that is gone afterwards."""
-    signal.signal(signal.SIGTERM, stop)
+    ENDING.install()
     for needed, target in ((MODEL, "model"), (PYTHON, "python-server"), (VERSITYGW, "tools")):
         if not needed.exists():
             sys.exit(f"example: {needed} is missing: make {target}")
@@ -251,8 +245,6 @@ def main() -> None:
             tell(Show(Path(folder), started))
     except (ShowError, subprocess.CalledProcessError) as error:
         sys.exit(f"example: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +14,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -74,26 +77,61 @@ class Program:
             return self._process.wait()
 
 
+class Ending:
+    """Ends the show by SIGTERM or Ctrl-C as if it had come to its end: nothing is left running."""
+
+    def __init__(self) -> None:
+        self._is_starting = False
+        self._number: int | None = None
+
+    def install(self) -> None:
+        """Listen to both signals, from now on."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+
+    @contextmanager
+    def after_the_start(self) -> Iterator[None]:
+        """Wait for the end of the block: a program that is half started is nobody's to stop."""
+        self._is_starting = True
+        try:
+            yield
+        finally:
+            self._is_starting = False
+            if self._number is not None:
+                self._end(self._number, None)
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        if self._is_starting:
+            self._number = number
+            return
+        sys.exit(128 + number)
+
+
+ENDING = Ending()
+
+
 @contextmanager
 def running(
     name: str, command: Sequence[str | Path], environment: Mapping[str, str], folder: Path
 ) -> Iterator[Program]:
     """Run a program for the length of the block, apart from the terminal's Ctrl-C."""
     log = folder / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    program = Program(name, process, log)
+    program: Program | None = None
     try:
+        with ENDING.after_the_start(), log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+            program = Program(name, process, log)
         yield program
     finally:
-        program.stop()
+        if program is not None:
+            program.stop()
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:

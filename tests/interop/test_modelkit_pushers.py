@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from assetd import (
@@ -134,7 +135,7 @@ def crowd(
     where = {"PROVIDER": "local", "BUCKET": str(tmp_path), "PREFIX": "store"}
     variables: dict[str, str] = {}
     if request.param == "s3":
-        where = {"PROVIDER": "s3", "BUCKET": BUCKET, "PREFIX": tmp_path.name}
+        where = {"PROVIDER": "s3", "BUCKET": BUCKET, "PREFIX": uuid4().hex}
         variables |= bucket.environment
     (tmp_path / "store").mkdir()
     variables |= {f"MODELKIT_STORAGE_{name}": value for name, value in where.items()}
