@@ -33,10 +33,6 @@ GO_SERVER := examples/go-server
 TYPESCRIPT_CLIENT := clients/typescript
 JAVA_CLIENT := clients/java
 RUST_CLIENT := clients/rust
-# Without Rust its client is skipped, by name; where nothing may be skipped, that is a failure.
-CARGO := command -v cargo >/dev/null || \
-    { echo "skipped: the Rust client needs Rust 1.89 or newer" >&2; [[ "$${CI:-}" != true ]]; exit; }; \
-    cd $(RUST_CLIENT) && CARGO_TARGET_DIR=target cargo
 
 ##@ Start here
 
@@ -79,8 +75,8 @@ check: setup tools typescript python-server rust-lock-restored ## Format, lint, 
 	cd $(GO_SERVER) && $(GO) vet ./...
 	cd $(TYPESCRIPT_CLIENT) && npm run --silent build:test && npm run --silent lint
 	$(call WITH_JAVA,$(MAKE) java)
-	$(CARGO) fmt --all --check
-	$(CARGO) clippy --quiet --locked --workspace --all-targets --all-features -- --deny warnings
+	$(call CARGO,fmt --all --check)
+	$(call CARGO,clippy --quiet --locked --workspace --all-targets --all-features -- --deny warnings)
 	$(PYTEST) tests/unit tests/conformance --ignore tests/conformance/clients
 
 .PHONY: test
@@ -90,7 +86,7 @@ test: setup tools runners model modelkit python-server system-packages ## All te
 	cd $(GO_SERVER) && $(GO) test ./...
 	$(call WITH_NODE,cd $(TYPESCRIPT_CLIENT) && npm test)
 	$(call WITH_JAVA,cd $(JAVA_CLIENT) && $(MVN) test)
-	$(CARGO) test --quiet --locked --workspace --all-features
+	$(call CARGO,test --quiet --locked --workspace --all-features)
 	$(PYTEST) tests
 
 .PHONY: format
@@ -98,7 +94,7 @@ format: setup ## Format and fix what can be fixed without thought
 	$(BIN)/ruff check --fix-only --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff format --quiet $(PYTHON_SOURCES)
 	gofmt -w $(GO_CLIENT) $(GO_SERVER)
-	$(CARGO) fmt --all
+	$(call CARGO,fmt --all)
 
 .PHONY: generate
 generate: setup tools typescript ## Write the stubs of every client from protos/
@@ -304,19 +300,23 @@ $(JAVA_CLIENT)/target/.stamp: $(shell find $(JAVA_CLIENT) -name pom.xml -o -path
 	mkdir -p $(@D)
 	touch $@
 
+HAS_RUST := command -v cargo >/dev/null
+NEEDS_RUST := Rust 1.89 or newer is needed, for the Rust client
+CARGO = $(call IF_THERE,$(HAS_RUST),$(NEEDS_RUST),cd $(RUST_CLIENT) && CARGO_TARGET_DIR=target cargo $(1))
+
 # What it needs comes from whichever registry this machine uses, by packages.lock, which holds
 # checksums and no address.
 .PHONY: rust
 rust: rust-lock-restored ## The Rust client, and what the conformance suite runs of it
-	$(CARGO) build --quiet --locked --workspace
+	$(call CARGO,build --quiet --locked --workspace)
 
 .PHONY: rust-lock-restored
 rust-lock-restored:
-	@! command -v cargo >/dev/null || tools/cargo-lock restore $(RUST_CLIENT)
+	@! $(HAS_RUST) || tools/cargo-lock restore $(RUST_CLIENT)
 
 .PHONY: rust-lock
 rust-lock: ## Resolve what the Rust client needs again
-	$(CARGO) generate-lockfile --quiet
+	$(call CARGO,generate-lockfile --quiet)
 	tools/cargo-lock save $(RUST_CLIENT)
 
 # From Debian, and only where nobody has to be asked; whoever lacks one of these programs elsewhere

@@ -7,12 +7,8 @@ import io.assetd.v1.AssetServiceGrpc;
 import io.assetd.v1.FetchRequest;
 import io.assetd.v1.FetchResponse;
 import io.grpc.Server;
-import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
-import io.grpc.netty.shaded.io.netty.channel.ChannelOption;
 import io.grpc.netty.shaded.io.netty.channel.EventLoopGroup;
 import io.grpc.netty.shaded.io.netty.channel.epoll.EpollEventLoopGroup;
-import io.grpc.netty.shaded.io.netty.channel.epoll.EpollServerDomainSocketChannel;
-import io.grpc.netty.shaded.io.netty.channel.unix.DomainSocketAddress;
 import io.grpc.stub.ServerCallStreamObserver;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
@@ -101,11 +97,7 @@ class ManyHoldsTest {
     void start() throws IOException {
       Files.deleteIfExists(socket);
       server =
-          NettyServerBuilder.forAddress(new DomainSocketAddress(socket.toString()))
-              .bossEventLoopGroup(loop)
-              .workerEventLoopGroup(loop)
-              .channelType(EpollServerDomainSocketChannel.class)
-              .withChildOption(ChannelOption.SO_KEEPALIVE, null)
+          ScriptedDaemon.listening(socket, loop)
               .directExecutor()
               .addService(this)
               .build()

@@ -94,15 +94,20 @@ final class ScriptedDaemon implements AutoCloseable {
     return daemon;
   }
 
+  /** Returns the builder of a server on a socket, all of whose work is done by one loop. */
+  static NettyServerBuilder listening(Path socket, EventLoopGroup loop) {
+    return NettyServerBuilder.forAddress(new DomainSocketAddress(socket.toString()))
+        .bossEventLoopGroup(loop)
+        .workerEventLoopGroup(loop)
+        .channelType(EpollServerDomainSocketChannel.class)
+        .withChildOption(ChannelOption.SO_KEEPALIVE, null);
+  }
+
   private void start() {
     try {
       Files.deleteIfExists(socket);
       server =
-          NettyServerBuilder.forAddress(new DomainSocketAddress(socket.toString()))
-              .bossEventLoopGroup(loop)
-              .workerEventLoopGroup(loop)
-              .channelType(EpollServerDomainSocketChannel.class)
-              .withChildOption(ChannelOption.SO_KEEPALIVE, null)
+          listening(socket, loop)
               .intercept(new Headers())
               .addService(new Service())
               .build()
