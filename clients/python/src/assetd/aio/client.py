@@ -123,8 +123,9 @@ class Client(BaseClient):
 
         connection = self._connect()
         fetched, stream = await _fetch.Fetch(connection, request, deadline, observe).run()
-        lost = on_hold_lost
-        held = _hold.Hold(connection, fetched.request, stream, lost) if request.hold else None
+        held = None
+        if request.hold:
+            held = _hold.Hold(connection, fetched.request, stream, on_hold_lost)
         return _convert.asset_from(fetched.started, fetched.completed, held, self.assets_dir)
 
     async def resolve(
