@@ -111,7 +111,7 @@ coverage: setup tools model modelkit s3rver python-server system-packages ## All
 bench: setup tools ## Side by side with what a user would pick instead
 	$(BIN)/python -m bench
 
-##@ Soaks: faults for up to an hour each; interrupted, a soak of faults goes on where it was
+##@ Soaks: up to an hour each; one that is interrupted goes on where it was
 
 # The same seed makes the same faults in the same order.
 SEED ?= 1
@@ -146,11 +146,9 @@ soak-push-races: setup tools ## 10,000 races of pushers for one version, on S3 a
 soak-pushes: setup tools ## 64 pushers push 200 versions each to one asset, while answers are cut
 	$(BIN)/python -m tests.soak.pushes $(SOAKED)
 
-# One process goes on until it has seen all: what it finds is shrunk, and kept in .hypothesis.
 .PHONY: soak-machine
 soak-machine: setup ## 10,000 histories of fetches, holds, evictions, edits and restarts, beside a dict
-	CACHE_MACHINE_EXAMPLES=10000 $(BIN)/python -m pytest tests/property/test_cache_machine.py \
-	    --hypothesis-seed=$(SEED) --timeout=$$((60 * $(MINUTES)))
+	$(BIN)/python -m tests.soak.machine $(SOAKED)
 
 .PHONY: soak-fuzz
 soak-fuzz: setup ## Five million inputs for each reader of what callers, buckets and disks say
@@ -162,7 +160,7 @@ soak-mutations: setup system-packages ## Seeded bugs, each of which a harness ha
 
 .PHONY: soak-models
 soak-models: setup ## Search every interleaving of docs/models, with all rules and without each
-	nice $(BIN)/python -m tests.models
+	$(BIN)/python -m tests.soak.models $(SOAKED)
 
 ##@ Environments and tools
 

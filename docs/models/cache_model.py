@@ -24,7 +24,8 @@ Invariants
 Bounds: one version, two parts, one fetch or forced fetch, one eviction, at most two readers, one operator, one modelkit fetch,
 the SIGKILLs that the configuration names, one power loss. Not modelled: a file where a directory is due (EXCHANGE either way),
 new parent folders, disk errors, damage of equal size, the cache of a directory's verified sizes by folder mtime.
-Usage: cache_model.py [-v] [-c CONFIG]... [--bug NAME]... [--text]    --bug takes one rule out; --text: a first draft of layout.md, all of its faults
+Usage: cache_model.py [-v] [--titles] [-c PREFIX | -c TITLE$]... [--bug NAME]... [--text]
+    --bug takes one rule out; --text: a first draft of layout.md, all of its faults; --titles: only say which configurations there are
 """
 import argparse, itertools, time
 from collections import deque, namedtuple
@@ -445,13 +446,14 @@ CONFIGS = {                                       # name: (SIGKILLs of the daemo
 if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("-c", action="append"); ap.add_argument("--bug", action="append", default=[], choices=TEXT + SANITY)
-    ap.add_argument("--text", action="store_true"); ap.add_argument("-v", action="store_true")
+    ap.add_argument("--text", action="store_true"); ap.add_argument("-v", action="store_true"); ap.add_argument("--titles", action="store_true")
     o = ap.parse_args(); BUGS = frozenset(o.bug + (TEXT if o.text else []))
     for kind, (name, (kills, power, actors)) in itertools.product(("file", "dir"), CONFIGS.items()):
         starts = [x for x in STARTS if kind == "file" or x != "stale"]
         for some in [[x] for x in starts] if name[-1] == "!" else [starts]:
             title = f"{kind}-{name.rstrip('!')}" + (f"/{some[0]}" if name[-1] == "!" else "")
-            if o.c and not any(title.startswith(c) for c in o.c): continue
+            if o.c and not any(f"{title}$".startswith(c) for c in o.c): continue
+            if o.titles: print(title); continue
             n, sec, found = search(kind, power, kills, some, actors)
             print(f"{title:32} {n:8} states {sec:6.1f} s  {'; '.join(x for x in sorted(found) if x[0] not in 'FS') or 'holds'}", flush=True)
             for x in sorted(found) if o.v else (): print("   ", x, *("\n        " + t for t in found[x]))

@@ -25,7 +25,7 @@ Invariants (unless an operator acted, where that is to blame)
  6  the final path shows the whole version, or nothing
 Bounds: one version, two parts, at most two growths, one full fetch, one eviction, one reader or operator, the SIGKILLs that the
 configuration names, one power loss. Not modelled: folders inside the partial version, modelkit (it never looks below .assetd),
-disk errors, damage of equal size.    Usage: partial_model.py [-v] [-c CONFIG]... [--bug NAME]...
+disk errors, damage of equal size.    Usage: partial_model.py [-v] [--titles] [-c PREFIX | -c TITLE$]... [--bug NAME]...
 """
 import argparse, time
 from collections import deque, namedtuple
@@ -300,9 +300,11 @@ CONFIGS = {                                       # name: (SIGKILLs of the daemo
 if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("-c", action="append"); ap.add_argument("--bug", action="append", default=[], choices=BUGS); ap.add_argument("-v", action="store_true")
+    ap.add_argument("--titles", action="store_true")
     o = ap.parse_args(); cm.BUGS = frozenset(o.bug)
     for name, (kills, power, actors) in CONFIGS.items():
-        if o.c and not any(name.startswith(c) for c in o.c): continue
+        if o.c and not any(f"{name}$".startswith(c) for c in o.c): continue
+        if o.titles: print(name); continue
         n, sec, found = search(power, kills, list(STARTS), actors)
         print(f"{name:32} {n:8} states {sec:6.1f} s  {'; '.join(sorted(found)) or 'holds'}", flush=True)
         for x in sorted(found) if o.v else (): print("   ", x, *("\n        " + t for t in found[x]))

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Explicit-state model checker for assetd's push protocol (layout.md: "The bucket", "Push").  Plain Python 3.11, one file.
 
-    nice python3 push_model.py [-v] [NAME-PREFIX ...]              -v prints the shortest trace to each violation
+    nice python3 push_model.py [-v] [--titles] [PREFIX | TITLE$ ...]
+    -v prints the shortest trace to each violation; --titles only which configurations there are
 
 STORE: one asset; per version a claim, a .meta, two parts; one index.  Every call is one atomic step: get, scan (LIST of the
 .metas), new (If-None-Match: *), cas (If-Match; an ETag IS the content, so A-B-A is possible), put and del (unconditional),
@@ -347,10 +348,14 @@ CONFIGS = {
     'bump.aab.rel-any': ([a, a, b], dict(V=2, release='any')), 'mk.AB': ([A, mk], {}), 'mk.bump': ([a, mk], dict(V=2)),
 }
 if __name__ == '__main__':
-    args = [x for x in sys.argv[1:] if x != '-v']
+    args = [x for x in sys.argv[1:] if x not in ('-v', '--titles')]
     for flags in ['', 'create', 'create pid', 'create pid roll', 'cond pid roll', 'fence create', 'fence', 'fence index'] + [
             f + x for f in ('fence -', 'fence index -') for x in 'look2 new reg again abort commit swap tomb ownpid pid2'.split()]:
         for n, (who, kw) in CONFIGS.items():
             name = (flags or 'text').replace(' ', '+') + '/' + n
-            if not args or any(name.startswith(x) for x in args):
+            if args and not any(f'{name}$'.startswith(x) for x in args):
+                continue
+            if '--titles' in sys.argv:
+                print(name)
+            else:
                 Model(name, who, flags=flags, **kw).run('-v' in sys.argv)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.conftest import ROOT
@@ -44,7 +44,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Run:
-    """A model, some of its configurations (by how their titles begin), and a rule taken out."""
+    """A model, some of its configurations, and a rule taken out.
+
+    A configuration is given by how its title begins; a whole title ends with `$`.
+    """
 
     model: str
     configurations: tuple[str, ...] = ()
@@ -61,11 +64,21 @@ class Run:
         """The program and its arguments."""
         program = [sys.executable, str(MODELS / f"{self.model}_model.py")]
         if self.model == "push":
-            # As the code does it, and not as the design first had it (decision 0008).
-            flags = f"fence+index+-{self.bug}" if self.bug else "fence+index"
-            return [*program, *(f"{flags}/{name}" for name in self.configurations or ("",))]
+            return [*program, *(f"{self._flags}{name}" for name in self.configurations or ("",))]
         chosen = [word for name in self.configurations for word in ("-c", name)]
         return [*program, *chosen, *(["--bug", self.bug] if self.bug else [])]
+
+    @property
+    def _flags(self) -> str:
+        """How a title of the push's model begins."""
+        # As the code does it, and not as the design first had it (decision 0008).
+        return f"fence+index+-{self.bug}/" if self.bug else "fence+index/"
+
+    def alone(self) -> list["Run"]:
+        """Each of its configurations as a run of its own."""
+        said = subprocess.run([*self.command, "--titles"], stdout=subprocess.PIPE, check=True)
+        titles = (title.removeprefix(self._flags) for title in said.stdout.decode().split())
+        return [replace(self, configurations=(f"{title}$",)) for title in titles]
 
     def outcomes(self) -> Iterator[Outcome]:
         """Runs the model and yields what each configuration came to, as it comes."""

@@ -4,11 +4,11 @@
 a reader is kept from one run to the next. A target in which something was found goes on.
 """
 
+import functools
 import itertools
 import shutil
 import sys
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from tests.fuzz.running import Fuzzed, fuzz
 from tests.soak.running import Soak, arguments
 
 _RUN_INPUTS = 100_000
-_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -50,25 +49,17 @@ def main() -> int:
         for run in runs(given.target or list(NAMES), given.inputs)
         if not soak.has_done(str(run))
     ]
-    finished = _try_all(soak, left, corpora)
+    finished = soak.try_all(
+        left, functools.partial(_fuzz, soak.seed, corpora), functools.partial(_note, soak)
+    )
     if finished:
         shutil.rmtree(corpora, ignore_errors=True)
     return soak.end(finished=finished)
 
 
-def _try_all(soak: Soak, left: list[Run], corpora: Path) -> bool:
-    """Try what is left; tell whether there was time for all."""
-    waiting, going = iter(left), dict[Future[Fuzzed], Run]()
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        while True:
-            for run in itertools.islice(waiting, 0 if soak.is_over else _AT_ONCE - len(going)):
-                corpus = corpora / run.target
-                seed = 1_000_000 * soak.seed + run.number
-                going[threads.submit(fuzz, run.target, _RUN_INPUTS, seed, corpus=corpus)] = run
-            if not going:
-                return next(waiting, None) is None
-            for done in wait(going, return_when=FIRST_COMPLETED).done:
-                _note(soak, going.pop(done), done.result())
+def _fuzz(seed: int, corpora: Path, run: Run) -> Fuzzed:
+    seed = 1_000_000 * seed + run.number
+    return fuzz(run.target, _RUN_INPUTS, seed, corpus=corpora / run.target)
 
 
 def _note(soak: Soak, run: Run, fuzzed: Fuzzed) -> None:

@@ -5,18 +5,24 @@ with the same seed; one that is finished begins anew.
 """
 
 import argparse
+import itertools
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from tests.conftest import ROOT
 
 STATES: Final = ROOT / ".soak"
 _SAVE_EVERY_SECONDS: Final = 5.0
+_AT_ONCE: Final = 2
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Soak:
@@ -52,6 +58,20 @@ class Soak:
         self.findings += findings
         if time.monotonic() - self._saved > _SAVE_EVERY_SECONDS:
             self.save()
+
+    def try_all(
+        self, left: Iterable[T], work: Callable[[T], R], note: Callable[[T, R], None]
+    ) -> bool:
+        """Do the work, two at a time; tell whether there was time for all."""
+        waiting, going = iter(left), dict[Future[R], T]()
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            while True:
+                for run in itertools.islice(waiting, 0 if self.is_over else _AT_ONCE - len(going)):
+                    going[threads.submit(work, run)] = run
+                if not going:
+                    return next(waiting, None) is None
+                for done in wait(going, return_when=FIRST_COMPLETED).done:
+                    note(going.pop(done), done.result())
 
     def tell(self, line: str) -> None:
         """Say something at once."""
