@@ -111,7 +111,7 @@ class CrowdedStore:
         return self._proxy.request_count if self._proxy else 0
 
     def push(self, number: int) -> list[str]:
-        """Let the crowd push a round; return what is wrong with it, and with those before."""
+        """Let the crowd push a round; return what is wrong with its calls."""
         logs = self._folder / f"round{number:03}"
         logs.mkdir()
         with ExitStack() as stack:
@@ -124,7 +124,11 @@ class CrowdedStore:
         findings = [f"a push ended with {line['failure']}" for line in lines if line["failure"]]
         if any(codes) or len(lines) != self._crowd.total:
             findings.append(f"{len(lines)} of {self._crowd.total} pushes have ended: {codes}")
-        return [*findings, *_judge(self._bucket, acknowledged(self._folder))]
+        return findings
+
+    def judge(self) -> list[str]:
+        """Return what is wrong with the versions of all rounds: it reads each of them."""
+        return list(_judge(self._bucket, acknowledged(self._folder)))
 
     @contextmanager
     def _callers(
