@@ -7,6 +7,7 @@ with the same seed; one that is finished begins anew.
 import argparse
 import itertools
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -39,6 +40,9 @@ class Soak:
         self._seconds_before = 0.0
         self._ends: float = self._began + given.minutes * 60
         self._load()
+        # Whoever ends a soak, by Ctrl-C or not, ends the servers that it has started.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
     @property
     def is_over(self) -> bool:
