@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.fuzz.documents import document_targets
+from tests.fuzz.own_files import own_file_targets
 from tests.fuzz.places import Watch, World
 from tests.fuzz.requests import request_target
 from tests.fuzz.target import Target
@@ -13,12 +14,18 @@ from tests.fuzz.texts import text_targets
 NAMES = (
     *("spec", "name", "version", "part", "parts", "fast-path", "prefix", "manifest", "index"),
     *("claim", "receipt", "client-receipt", "journal", "token", "request"),
+    *("partial", "pin", "use-order", "push-record"),
 )
 
 
 def targets_in(folder: Path, world: World, watch: Watch) -> Mapping[str, Target]:
     """Return the targets; `folder` is theirs, and they look into the `world`."""
-    found = [*text_targets(world, watch), *document_targets(folder), request_target()]
+    found = [
+        *text_targets(world, watch),
+        *document_targets(folder),
+        *own_file_targets(folder),
+        request_target(),
+    ]
     targets = {target.name: target for target in found}
     assert set(targets) == set(NAMES)
     return targets

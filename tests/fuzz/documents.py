@@ -36,7 +36,7 @@ from assetd_server.manifest import (
 )
 from assetd_server.model import AssetKind, AssetName, PartPath, require_distinct_parts
 from assetd_server.store.base import ObjectInfo, ObjectTooLargeError
-from assetd_server.store.claims import Claims, HeldClaim
+from assetd_server.store.claims import Claim, Claims, HeldClaim
 from assetd_server.versioning import Version
 from awscrt import checksums
 
@@ -72,7 +72,7 @@ _RECEIPTS: Final = (receipt_of(FOLDER).encode(), receipt_of(b"file").encode())
 _TOKENS: Final = tuple(
     make_token(ARGUMENTS, after).encode() for after in (("a", "0.1"), ("", ""), ("\u00e9/b", "1"))
 )
-_CLAIM: Final = json.dumps(
+CLAIM: Final = json.dumps(
     {
         "format": 1,
         "state": "open",
@@ -107,7 +107,7 @@ def document_targets(folder: Path) -> Iterable[Target]:
         judge_index,
         _INDEXES,
     )
-    yield _of("claim", read_claim, (BadManifestError,), judge_claim, (_CLAIM,))
+    yield _of("claim", read_claim, (BadManifestError,), judge_claim, (CLAIM,))
     yield _of("receipt", decode_marker, (), judge_receipt, _RECEIPTS, consistent_receipt)
     yield _of("client-receipt", ClientReceipt(folder).facts, (), judge_facts, _RECEIPTS, opens=True)
     journal = _journal()
@@ -252,9 +252,12 @@ def at_once(asked: Coroutine[Any, Any, T]) -> T:
 
 def judge_claim(_raw: bytes, held: HeldClaim | None) -> None:
     """Its parts can be stored, its age told, and its words go over a wire."""
-    if held is None:
-        return
-    claim = held.claim
+    if held is not None:
+        judge_claimed(held.claim)
+
+
+def judge_claimed(claim: Claim) -> None:
+    """As `judge_claim`, of what was read."""
     if claim.parts:
         require_fitting(claim.kind, claim.parts)
     assert claim.time.astimezone(UTC) == claim.time

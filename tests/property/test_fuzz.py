@@ -28,6 +28,10 @@ RUNS = {
     "journal": 20_000,
     "token": 60_000,
     "request": 80_000,
+    "partial": 20_000,
+    "pin": 20_000,
+    "use-order": 20_000,
+    "push-record": 20_000,
 }
 
 needs_the_engine = pytest.mark.skipif(

@@ -109,7 +109,7 @@ async def test_where_nothing_stands_a_record_is_left(bench: Bench) -> None:
 
 
 async def test_a_record_that_cannot_be_read_is_left_alone(daemon: Daemon) -> None:
-    """A later release's, or one that was cut short: neither stops the others."""
+    """A later release's, one that was cut short, a damaged one: none stops the others."""
     await daemon.push("x/y:1.0", b"d")
     journal = daemon.root / ".assetd/push/.journal"
     for name, content in (
@@ -117,9 +117,28 @@ async def test_a_record_that_cannot_be_read_is_left_alone(daemon: Daemon) -> Non
         ("odd", b"{}\n"),
         ("none", b"\n"),
         ("bad", b"[1]\n"),
+        ("deep", b"[" * 100_000 + b"\n"),
+        ("typed", b'{"name":"x/y","version":"1.0","claim":1}\n'),
     ):
         (journal / name).write_bytes(content)
+    names = sorted(path.name for path in journal.iterdir())
     await daemon.assets.settle_pushes()
-    assert sorted(path.name for path in journal.iterdir()) == ["bad", "cut", "none", "odd"]
+    assert sorted(path.name for path in journal.iterdir()) == names
     for path in journal.iterdir():
         path.unlink()
+
+
+async def test_a_record_ends_no_upload_of_another_version(bench: Bench) -> None:
+    """One that names such an upload is damaged, and is left alone as a whole."""
+    root, _ = await died(bench, "x/d:1.0", 8)
+    [record] = (root / ".assetd/push/.journal").iterdir()
+    whole = record.read_bytes()
+    others = await bench.memory.start_upload("x/d/1.1/a")
+    record.write_bytes(whole + json.dumps([others.key, others.upload_id]).encode() + b"\n")
+    daemon = bench.daemon(root=root)
+    await daemon.assets.settle_pushes()
+    assert [found.upload async for found in bench.memory.uploads("x/")] == [others]
+    assert await bench.claim_states() == {"open"}
+    record.write_bytes(whole)
+    await daemon.assets.settle_pushes()
+    await bench.memory.abort_upload(others)

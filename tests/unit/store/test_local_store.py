@@ -328,6 +328,17 @@ async def test_a_writer_that_died_before_its_upload_began(store: LocalStore, roo
     assert [found async for found in store.uploads("")] == []
 
 
+async def test_what_is_no_label_of_an_upload_is_passed_over(store: LocalStore, root: Path) -> None:
+    """A file of somebody else's, or a link to what no key can be, hides no upload."""
+    begun = await store.start_upload("k")
+    uploads = root / WORK_FOLDER / "uploads"
+    for digit in "01":
+        (uploads / (digit * 32)).touch()
+    (uploads / f"{'0' * 32}.key").write_text("k")
+    (uploads / f"{'1' * 32}.key").symlink_to(os.fsdecode(b"\xff"))
+    assert [found.upload async for found in store.uploads("")] == [begun]
+
+
 async def test_parts_that_leave_a_gap_are_refused(store: LocalStore) -> None:
     """A hole in a sparse file would read as zeros."""
     begun = await store.start_upload("k")

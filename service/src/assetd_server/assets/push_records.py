@@ -14,9 +14,16 @@ import structlog
 from assetd_server.assets.threads import Threads
 from assetd_server.cache.push_journal import PushJournal
 from assetd_server.errors import AssetError
+from assetd_server.manifest import decode_json
 from assetd_server.model import AssetName
 from assetd_server.store.base import Upload
-from assetd_server.store.claims import Claim, decode_claim, encode_claim
+from assetd_server.store.claims import (
+    Claim,
+    decode_claim,
+    decode_uploads,
+    encode_claim,
+    is_upload_of,
+)
 from assetd_server.versioning import Version
 
 
@@ -99,8 +106,8 @@ class PushRecords:
             if key in self._live:
                 continue
             try:
-                found.append(_decode(lines))
-            except (ValueError, TypeError, KeyError, IndexError, AssetError):
+                found.append(decode_record(lines))
+            except ValueError:
                 self._log.warning("a push left a record that cannot be read", record=key)
         return found
 
@@ -112,12 +119,19 @@ def _encode(record: PushRecord) -> bytes:
     ).encode()
 
 
-def _decode(lines: Sequence[bytes]) -> PushRecord:
-    document = json.loads(lines[0])
-    uploads = (json.loads(line) for line in lines[1:])
-    return PushRecord(
-        name=AssetName(document["name"]),
-        version=Version.parse(document["version"]),
-        claim=decode_claim(document["claim"].encode(), "journal"),
-        uploads=tuple(Upload(str(key), str(upload_id)) for key, upload_id in uploads),
-    )
+def decode_record(lines: Sequence[bytes]) -> PushRecord:
+    """Return the record that the lines of an entry spell.
+
+    Raises:
+        ValueError: they spell none.
+    """
+    try:
+        document = decode_json(lines[0])
+        name, version = AssetName(document["name"]), Version.parse(document["version"])
+        claim = decode_claim(document["claim"].encode(), "journal")
+        uploads = decode_uploads(map(decode_json, lines[1:]))
+    except (TypeError, KeyError, IndexError, AttributeError, AssetError) as error:
+        raise ValueError(f"no record of a push: {type(error).__name__}") from error
+    if not all(is_upload_of(upload, name, version) for upload in uploads):
+        raise ValueError("no record of a push: an upload of something else")
+    return PushRecord(name, version, claim, uploads)

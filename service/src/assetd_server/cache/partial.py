@@ -76,7 +76,15 @@ class PartialReceipt:
         return self.manifest.kind is manifest.kind and _agree(self.manifest.parts, manifest.parts)
 
 
-def _decode(document: dict[str, Any]) -> PartialReceipt:
+def decode_partial(raw: bytes | None) -> tuple[Marker, PartialReceipt | None]:
+    """Return what the receipt of a partial version means; None = there is none.
+
+    Whatever cannot be read counts as foreign: no part is here.
+    """
+    return decode_document(raw, _partial_receipt_in)
+
+
+def _partial_receipt_in(document: dict[str, Any]) -> PartialReceipt:
     receipt = receipt_in(document)
     known = {part.path for part in receipt.manifest.parts}
     present = {PartPath(path): Verification(how) for path, how in document["present"].items()}
@@ -111,7 +119,7 @@ class PartialVersions:
         return self._decoded(paths.receipt, facts.st_ino, facts.st_mtime_ns, facts.st_size)
 
     def _read(self, path: str, *_stamp: int) -> tuple[Marker, PartialReceipt | None]:
-        return decode_document(self._dir.read_small(path, MAX_RECEIPT_BYTES), _decode)
+        return decode_partial(self._dir.read_small(path, MAX_RECEIPT_BYTES))
 
     def whole(
         self, paths: VersionPaths, receipt: PartialReceipt, parts: tuple[Part, ...]

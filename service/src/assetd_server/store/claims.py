@@ -8,7 +8,7 @@ lost answer is settled by reading again and comparing nonces.
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -99,7 +99,7 @@ class Claims:
         except ObjectTooLargeError:
             raise _unreadable(key, "it is too long") from None
         claim = decode_claim(raw, key)
-        if not all(_is_of(upload, name, version) for upload in claim.uploads):
+        if not all(is_upload_of(upload, name, version) for upload in claim.uploads):
             raise _unreadable(key, "an upload of something else")
         return HeldClaim(claim, info.etag)
 
@@ -203,20 +203,25 @@ def decode_claim(raw: bytes, key: str) -> Claim:
             parts=parts,
             pushed_by=decode_text(document["pushed_by"], "pushed_by"),
             labels=decode_labels(document.get("labels", {})),
-            uploads=_uploads(document["uploads"]),
+            uploads=decode_uploads(document["uploads"]),
             nonce=decode_text(document["nonce"], "nonce"),
         )
     except (ValueError, TypeError, KeyError, AssetError) as error:
         raise _unreadable(key, type(error).__name__) from None
 
 
-def _is_of(upload: Upload, name: AssetName, version: Version) -> bool:
+def is_upload_of(upload: Upload, name: AssetName, version: Version) -> bool:
     """Tell whether an upload is one of a part of the version: others are not ours to end."""
     whole = part_key(name, version, PartPath.of_file())
     return upload.key == whole or upload.key.startswith(f"{whole}/")
 
 
-def _uploads(listed: Sequence[Sequence[object]]) -> tuple[Upload, ...]:
+def decode_uploads(listed: Iterable[Sequence[object]]) -> tuple[Upload, ...]:
+    """Return the uploads that are spelled by a key and an id each.
+
+    Raises:
+        ValueError, TypeError: they spell none.
+    """
     return tuple(
         Upload(decode_text(key, "a key"), decode_text(upload_id, "an upload"))
         for key, upload_id in listed

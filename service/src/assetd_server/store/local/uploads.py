@@ -8,6 +8,7 @@ Which key an upload is for stands beside its file, as the target of a symbolic l
 and read in one call, and nobody ever follows it.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -171,11 +172,19 @@ class LocalUploads:
 
 
 def _unfinished(label: Path) -> UnfinishedUpload | None:
-    """Return the upload whose key the label tells; None where it has ended, or ends just now."""
+    """Return the upload whose key the label tells; None where it has ended, or ends just now.
+
+    Also where it is no label: somebody else's file, or a link to what no key can be.
+    """
     try:
         label.with_suffix("").lstat()
         key, began = str(label.readlink()), label.lstat().st_mtime
-    except FileNotFoundError:
+        key.encode()
+    except (FileNotFoundError, UnicodeEncodeError):
+        return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
         return None
     upload = Upload(key=key, upload_id=label.with_suffix("").name)
     return UnfinishedUpload(upload, datetime.fromtimestamp(began, UTC))
