@@ -18,6 +18,7 @@ from assetd import Client
 
 from bench.figures import Comparison
 from tests.support.daemon import Daemon, environment
+from tests.support.processes import peak_rss_bytes
 from tests.support.versitygw import S3Server
 
 BUCKET = "bench"
@@ -57,7 +58,7 @@ class Bench:
         daemon.start()
         try:
             yield daemon
-            self.peak_rss_bytes = max(self.peak_rss_bytes, _peak_rss_bytes(daemon.pid))
+            self.peak_rss_bytes = max(self.peak_rss_bytes, peak_rss_bytes(daemon.pid))
         finally:
             daemon.stop()
             daemon.forget()
@@ -115,11 +116,3 @@ class Bench:
 
     def _new_folder(self, name: str) -> Path:
         return self.folder / f"{name}{next(self._runs)}"
-
-
-def _peak_rss_bytes(pid: int) -> int:
-    """Return the most memory that the process has had, as the kernel counts it."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("the kernel tells no peak of memory")

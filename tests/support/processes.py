@@ -67,3 +67,11 @@ def _wait_until_ready(
         if process.poll() is not None or time.monotonic() > give_up_at:
             raise ProgramError(f"{process.args!r}: {log.read_text(errors='replace')}")
         threading.Event().wait(POLL_SECONDS)
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """Return the most memory that the process has had, as the kernel counts it."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the kernel tells no peak of memory")

@@ -146,18 +146,21 @@ def newest_first(versions: Iterable[Version]) -> list[Version]:
     Raises:
         MixedVersioningError: the versions are of two systems.
     """
-    distinct = set(versions)
+    # In their order: those of an index are sorted already, and sorting what is sorted is quick.
+    distinct = dict.fromkeys(versions)
     one_system(distinct)
     return sorted(distinct, key=attrgetter("key"), reverse=True)
 
 
-def one_system(versions: Collection[Version]) -> VersioningSystem | None:
+def one_system(versions: Iterable[Version]) -> VersioningSystem | None:
     """Return the system that all versions share; None where there are none.
 
     Raises:
         MixedVersioningError: the versions are of two systems.
     """
-    examples = {version.system: version.text for version in versions}
+    # By the length of the key, which tells the system: there may be many thousands.
+    of_length = {len(version.key): version for version in versions}
+    examples = {version.system: version for version in of_length.values()}
     if len(examples) > 1:
         raise MixedVersioningError(
             "the asset mixes versions such as {first} and {second}: keep the versions of one"
