@@ -146,6 +146,10 @@ soak-push-races: setup tools ## 10,000 races of pushers for one version, on S3 a
 soak-pushes: setup tools ## 64 pushers push 200 versions each to one asset, while answers are cut
 	$(BIN)/python -m tests.soak.pushes $(SOAKED)
 
+.PHONY: soak-sizes
+soak-sizes: setup tools ## A file of more than 5 GiB, and a folder of 100,000 files, there and back
+	$(BIN)/python -m tests.soak.sizes $(SOAKED)
+
 .PHONY: soak-machine
 soak-machine: setup ## 10,000 histories of fetches, holds, evictions, edits and restarts, beside a dict
 	$(BIN)/python -m tests.soak.machine $(SOAKED)

@@ -6,7 +6,7 @@ The two can be compared: a call that goes by the seam is a point where no crash 
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -85,10 +85,19 @@ def _seam_calls(lines: Iterator[str]) -> Iterator[str]:
             yield _SEAM.get(name, name)
 
 
+def failing(pid: int, system_call: str, error: str) -> AbstractContextManager[None]:
+    """Lets a call fail that some thread of a process makes, for a block: the first of each."""
+    return _tampering(pid, system_call, f"error={error}:when=1")
+
+
+def slowed(pid: int, system_call: str, seconds: float) -> AbstractContextManager[None]:
+    """Lets each such call of a process take so much longer, for a block."""
+    return _tampering(pid, system_call, f"delay_enter={seconds * 1e6:.0f}")
+
+
 @contextmanager
-def failing(pid: int, system_call: str, error: str) -> Iterator[None]:
-    """Lets a call fail that some thread of a process makes, for the block: the first of each."""
-    inject = f"inject={system_call}:error={error}:when=1"
+def _tampering(pid: int, system_call: str, how: str) -> Iterator[None]:
+    inject = f"inject={system_call}:{how}"
     command = ["strace", "-f", "-q", "-e", f"trace={system_call}", "-e", inject, "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
         try:
