@@ -205,9 +205,9 @@ def judge_version(text: str, selector: VersionSelector | None) -> None:
         assert Version.parse(text) == version
         assert version.text == text
         if version.system is VersioningSystem.MAJOR_MINOR:
-            assert f"{version.key[0]}.{version.key[1]}" == text
+            assert f"{version[0]}.{version[1]}" == text
         else:
-            again = datetime.fromtimestamp(version.key[0], UTC)
+            again = datetime.fromtimestamp(version[0], UTC)
             assert f"{again.year:04}" == text[:4]
             assert again.strftime("-%m-%dT%H-%M-%SZ") == text[4:]
         require_version_in_place(AssetName("a"), version, None)

@@ -6,11 +6,10 @@ version, so that two strings never name one version.
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
-from operator import attrgetter
 
 from assetd_server.errors import InvalidVersionError, MixedVersioningError
 
@@ -30,15 +29,21 @@ class VersioningSystem(Enum):
     SIMPLE_DATE = "simple_date"
 
 
-@dataclass(frozen=True, order=True)
-class Version:
-    """One exact version. Compares by number or date, never by text.
+class Version(tuple[int, ...]):
+    """One exact version: its numbers, or its date in seconds, and how it is spelled.
 
-    Comparing versions of two systems is meaningless: `newest_first` refuses it.
+    Compares by number or date, never by text. A tuple, since an asset may have many thousands, all
+    of which every push looks at. Comparing versions of two systems is meaningless: `newest_first`
+    refuses it.
     """
 
-    key: tuple[int, ...] = field(repr=False)
-    text: str = field(compare=False)
+    text: str
+
+    def __new__(cls, numbers: Iterable[int], text: str) -> "Version":
+        """Make what `parse` returns, of what it has checked."""
+        version = super().__new__(cls, numbers)
+        version.text = text
+        return version
 
     @classmethod
     def parse(cls, text: str) -> "Version":
@@ -61,16 +66,19 @@ class Version:
     @property
     def system(self) -> VersioningSystem:
         """The versioning system that this version belongs to."""
-        two = len(self.key) == 2
+        two = len(self) == 2
         return VersioningSystem.MAJOR_MINOR if two else VersioningSystem.SIMPLE_DATE
 
     @property
     def major(self) -> int | None:
         """The major number; None for a date."""
-        return self.key[0] if self.system is VersioningSystem.MAJOR_MINOR else None
+        return self[0] if self.system is VersioningSystem.MAJOR_MINOR else None
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        return f"Version({self.text!r})"
 
 
 @dataclass(frozen=True)
@@ -149,26 +157,27 @@ def newest_first(versions: Iterable[Version]) -> list[Version]:
     # In their order: those of an index are sorted already, and sorting what is sorted is quick.
     distinct = dict.fromkeys(versions)
     one_system(distinct)
-    return sorted(distinct, key=attrgetter("key"), reverse=True)
+    return sorted(distinct, reverse=True)
 
 
-def one_system(versions: Iterable[Version]) -> VersioningSystem | None:
+def one_system(versions: Collection[Version]) -> VersioningSystem | None:
     """Return the system that all versions share; None where there are none.
 
     Raises:
         MixedVersioningError: the versions are of two systems.
     """
-    # By the length of the key, which tells the system: there may be many thousands.
-    of_length = {len(version.key): version for version in versions}
-    examples = {version.system: version for version in of_length.values()}
-    if len(examples) > 1:
+    if len(set(map(len, versions))) > 1:
+        first, second = (
+            next(version for version in versions if version.system is system)
+            for system in VersioningSystem
+        )
         raise MixedVersioningError(
             "the asset mixes versions such as {first} and {second}: keep the versions of one"
             " system, and remove the others from the store's index",
-            first=examples[VersioningSystem.MAJOR_MINOR],
-            second=examples[VersioningSystem.SIMPLE_DATE],
+            first=first,
+            second=second,
         )
-    return next(iter(examples), None)
+    return next((version.system for version in versions), None)
 
 
 def next_version(
@@ -190,28 +199,33 @@ def next_version(
             the last that can be written.
         MixedVersioningError: the versions are of two systems.
     """
-    ordered = newest_first(known)
+    one_system(known)
+    newest = max(known, default=None)
     if system is VersioningSystem.SIMPLE_DATE:
-        return _next_date(ordered, now, by_major=major is not None or bump_major)
-    newest_major = ordered[0].key[0] if ordered else -1
+        return _next_date(newest, now, by_major=major is not None or bump_major)
+    newest_major = newest[0] if newest else -1
     if bump_major:
         return Version.of(newest_major + 1, 0)
     line = max(newest_major, 0) if major is None else major
-    minors = [version.key[1] for version in ordered if version.key[0] == line]
-    return Version.of(line, max(minors, default=-1) + 1)
+    last = newest if line == newest_major else max(_of_line(known, line), default=None)
+    return Version.of(line, last[1] + 1 if last else 0)
 
 
-def _next_date(ordered: list[Version], now: datetime, *, by_major: bool) -> Version:
+def _of_line(versions: Iterable[Version], major: int) -> Iterable[Version]:
+    return (version for version in versions if version.major == major)
+
+
+def _next_date(newest: Version | None, now: datetime, *, by_major: bool) -> Version:
     if by_major:
         raise InvalidVersionError(
             "the asset counts by dates: it has no major versions; push the bare name", field="spec"
         )
     moment = now.astimezone(UTC).replace(microsecond=0)
-    if ordered:
-        newest = datetime.fromtimestamp(ordered[0].key[0], UTC)
-        if newest >= _LAST_DATE:
+    if newest:
+        last = datetime.fromtimestamp(newest[0], UTC)
+        if last >= _LAST_DATE:
             raise InvalidVersionError(
-                "no date follows {version}: push an exact version", field="spec", version=ordered[0]
+                "no date follows {version}: push an exact version", field="spec", version=newest
             )
-        moment = max(moment, newest + timedelta(seconds=1))
+        moment = max(moment, last + timedelta(seconds=1))
     return Version.parse(moment.strftime(_DATE_FORMAT))

@@ -187,7 +187,7 @@ class Claiming:
                 if claimed is None:
                     await self._records.forget(attempt)
                 elif await self._is_only(plan, attempt):
-                    return replace(claimed, committed=frozenset(survey.known))
+                    return replace(claimed, committed=survey.known)
                 taken.add(version)
         raise _contended(plan)
 

@@ -7,8 +7,9 @@ where there are thousands (decision 0008). All manifests are listed by the first
 and again once in a while, to find what a blind writer dropped. Decides nothing.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from assetd_server.assets.clock import Clock
 from assetd_server.model import AssetName
@@ -30,18 +31,21 @@ class Survey:
     """
 
     claims: Mapping[Version, HeldClaim]
-    listed: Set[Version]
+    listed: frozenset[Version]
     committed: Mapping[Version, str]
 
-    @property
-    def known(self) -> set[Version]:
+    @cached_property
+    def known(self) -> frozenset[Version]:
         """All versions there are, listed or not."""
-        return {*self.listed, *self.committed}
+        return self.listed | self.committed.keys()
+
+    @cached_property
+    def _made_by(self) -> Mapping[str, Version]:
+        return {push_id: version for version, push_id in self.committed.items() if push_id}
 
     def committed_by(self, push_id: str) -> Version | None:
         """Return the version that this push has made, if it has."""
-        made = (version for version, by in self.committed.items() if by == push_id)
-        return next(made, None)
+        return self._made_by.get(push_id)
 
     def claimed_by(self, push_id: str) -> dict[Version, HeldClaim]:
         """Return the claims of this push on versions that do not exist yet.

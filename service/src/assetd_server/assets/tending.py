@@ -73,7 +73,7 @@ class Tending:
         await self._ledger.refresh(now=True)
         prefix = selector.name_prefix or ""
         chosen = [paths for paths in self._ledger.all_paths() if paths.name.startswith(prefix)]
-        chosen.sort(key=lambda paths: paths.version.key, reverse=True)
+        chosen.sort(key=lambda paths: paths.version, reverse=True)
         chosen.sort(key=lambda paths: paths.name)
         looked = await self._disk.run(self._look, chosen)
         return [cached for cached in looked if cached.state.presence is not Presence.ABSENT]
