@@ -75,6 +75,7 @@ def test_the_least_that_will_do(read: Load, assets_dir: Path) -> None:
         transfer_memory_bytes=192 * 2**20,
         staging_max_age_seconds=24 * 3600,
         push_idle_timeout_seconds=300,
+        push_resume_max_age_seconds=60,
         single_pusher=False,
         max_calls=4096,
         reflection=True,
@@ -120,6 +121,7 @@ def test_everything_can_be_chosen(read: Load, assets_dir: Path, tmp_path: Path) 
         ASSETD_TRANSFER_MEMORY="1GB",
         ASSETD_STAGING_MAX_AGE="90m",
         ASSETD_PUSH_IDLE_TIMEOUT="30s",
+        ASSETD_PUSH_RESUME_MAX_AGE="0s",
         ASSETD_PUSH_SINGLE_PUSHER="true",
         ASSETD_MAX_CALLS="100",
         ASSETD_REFLECTION="true",
@@ -151,6 +153,7 @@ def test_everything_can_be_chosen(read: Load, assets_dir: Path, tmp_path: Path) 
         transfer_memory_bytes=10**9,
         staging_max_age_seconds=5400,
         push_idle_timeout_seconds=30,
+        push_resume_max_age_seconds=0,
         single_pusher=True,
         max_calls=100,
         reflection=True,
@@ -410,7 +413,7 @@ class TestStore:
             link / "store",
             assets_dir / ".." / "assets",
         ):
-            store = variables.DirectoryLocation(path)
+            store = DirectoryLocation(path)
             [fault] = faults_of(
                 read,
                 MODELKIT_STORAGE_PROVIDER="local",

@@ -234,6 +234,7 @@ def _assets_settings(config: Config, recovered: Recovered) -> AssetsSettings:
         single_pusher=config.single_pusher,
         staging_max_age_seconds=config.staging_max_age_seconds,
         push_idle_timeout_seconds=config.push_idle_timeout_seconds,
+        push_resume_max_age_seconds=config.push_resume_max_age_seconds,
         limits=limits,
         writable=recovered.writable,
         leases_trusted=recovered.leases_trusted,

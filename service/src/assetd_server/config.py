@@ -16,9 +16,9 @@ from typing import Final, TypeVar
 from assetd_server import parsing, variables
 from assetd_server.assets.source_uris import SourceUri
 from assetd_server.listen import Address, UnixAddress
+from assetd_server.location import DirectoryLocation, S3Location, StoreLocation
 from assetd_server.model import Freshness
 from assetd_server.reader import Reader
-from assetd_server.variables import DirectoryLocation, S3Location, StoreLocation
 from assetd_server.versioning import VersioningSystem
 
 __all__ = [
@@ -87,6 +87,7 @@ class Config:
     transfer_memory_bytes: int
     staging_max_age_seconds: float
     push_idle_timeout_seconds: float
+    push_resume_max_age_seconds: float
     single_pusher: bool
     max_calls: int
     reflection: bool
@@ -169,6 +170,7 @@ def _read(reader: Reader, user_id: int) -> Config:
         transfer_memory_bytes=reader.value(variables.TRANSFER_MEMORY),
         staging_max_age_seconds=reader.value(variables.STAGING_MAX_AGE),
         push_idle_timeout_seconds=reader.value(variables.PUSH_IDLE_TIMEOUT),
+        push_resume_max_age_seconds=reader.value(variables.PUSH_RESUME_MAX_AGE),
         single_pusher=_read_single_pusher(reader),
         max_calls=reader.value(variables.MAX_CALLS),
         reflection=_read_reflection(reader, listen),

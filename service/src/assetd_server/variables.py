@@ -6,38 +6,16 @@ Reads nothing itself: `config` does. What is not in `ALL` is no variable of the 
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from assetd_server import logs, parsing
 from assetd_server.assets.source_uris import parse_allowed
 from assetd_server.listen import Address, ListenError, parse_address
+from assetd_server.location import parse_location
 from assetd_server.model import Freshness
 from assetd_server.versioning import VersioningSystem
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class S3Location:
-    """A folder of a bucket. Credentials and region are found as the AWS tools find them."""
-
-    bucket: str
-    prefix: str
-    endpoint_url: str | None = None
-    region: str | None = None
-    kms_key_id: str | None = None
-
-
-@dataclass(frozen=True)
-class DirectoryLocation:
-    """A plain directory as the store."""
-
-    path: Path
-
-
-StoreLocation = S3Location | DirectoryLocation
 
 
 @dataclass(frozen=True)
@@ -55,26 +33,6 @@ class Variable(Generic[T]):
 
 def _optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
     return lambda text: parse(text) if text else None
-
-
-def _parse_store(text: str) -> StoreLocation | None:
-    if text in ("", "none"):
-        return None
-    url = urlsplit(text)
-    if url.scheme in ("gs", "az"):
-        raise ValueError("is a kind of store that comes in a later release: write s3:// or file://")
-    if "@" in url.netloc:
-        raise ValueError("holds credentials: leave them out, they are found as AWS tools find them")
-    if url.query or url.fragment:
-        raise ValueError("goes on behind the path: leave out '?', '#' and what follows")
-    if url.scheme == "s3":
-        return S3Location(parsing.parse_bucket(url.netloc), parsing.parse_prefix(url.path))
-    path = Path(unquote(url.path))
-    if url.scheme != "file" or url.netloc or not path.is_absolute():
-        raise ValueError("is no store: write s3://bucket/prefix, file:///directory or none")
-    if ".." in path.parts:
-        raise ValueError("climbs by '..': write the directory as it is")
-    return DirectoryLocation(path)
 
 
 def _parse_provider(text: str) -> str:
@@ -127,7 +85,7 @@ STORE: Final = Variable(
     "Where assets come from and are pushed to: s3://bucket/prefix, file:///directory or none. Where"
     " it is not set, MODELKIT_STORAGE_PROVIDER, _BUCKET and _PREFIX say it; without those there is"
     " no store.",
-    _parse_store,
+    parse_location,
 )
 STORAGE_PROVIDER: Final = Variable(
     "MODELKIT_STORAGE_PROVIDER",
@@ -299,6 +257,13 @@ PUSH_IDLE_TIMEOUT: Final = Variable(
     "How long a push waits for the next message of its caller before it is given up.",
     parsing.parse_timeout_seconds,
 )
+PUSH_RESUME_MAX_AGE: Final = Variable(
+    "ASSETD_PUSH_RESUME_MAX_AGE",
+    "1m",
+    "How long the store keeps what has come of a large file whose push was cut, so that the same"
+    " push goes on there; 0s: not at all.",
+    parsing.parse_duration_seconds,
+)
 PUSH_SINGLE_PUSHER: Final = Variable(
     "ASSETD_PUSH_SINGLE_PUSHER",
     "false",
@@ -371,6 +336,7 @@ ALL: Final[tuple[Variable[Any], ...]] = (
     PUSH_SINGLE_PUSHER,
     MAX_CALLS,
     PUSH_IDLE_TIMEOUT,
+    PUSH_RESUME_MAX_AGE,
     REFLECTION,
     LOG_LEVEL,
     OTLP_ENDPOINT,

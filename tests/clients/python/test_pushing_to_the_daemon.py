@@ -13,9 +13,13 @@ from tests.support.daemon import Daemon, running_daemons
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.tcp_proxy import CountingProxy
 from tests.support.trees import read_tree, write_random_file, write_tree
+from tests.support.waiting import wait_until
 
 PART_BYTES = 4 << 20
 PARTS = 10
+LARGE_BYTES = 160 << 20
+# Pieces that the daemon had not taken whole, or not acknowledged to gRPC.
+UNDER_WAY_BYTES = 24 << 20
 PATIENT = RetryPolicy(
     patience_seconds=GUARD_SECONDS,
     connect_patience_seconds=GUARD_SECONDS,
@@ -101,6 +105,54 @@ def test_a_push_that_is_cut_goes_on(
     # All of it, and of the three quarters that were sent before what was not yet in the store.
     assert sent < PARTS * PART_BYTES * 3 // 2
     assert hashed == sorted(hashed), "it is hashed once"
+
+
+def uploads_of(daemon: Daemon) -> list[Path]:
+    """The files that the store makes of uploads that are under way."""
+    folder = daemon.assets_dir.parent / "store/.assetd/store/uploads"
+    return [path for path in folder.glob("*") if not path.is_symlink()]
+
+
+def test_a_push_goes_on_in_the_middle_of_a_file(
+    client: Client, daemon: Daemon, port: int, tmp_path: Path
+) -> None:
+    """Of one large file nothing travels twice but what was on its way."""
+    large = tmp_path / "large"
+    write_random_file(large, LARGE_BYTES, seed=1)
+
+    def has_some() -> bool:
+        return any(path.stat().st_size >= LARGE_BYTES // 2 for path in uploads_of(daemon))
+
+    with CountingProxy(port) as proxy:
+        with Client(f"{LOOPBACK}:{proxy.port}", retry=PATIENT) as through_proxy:
+            through_proxy.status()
+            before = proxy.bytes_to_upstream
+            proxy.cut_after_sent(LARGE_BYTES * 3 // 4, is_ripe=has_some)
+            version = through_proxy.push(large, "cut/large")
+        assert proxy.connection_count == 2
+        sent = proxy.bytes_to_upstream - before
+        assert sent < LARGE_BYTES + UNDER_WAY_BYTES
+    assert fetched(client, f"cut/large:{version}") == {"": large.read_bytes()}
+
+
+def test_a_push_that_its_caller_ends_leaves_nothing(
+    client: Client, daemon: Daemon, tmp_path: Path
+) -> None:
+    """At once: nobody is expected to go on with it, as with one whose connection broke."""
+    large = tmp_path / "large"
+    write_random_file(large, LARGE_BYTES, seed=2)
+    under_way: list[Path] = []
+
+    def interrupt(progress: PushProgress) -> None:
+        under_way.extend(uploads_of(daemon))
+        if progress.phase is not PushPhase.HASHING and under_way:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        client.push(large, "ended/large", on_progress=interrupt)
+    assert under_way != []
+    wait_until(lambda: not uploads_of(daemon), "nothing left of the upload")
+    assert daemon.leftovers() == []
 
 
 def test_what_is_staged_is_pushed_from_there(client: Client, daemon: Daemon) -> None:

@@ -7,6 +7,7 @@ bytes begin to arrive. What the requests say, `assetd._content` knows.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
+from threading import Event
 
 import grpc
 
@@ -22,6 +23,9 @@ from assetd.v1.asset_service_pb2 import (
     PushResponse,
     PushWanted,
 )
+
+# What a daemon gets to take note that its caller leaves.
+_LAST_WORD_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Push:
         Each try is the same push under the same `push_id`, and sends what the daemon then wants.
         Tries go on for as long as one comes further than all before, and then for the patience of
         the policy, also while the daemon takes an earlier one for alive. Leaves no call behind when
-        anything is raised, Ctrl-C included: the daemon then gives the version up.
+        anything is raised, Ctrl-C included: the daemon then gives the version up, and keeps nothing
+        for a repeat.
 
         Raises:
             SourceChangedError: the source is not what was hashed.
@@ -59,6 +64,9 @@ class Push:
                 error = self.connection.error_from(failed, deadline)
                 self._wait_or_raise(error, retry, was_cut=was_cut)
                 was_cut = True
+            except BaseException:
+                _leave(call, turns)
+                raise
             finally:
                 call.cancel()
                 turns.end()
@@ -105,6 +113,14 @@ class Push:
         return self.content.last_turn(wanted)
 
 
+def _leave(call: Stream[PushResponse], turns: "_Turns") -> None:
+    """End a push that nobody wants any more, by a word: a call that breaks off may come again."""
+    has_ended = Event()
+    if call.add_callback(has_ended.set):
+        turns.give_up()
+        has_ended.wait(_LAST_WORD_SECONDS)
+
+
 class _Turns:
     """The requests of one stream, each turn given once it is the client's again.
 
@@ -115,6 +131,7 @@ class _Turns:
     def __init__(self) -> None:
         self._turns: SimpleQueue[Iterable[Request] | None] = SimpleQueue()
         self.failure: Exception | None = None
+        self._is_given_up = False
 
     def take(self, turn: Iterable[Request]) -> None:
         """Send these next."""
@@ -124,10 +141,18 @@ class _Turns:
         """Send no more."""
         self._turns.put(None)
 
+    def give_up(self) -> None:
+        """Send no more of the turn that is under way either: the stream ends without a commit."""
+        self._is_given_up = True
+        self.end()
+
     def __iter__(self) -> Iterator[Request]:
         for turn in iter(self._turns.get, None):
             try:
-                yield from turn
+                for request in turn:
+                    if self._is_given_up:
+                        return
+                    yield request
             except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
                 # The stream ends without a commit here, by which the daemon gives up too.
                 self.failure = failure

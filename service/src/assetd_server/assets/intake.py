@@ -5,17 +5,18 @@ once the version is claimed.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
+from assetd_server.assets.arriving import ArrivingParts
 from assetd_server.assets.claimed import ClaimedVersion
+from assetd_server.assets.kept_uploads import KeptUploads
 from assetd_server.assets.orders import PushChunk, PushPhase
 from assetd_server.assets.part_upload import Place, find_equal
 from assetd_server.assets.receiving import Received, spooled_parts, wrong_size
 from assetd_server.assets.sources import PushSource
 from assetd_server.assets.stock import Stock, StoredPart, look_at_stock
 from assetd_server.assets.storing import (
-    ArrivingParts,
     Stored,
     copy_stored,
     find_stored,
@@ -38,8 +39,8 @@ class Intake(ABC):
     """The bytes of one push."""
 
     @abstractmethod
-    async def wanted(self, files: Sequence[Part]) -> Collection[PartPath]:
-        """Return which of these announced files are to be sent."""
+    async def wanted(self, files: Sequence[Part]) -> Mapping[PartPath, int]:
+        """Return which of these announced files are to be sent, and from which byte on."""
 
     @abstractmethod
     async def take(self, chunk: PushChunk) -> None:
@@ -68,8 +69,11 @@ class Intake(ABC):
         """
 
     @abstractmethod
-    async def discard(self) -> None:
-        """Stop, and delete what is here. Idempotent."""
+    async def discard(self, *, is_cut: bool) -> None:
+        """Stop, and delete what is here. Idempotent.
+
+        Of a push that was cut, what it may go on with is kept for a while.
+        """
 
 
 class NothingWanted(Intake):
@@ -78,9 +82,9 @@ class NothingWanted(Intake):
     def __init__(self, received: Received) -> None:
         self._received = received
 
-    async def wanted(self, files: Sequence[Part]) -> Collection[PartPath]:  # noqa: ARG002
+    async def wanted(self, files: Sequence[Part]) -> Mapping[PartPath, int]:  # noqa: ARG002
         """Want none."""
-        return ()
+        return {}
 
     async def take(self, chunk: PushChunk) -> None:
         """Drop it."""
@@ -94,7 +98,7 @@ class NothingWanted(Intake):
         """Store nothing."""
         return {}
 
-    async def discard(self) -> None:
+    async def discard(self, *, is_cut: bool) -> None:
         """Have nothing to delete."""
 
 
@@ -107,9 +111,9 @@ class SpooledIntake(Intake):
         self._threads = threads
         self._parts: tuple[Part, ...] = ()
 
-    async def wanted(self, files: Sequence[Part]) -> Collection[PartPath]:
+    async def wanted(self, files: Sequence[Part]) -> Mapping[PartPath, int]:
         """Want all that are not empty."""
-        return [part.path for part in files if part.size_bytes]
+        return {part.path: 0 for part in files if part.size_bytes}
 
     async def take(self, chunk: PushChunk) -> None:
         """Write the bytes to the spool; see `Intake.take`."""
@@ -129,24 +133,29 @@ class SpooledIntake(Intake):
     async def _read(self, path: PartPath, offset: int, length: int) -> bytes:
         return await self._threads.run(self._spool.read, path, offset, length)
 
-    async def discard(self) -> None:
-        """Delete the spool."""
+    async def discard(self, *, is_cut: bool) -> None:  # noqa: ARG002
+        """Delete the spool: nobody knows which bytes they are."""
         await self._threads.run(self._spool.discard)
 
 
 class StreamedIntake(Intake):
     """Bytes of known digest, for a version that is claimed: on into the store as they come."""
 
-    def __init__(self, received: Received, place: Place, versions: KnownVersions) -> None:
+    def __init__(
+        self, received: Received, place: Place, versions: KnownVersions, kept: KeptUploads
+    ) -> None:
         self._received = received
         self._place = place
         self._versions = versions
-        self._arriving = ArrivingParts(place, received.count)
+        self._arriving = ArrivingParts(place, received.count, kept)
         self._stock: Stock | None = None
         self._stored: dict[str, Stored] = {}
 
-    async def wanted(self, files: Sequence[Part]) -> Collection[PartPath]:
-        """Want what the store has not: neither a left-over nor an equal part elsewhere."""
+    async def wanted(self, files: Sequence[Part]) -> Mapping[PartPath, int]:
+        """Want what the store has not: neither a left-over nor an equal part elsewhere.
+
+        A file of which an earlier push was cut is wanted from there on.
+        """
         if self._stock is None:
             kind = self._received.plan.kind
             self._stock = await look_at_stock(
@@ -156,7 +165,8 @@ class StreamedIntake(Intake):
         filled = [part for part in files if part.size_bytes]
         had = await for_each(filled, find, self._received.count)
         self._arriving.has(had)
-        return [part.path for part in filled if part.path not in had]
+        lacking = [part for part in filled if part.path not in had]
+        return {part.path: await self._arriving.resume(part) for part in lacking}
 
     async def _find(self, stock: Stock, part: Part) -> Stored | None:
         stored = await find_stored(self._place, part) if stock.may_be_left(part) else None
@@ -167,6 +177,9 @@ class StreamedIntake(Intake):
 
     async def take(self, chunk: PushChunk) -> None:
         """Hand the bytes on; see `Intake.take`."""
+        if chunk.offset == 0:
+            # Who sends without looking back sends all of it.
+            await self._arriving.begin_again(chunk.path)
         part = self._received.require_next(chunk, self._arriving.length(chunk.path))
         await self._arriving.append(part, chunk.data)
 
@@ -205,9 +218,9 @@ class StreamedIntake(Intake):
         self._received.count(part.size_bytes or 0)
         return stored
 
-    async def discard(self) -> None:
-        """Drop what is on its way; what is in the store stays for a repeat."""
-        await self._arriving.abandon()
+    async def discard(self, *, is_cut: bool) -> None:
+        """Drop or keep what is on its way; what is in the store stays for a repeat."""
+        await self._arriving.abandon(is_cut=is_cut)
 
 
 class SourceIntake(Intake):
@@ -219,7 +232,7 @@ class SourceIntake(Intake):
         self._versions = versions
         self._parts: tuple[Part, ...] = ()
 
-    async def wanted(self, files: Sequence[Part]) -> Collection[PartPath]:  # noqa: ARG002
+    async def wanted(self, files: Sequence[Part]) -> Mapping[PartPath, int]:  # noqa: ARG002
         """Refuse: what is pushed is what lies there; see `Intake.wanted`."""
         raise _needs_no("files")
 
@@ -271,7 +284,7 @@ class SourceIntake(Intake):
         except (KeyNotFoundError, EtagMismatchError):
             return None  # reading it tells what has become of it
 
-    async def discard(self) -> None:
+    async def discard(self, *, is_cut: bool) -> None:  # noqa: ARG002
         """Close the source, which stays as it is."""
         await self._source.close()
 

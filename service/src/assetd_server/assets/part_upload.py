@@ -9,7 +9,6 @@ took; where it tells nothing, they are read back.
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -95,6 +94,24 @@ class PartUpload:
         self._upload: Upload | None = None
         self._sending: list[asyncio.Task[str]] = []
         self._offset = 0
+
+    @property
+    def sent_bytes(self) -> int:
+        """How many bytes are on their way, or there, in pieces of an upload."""
+        return self._offset
+
+    async def resume(self, place: Place) -> None:
+        """Go on under a later claim on the same version, once all pieces sent so far are there.
+
+        Raises:
+            ClaimLostError: somebody has ended the upload.
+            DiskFullError, IoError: it cannot be noted.
+            StoreUnavailableError, StoreAccessDeniedError: a piece did not arrive.
+        """
+        await asyncio.gather(*self._sending)
+        if self._upload is not None:
+            await place.claims.note_upload(place.claimed, self._upload)
+        self._place = place
 
     async def reserve(self, length: int) -> None:
         """Return when there is room in memory for the next piece."""
@@ -247,8 +264,11 @@ class PartUpload:
         md5_hex = await self._place.off_the_loop(_md5_hex, self._small)
         return info if info.md5_hex == md5_hex else await find_equal(self._place, part)
 
-    async def abandon(self) -> None:
-        """Drop what was not shown. Idempotent."""
+    async def abandon(self) -> bool:
+        """Drop what was not shown. Idempotent.
+
+        Returns whether nothing of it is left in the store.
+        """
         for task in self._sending:
             task.cancel()
         for task in self._sending:
@@ -256,10 +276,13 @@ class PartUpload:
         self._release(self._held_bytes)
         self._small = b""
         upload, self._upload = self._upload, None
-        if upload is not None:
-            # What made the push fail matters more than an upload that stays.
-            with suppress(AssetError):
+        try:
+            if upload is not None:
                 await self._store.abort_upload(upload)
+        except AssetError:
+            # What made the push fail matters more than an upload that stays.
+            return False
+        return True
 
 
 async def find_equal(place: Place, part: Part) -> ObjectInfo | None:

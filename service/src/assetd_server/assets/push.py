@@ -26,6 +26,7 @@ from assetd_server.assets.intake import (
     StreamedIntake,
     claim_lost,
 )
+from assetd_server.assets.kept_uploads import KeptUploads
 from assetd_server.assets.orders import (
     Bump,
     PushAccepted,
@@ -79,6 +80,8 @@ class _Push:
     received: Received
     intake: Intake
     began: float
+    # The caller left, or its connection broke: it may come again.
+    is_cut: bool = False
 
     @property
     def plan(self) -> PushPlan:
@@ -94,6 +97,7 @@ class Pusher:
         versions: KnownVersions,
         claiming: Claiming,
         claimed: ClaimedVersions,
+        kept: KeptUploads,
         safety: StoreSafety,
         assets_dir: AssetsDir,
         disk: Threads,
@@ -102,6 +106,7 @@ class Pusher:
         settings: AssetsSettings,
     ) -> None:
         self._catalog = catalog
+        self._kept = kept
         self._versions = versions
         self._claiming = claiming
         self._claimed = claimed
@@ -147,6 +152,9 @@ class Pusher:
             async with aclosing(self._run(push, steps)) as events:
                 async for event in events:
                     yield event
+        except (asyncio.CancelledError, GeneratorExit):
+            push.is_cut = True
+            raise
         finally:
             await to_the_end(self._end(push))
 
@@ -214,7 +222,9 @@ class Pusher:
             claimed = push.received.claimed = await self._claiming.claim(plan)
             version, is_final = claimed.version, True
             if isinstance(claimed, ClaimedVersion) and header.content is None:
-                push.intake = StreamedIntake(push.received, self._place(claimed), self._versions)
+                push.intake = StreamedIntake(
+                    push.received, self._place(claimed), self._versions, self._kept
+                )
         return PushAccepted(plan.push_id, str(version), is_final)
 
     async def _sourced(self, push: _Push, content: StagedPath | SourceUri) -> Intake:
@@ -262,7 +272,7 @@ class Pusher:
         push.received.announce(step.files)
         wanted = await self._unless_lost(push, lambda: push.intake.wanted(step.files))
         push.received.wanted.update(wanted)
-        return PushWanted(tuple((path, 0) for path in wanted))
+        return PushWanted(tuple(wanted.items()))
 
     def _require_storable(self, push: _Push, parts: Iterable[Part]) -> None:
         """Check, once for each part, that the store can hold it and the manifest name it."""
@@ -286,7 +296,7 @@ class Pusher:
         """Tell how far the push is until the work ends; a caller who leaves cancels it."""
         try:
             while not work.done():
-                yield push.received.progress(_phase(push.received))
+                yield push.received.progress(push.received.phase_now)
                 await asyncio.wait([work], timeout=_PROGRESS_INTERVAL_SECONDS)
         finally:
             work.cancel()
@@ -382,14 +392,7 @@ class Pusher:
     async def _end(self, push: _Push) -> None:
         """Leave nothing behind: no open claim of ours, no spool. A committing claim is finished."""
         try:
-            await push.intake.discard()
+            await push.intake.discard(is_cut=push.is_cut)
         finally:
             if isinstance(push.received.claimed, ClaimedVersion):
                 await self._claimed.give_up(push.received.claimed.record)
-
-
-def _phase(received: Received) -> PushPhase:
-    if received.phase is not None:
-        return received.phase
-    is_stored = received.stored_bytes == received.total_bytes
-    return PushPhase.COMMITTING if is_stored else PushPhase.STORING

@@ -5,6 +5,7 @@ nobody else's business.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -49,6 +50,9 @@ class PushRecords:
         self._journal = journal
         self._disk = disk
         self._live: dict[str, PushRecord] = {}
+        # How often each is kept, and those of them that would be gone otherwise.
+        self._kept: Counter[str] = Counter()
+        self._done: dict[str, PushRecord] = {}
         self._log = structlog.get_logger()
 
     async def note(self, record: PushRecord) -> None:
@@ -77,15 +81,34 @@ class PushRecords:
     async def forget(self, record: PushRecord) -> None:
         """Drop a record: nothing of its push is left to settle.
 
-        A record that cannot be deleted is settled again, which changes nothing.
+        One that is kept stays on the disk until it is let go. A record that cannot be deleted is
+        settled again, which changes nothing.
         """
         self.leave(record)
+        if self._kept[record.key]:
+            self._done[record.key] = record
+            return
         with suppress(AssetError):
             await self._disk.run(self._journal.remove, record.key)
 
     def leave(self, record: PushRecord) -> None:
         """Let others settle what the push has left."""
         self._live.pop(record.key, None)
+
+    def keep(self, record: PushRecord) -> None:
+        """Settle nothing of a push that may go on where it was cut, until it is let go.
+
+        A later run settles it all the same.
+        """
+        self._kept[record.key] += 1
+
+    async def let_go(self, record: PushRecord, *, is_settled: bool) -> None:
+        """Undo one `keep`; where something is left in the store, have it settled."""
+        self._kept -= Counter([record.key])
+        if not is_settled:
+            self._done.pop(record.key, None)
+        elif not self._kept[record.key] and record.key in self._done:
+            await self.forget(self._done.pop(record.key))
 
     def live_versions(self, name: AssetName) -> set[Version]:
         """Return the versions of an asset that pushes of this process are about to make."""
@@ -103,7 +126,7 @@ class PushRecords:
         entries = await self._disk.run(self._journal.entries)
         found = []
         for key, lines in entries.items():
-            if key in self._live:
+            if key in self._live or self._kept[key]:
                 continue
             try:
                 found.append(decode_record(lines))

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from assetd_server.assets.claimed import ClaimedVersions
 from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
+from assetd_server.assets.kept_uploads import KeptUploads
 from assetd_server.assets.orders import PushEvent, PushStep
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.push_records import PushRecords
@@ -46,11 +47,13 @@ class Pushes:
         self._surveys = Surveys(catalog, claims, versions, clock)
         claimed = ClaimedVersions(claims, self._commits, records)
         claiming = Claiming(catalog, claims, self._commits, claimed, self._surveys, records, clock)
+        self._kept = KeptUploads(records, clock, settings.push_resume_max_age_seconds)
         self._pusher = Pusher(
             catalog,
             versions,
             claiming,
             claimed,
+            self._kept,
             self._safety,
             assets_dir,
             disk,
@@ -71,7 +74,8 @@ class Pushes:
         await self._settling.settle()
 
     async def close(self) -> None:
-        """Return when nothing is under way any more that pushes shared."""
+        """Return when nothing is under way any more that pushes shared, or could go on with."""
+        await self._kept.close()
         await self._commits.close()
         await self._surveys.close()
         await self._safety.close()

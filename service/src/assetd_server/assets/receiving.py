@@ -53,6 +53,14 @@ class Received:
             return None
         return sum(part.size_bytes or 0 for part in self.announced.values())
 
+    @property
+    def phase_now(self) -> PushPhase:
+        """What happens once all bytes have come."""
+        if self.phase is not None:
+            return self.phase
+        is_stored = self.stored_bytes == self.total_bytes
+        return PushPhase.COMMITTING if is_stored else PushPhase.STORING
+
     def count(self, stored_bytes: int) -> None:
         """Count bytes that are in the store by now."""
         self.stored_bytes += stored_bytes

@@ -27,5 +27,6 @@ class AssetsSettings:
     # An operator's word that no other daemon pushes to the store, which is then never tried.
     single_pusher: bool = False
     push_idle_timeout_seconds: float = 300.0
+    push_resume_max_age_seconds: float = 60.0
     staging_max_age_seconds: float = 24 * 3600.0
     warnings: tuple[str, ...] = ()

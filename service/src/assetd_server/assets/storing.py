@@ -6,11 +6,11 @@ from what the store has already (`find_stored`, `copy_stored`). Memory is bounde
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
 from assetd_server.assets.part_upload import PartUpload, Place, find_equal, piece_bytes_of
-from assetd_server.assets.shielding import ended, to_the_end
+from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.stock import StoredPart
 from assetd_server.assets.transfer import first_error
 from assetd_server.cache.ingest import checksum_of
@@ -27,11 +27,6 @@ from assetd_server.store.base import (
 )
 
 _PARTS_AT_ONCE = 16
-# Parts that have come whole and are not in the store yet; each is a task.
-_MAX_FINISHING = 64
-# A caller finishes one file before the next; some leeway costs a piece of memory each.
-_MAX_UNFINISHED = 4
-_LAST_MOMENT_SECONDS = 2.0
 
 ReadPart = Callable[[PartPath, int, int], Awaitable[bytes]]
 Count = Callable[[int], None]
@@ -187,158 +182,6 @@ async def for_each(
     return found
 
 
-class ArrivingParts:
-    """Takes the chunks of a claimed push, and stores each part while the next arrives.
-
-    Call `complete`, or `abandon`, at the end.
-    """
-
-    def __init__(self, place: Place, count: Count) -> None:
-        self._place = place
-        self._count = count
-        self._arriving: dict[PartPath, _ArrivingPart] = {}
-        self._lengths: dict[PartPath, int] = {}
-        self._finishing: set[asyncio.Task[None]] = set()
-        self._stored: dict[str, Stored] = {}
-
-    def length(self, path: PartPath) -> int:
-        """Return how many bytes of a file have come."""
-        return self._lengths.get(path, 0)
-
-    def has(self, stored: Mapping[str, Stored]) -> None:
-        """Take parts that the store has already."""
-        self._stored |= stored
-
-    async def append(self, part: Part, data: bytes) -> None:
-        """Take the next bytes of a file, no more than its size; waits while the store is behind.
-
-        Raises:
-            PushMismatchError: a part that came whole is not what was announced; or too many files
-                are unfinished at once.
-            and what `store_parts` raises, for this part or one before it.
-        """
-        await self._settle_down_to(_MAX_FINISHING)
-        arriving = self._arriving.get(part.path)
-        if arriving is None:
-            if len(self._arriving) >= _MAX_UNFINISHED:
-                raise _too_many_unfinished(part)
-            arriving = self._arriving[part.path] = _ArrivingPart(self._place, part)
-        self._lengths[part.path] = self.length(part.path) + len(data)
-        await arriving.append(data)
-        if self._lengths[part.path] == part.size_bytes:
-            self._finish(part.path, arriving)
-
-    def _finish(self, path: PartPath, arriving: "_ArrivingPart") -> None:
-        del self._arriving[path]
-        finishing = asyncio.create_task(self._store(arriving))
-        self._finishing.add(finishing)
-
-    async def _store(self, arriving: "_ArrivingPart") -> None:
-        stored = await arriving.finish()
-        self._stored[stored.part.path] = stored
-        self._count(stored.part.size_bytes or 0)
-
-    async def _settle_down_to(self, count: int) -> None:
-        """Wait until no more parts than that are on their last step; raise what one raised."""
-        while True:
-            for task in [task for task in self._finishing if task.done()]:
-                self._finishing.remove(task)
-                task.result()
-            if len(self._finishing) <= count:
-                return
-            await asyncio.wait(self._finishing, return_when=asyncio.FIRST_COMPLETED)
-
-    async def complete(self, parts: Iterable[Part]) -> dict[str, Stored]:
-        """Return all parts, stored, once each has come whole; empty ones need no chunk.
-
-        Raises:
-            PushMismatchError: bytes of a part are missing; and as `append`.
-        """
-        missing = [part for part in parts if part.path not in self._lengths]
-        for part in missing:
-            if part.path not in self._stored and not part.size_bytes:
-                await self._settle_down_to(_MAX_FINISHING)
-                self._finish_empty(part)
-        await self._settle_down_to(0)
-        return self._stored
-
-    def _finish_empty(self, part: Part) -> None:
-        arriving = self._arriving[part.path] = _ArrivingPart(self._place, part)
-        self._finish(part.path, arriving)
-
-    async def abandon(self) -> None:
-        """Stop, and drop what has not come whole. Idempotent.
-
-        What has is stored to its end, if that takes a moment only: a repeat need not send it.
-        """
-        if self._finishing:
-            await asyncio.wait(self._finishing, timeout=_LAST_MOMENT_SECONDS)
-        for task in self._finishing:
-            task.cancel()
-        for task in self._finishing:
-            await ended(task)
-        for arriving in self._arriving.values():
-            await arriving.abandon()
-
-
-class _ArrivingPart:
-    """One file of a stream: hashed as it comes, handed on in pieces."""
-
-    def __init__(self, place: Place, part: Part) -> None:
-        self._place = place
-        self._part = part
-        self._upload = PartUpload(place, part)
-        self._piece_bytes = piece_bytes_of(part.size_bytes or 0)
-        self._chunks: list[bytes] = []
-        self._left = part.size_bytes or 0
-        self._room = min(self._piece_bytes, self._left)
-        self._sha256 = hashlib.sha256()
-        self._checksum = 0
-        self._hashing: asyncio.Task[None] | None = None
-
-    async def append(self, data: bytes) -> None:
-        while data:
-            taken, data = data[: self._room], data[self._room :]
-            self._chunks.append(taken)
-            self._room -= len(taken)
-            self._left -= len(taken)
-            if self._room == 0:
-                await self._send()
-
-    async def _send(self) -> None:
-        piece, self._chunks = b"".join(self._chunks), []
-        self._room = min(self._piece_bytes, self._left)
-        await self._upload.reserve(len(piece))
-        self._hashing = asyncio.create_task(self._hash(self._hashing, piece))
-        await self._upload.send(piece)
-
-    async def _hash(self, before: "asyncio.Task[None] | None", piece: bytes) -> None:
-        if before is not None:
-            await before
-        await self._place.off_the_loop(self._update, piece)
-
-    def _update(self, piece: bytes) -> None:
-        self._sha256.update(piece)
-        self._checksum = checksum_of([piece], self._checksum)
-
-    async def finish(self) -> Stored:
-        try:
-            if self._hashing is not None:
-                await self._hashing
-            found = self._sha256.hexdigest()
-            if found != self._part.sha256_hex:
-                raise other_bytes(self._part, found)
-            part = replace(self._part, crc64nvme=self._checksum)
-            return Stored(part, await self._upload.finish(part))
-        finally:
-            await to_the_end(self.abandon())
-
-    async def abandon(self) -> None:
-        if self._hashing is not None:
-            await ended(self._hashing)
-        await self._upload.abandon()
-
-
 def other_bytes(announced: Part, found: str | None) -> PushMismatchError:
     """Return the failure of a file that is not what was announced."""
     return PushMismatchError(
@@ -348,14 +191,4 @@ def other_bytes(announced: Part, found: str | None) -> PushMismatchError:
         path=announced.path,
         found=found,
         expected=announced.sha256_hex,
-    )
-
-
-def _too_many_unfinished(part: Part) -> PushMismatchError:
-    return PushMismatchError(
-        "a chunk of {path!r} came while {limit} other files are unfinished: finish one file before"
-        " the next",
-        field="chunk.path",
-        path=part.path,
-        limit=_MAX_UNFINISHED,
     )

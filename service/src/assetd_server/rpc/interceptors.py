@@ -32,6 +32,8 @@ _OUR_PACKAGE: Final = "/assetd.v1."
 _TRACE_HEADERS: Final = ("traceparent", "tracestate")
 # Stands for a request whose bytes are no message.
 _UNREADABLE: Final = object()
+# What gRPC gets to tell a stream that broke off from one that its caller has ended.
+_BREAK_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,8 @@ class _Call:
         async for request in requests:
             self._arrived(request)
             yield request
+        # gRPC gives a stream that broke off as one that ended, and a moment later cancels the call.
+        await asyncio.sleep(_BREAK_SECONDS)
 
     async def _send(self, responses: AsyncGenerator[Message, None]) -> None:
         async with aclosing(responses):
