@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from assetd_server.assets.arriving_part import ArrivingPart
 from assetd_server.assets.claimed import ClaimLostError
 from assetd_server.assets.clock import Clock
-from assetd_server.assets.part_upload import Place
+from assetd_server.assets.part_upload import PIECE_BYTES, Place
 from assetd_server.assets.push_records import PushRecord, PushRecords
-from assetd_server.assets.shielding import to_the_end
+from assetd_server.assets.shielding import ended, to_the_end
 from assetd_server.errors import AssetError
 from assetd_server.manifest import Part
 
@@ -39,6 +39,7 @@ class KeptUploads:
         self._clock = clock
         self._max_age_seconds = max_age_seconds
         self._kept: dict[_Key, _Kept] = {}
+        self._expiring: set[asyncio.Task[None]] = set()
         # What other pushes are sending right now; the event is set when one of them stops.
         self._under_way: dict[_Key, ArrivingPart] = {}
         self._stopped = asyncio.Event()
@@ -68,6 +69,8 @@ class KeptUploads:
         record = arriving.place.claimed.record
         self._records.keep(record)
         expiring = asyncio.create_task(self._expire(key))
+        self._expiring.add(expiring)
+        expiring.add_done_callback(self._expiring.discard)
         self._kept[key] = _Kept(arriving, record, expiring)
 
     async def take(self, place: Place, part: Part) -> ArrivingPart | None:
@@ -76,6 +79,8 @@ class KeptUploads:
         It is the caller's from now on. A caller whose connection was cut may be back before that
         was noticed here: while another push still sends the part, its end is waited for a little.
         """
+        if (part.size_bytes or 0) <= PIECE_BYTES:
+            return None  # sending it again is quicker
         key = _key(place, part)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -105,11 +110,13 @@ class KeptUploads:
         await self._records.let_go(kept.record, is_settled=is_settled)
 
     async def close(self) -> None:
-        """Drop all that is kept."""
+        """Drop all that is kept; return when nothing of it is under way any more."""
         while self._kept:
             _, kept = self._kept.popitem()
             kept.expiring.cancel()
             await self._drop(kept)
+        for expiring in tuple(self._expiring):
+            await ended(expiring)
 
 
 def _key(place: Place, part: Part) -> _Key:
