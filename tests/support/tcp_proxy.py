@@ -143,6 +143,7 @@ class CountingProxy:
                 self._cut_at_sent_bytes = None
                 await asyncio.to_thread(wait_until, self._is_ripe, "the moment to cut")
                 await self._reset_all()
+                return
         writer.write_eof()
 
     async def _pass_down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -158,6 +159,7 @@ class CountingProxy:
             if len(allowed) < len(block):
                 self._cut_at_bytes = None
                 await self._reset_all()
+                return
         writer.write_eof()
 
     async def _wait_for_rate(self, byte_count: int) -> None:
