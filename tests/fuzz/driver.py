@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from resource import RUSAGE_SELF, getrusage
 from types import FrameType
 from typing import Any, Final
 
@@ -155,7 +156,8 @@ def main() -> None:
     options = {
         "seed": given.seed,
         "max_len": target.max_bytes,
-        "rss_limit_mb": 1024,
+        # The peak of whoever started this process counts as its own: getrusage(2).
+        "rss_limit_mb": 1024 + getrusage(RUSAGE_SELF).ru_maxrss // 1024,
         "timeout": 120,
         "artifact_prefix": f"{given.folder}/crash-",
         "verbosity": 0,

@@ -105,7 +105,10 @@ class Push:
             elif not response.HasField("accepted"):
                 continue
             batch = next(batches, None)
-            turns.take(self._last_turn(wanted) if batch is None else [PushRequest(files=batch)])
+            if batch is None:
+                turns.take_last(self._last_turn(wanted))
+            else:
+                turns.take([PushRequest(files=batch)])
         raise InternalError("the daemon ended the push without an answer")
 
     def _last_turn(self, wanted: list[PushWanted.Part]) -> Iterable[Request]:
@@ -116,8 +119,7 @@ class Push:
 def _leave(call: Stream[PushResponse], turns: "_Turns") -> None:
     """End a push that nobody wants any more, by a word: a call that breaks off may come again."""
     has_ended = Event()
-    if call.add_callback(has_ended.set):
-        turns.give_up()
+    if turns.give_up() and call.add_callback(has_ended.set):
         has_ended.wait(_LAST_WORD_SECONDS)
 
 
@@ -131,20 +133,30 @@ class _Turns:
     def __init__(self) -> None:
         self._turns: SimpleQueue[Iterable[Request] | None] = SimpleQueue()
         self.failure: Exception | None = None
-        self._is_given_up = False
+        self._last: Iterable[Request] | None = None
+        self._is_given_up = self._is_committed = False
 
     def take(self, turn: Iterable[Request]) -> None:
         """Send these next."""
         self._turns.put(turn)
 
+    def take_last(self, turn: Iterable[Request]) -> None:
+        """Send these next; they end with the commit."""
+        self._last = turn
+        self.take(turn)
+
     def end(self) -> None:
         """Send no more."""
         self._turns.put(None)
 
-    def give_up(self) -> None:
-        """Send no more of the turn that is under way either: the stream ends without a commit."""
+    def give_up(self) -> bool:
+        """Send no more of the turn that is under way either; tell whether the commit is not sent.
+
+        Then the stream ends without one, which is a word that the daemon understands.
+        """
         self._is_given_up = True
         self.end()
+        return not self._is_committed
 
     def __iter__(self) -> Iterator[Request]:
         for turn in iter(self._turns.get, None):
@@ -153,6 +165,7 @@ class _Turns:
                     if self._is_given_up:
                         return
                     yield request
+                self._is_committed = turn is self._last
             except Exception as failure:  # noqa: BLE001 - raised again where the caller waits
                 # The stream ends without a commit here, by which the daemon gives up too.
                 self.failure = failure
