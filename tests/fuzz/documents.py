@@ -42,7 +42,7 @@ from awscrt import checksums
 
 from tests.fuzz.mutating import in_base64, in_lines, of_documents
 from tests.fuzz.places import require_version_in_place
-from tests.fuzz.target import MAX_CPU_NS_A_BYTE, Target, as_bytes, as_text
+from tests.fuzz.target import Target, as_text, document_target
 from tests.support.memory_store import MemoryStore
 from tests.support.versions import manifest_of, receipt_of
 
@@ -52,8 +52,6 @@ NAME: Final = AssetName("some/asset")
 VERSION: Final = Version.parse("0.1")
 FOLDER: Final = {"a": b"one", "sub/b": b"two", ".gitattributes": b""}
 PARTS: Final = manifest_of(FOLDER).parts
-# Some thousand parts, as a real one may have; a hundred times that is for directed tests.
-MAX_BYTES: Final = 65_536
 ARGUMENTS: Final = ("some/", "all", False)
 
 _OF_FOLDER: Final = encode_manifest(manifest_of(FOLDER))
@@ -111,17 +109,13 @@ def document_targets(folder: Path) -> Iterable[Target]:
     yield _of("receipt", decode_marker, (), judge_receipt, _RECEIPTS, consistent_receipt)
     yield _of("client-receipt", ClientReceipt(folder).facts, (), judge_facts, _RECEIPTS, opens=True)
     journal = _journal()
-    yield Target(
+    yield document_target(
         "journal",
         StagingJournal(folder).read,
-        (),
         judge_journal,
         (journal,),
         in_lines(of_documents((b'["a",0,1,2,""]', b'["a"]')), _signed),
-        as_bytes,
-        MAX_BYTES,
-        opens_nothing=False,
-        max_cpu_ns_a_byte=MAX_CPU_NS_A_BYTE,
+        opens=True,
     )
     token_seeds = [base64.urlsafe_b64decode(token) for token in _TOKENS]
     yield Target(
@@ -146,18 +140,8 @@ def _of(
     *,
     opens: bool = False,
 ) -> Target:
-    return Target(
-        name,
-        read,
-        refusals,
-        judge,
-        seeds,
-        of_documents(seeds, repair),
-        as_bytes,
-        MAX_BYTES,
-        opens_nothing=not opens,
-        max_cpu_ns_a_byte=MAX_CPU_NS_A_BYTE,
-    )
+    mutate = of_documents(seeds, repair)
+    return document_target(name, read, judge, seeds, mutate, refusals=refusals, opens=opens)
 
 
 def consistent_manifest(document: Any) -> Any:

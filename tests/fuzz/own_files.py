@@ -22,7 +22,6 @@ from assetd_server.model import Verification
 from tests.fuzz.documents import (
     CLAIM,
     FOLDER,
-    MAX_BYTES,
     NAME,
     PARTS,
     VERSION,
@@ -32,7 +31,7 @@ from tests.fuzz.documents import (
     require_sound,
 )
 from tests.fuzz.mutating import in_lines, of_documents, of_pieces
-from tests.fuzz.target import MAX_CPU_NS_A_BYTE, Target, as_bytes
+from tests.fuzz.target import Target, document_target
 from tests.support.versions import receipt_of
 
 _PARTIAL: Final = PartialReceipt(
@@ -51,7 +50,7 @@ _PIECES: Final = (b"-", b"\n", b" ", b"0", b"9" * 12, b"9" * 21, b"-1", b"a/0.1"
 
 def own_file_targets(folder: Path) -> Iterable[Target]:
     """Yield them; in `folder` stand the files that are read."""
-    yield _target(
+    yield document_target(
         "partial",
         decode_partial,
         judge_partial,
@@ -83,9 +82,9 @@ def own_file_targets(folder: Path) -> Iterable[Target]:
         return decode_record(PushJournal(assets_dir).entries()["one"])
 
     of_texts = of_pieces((_ORDER,), _PIECES)
-    yield _target("pin", pinned, judge_pins, pin_seeds, of_pieces(pin_seeds), opens=True)
-    yield _target("use-order", remembered, judge_order, (_ORDER,), of_texts, opens=True)
-    yield _target(
+    yield document_target("pin", pinned, judge_pins, pin_seeds, of_pieces(pin_seeds), opens=True)
+    yield document_target("use-order", remembered, judge_order, (_ORDER,), of_texts, opens=True)
+    yield document_target(
         "push-record",
         recorded,
         judge_record,
@@ -93,30 +92,6 @@ def own_file_targets(folder: Path) -> Iterable[Target]:
         in_lines(of_documents(_RECORD.split(b"\n")[:2]), lambda text: text),
         opens=True,
         refusals=(ValueError,),
-    )
-
-
-def _target(
-    name: str,
-    read: Any,
-    judge: Any,
-    seeds: tuple[bytes, ...],
-    mutate: Any,
-    *,
-    opens: bool = False,
-    refusals: tuple[type[Exception], ...] = (),
-) -> Target:
-    return Target(
-        name,
-        read,
-        refusals,
-        judge,
-        seeds,
-        mutate,
-        as_bytes,
-        MAX_BYTES,
-        opens_nothing=not opens,
-        max_cpu_ns_a_byte=MAX_CPU_NS_A_BYTE,
     )
 
 

@@ -14,6 +14,9 @@ MAX_CPU_NS: Final = 10_000_000
 # `unit/test_huge_documents.py` holds; where branches are traced it takes up to five times as long.
 MAX_CPU_NS_A_BYTE: Final = 4_000
 
+# Some thousand parts, as a real document may have; a hundred times that is for directed tests.
+MAX_DOCUMENT_BYTES: Final = 65_536
+
 # Bytes of the engine's own making from bytes, of at most so many.
 Havoc = Callable[[bytes, int], bytes]
 Mutate = Callable[[bytes, int, Random, Havoc], bytes]
@@ -55,3 +58,28 @@ class Target:
     def max_cpu_ns(self, raw: bytes) -> int:
         """How long `read` may take."""
         return max(MAX_CPU_NS, self.max_cpu_ns_a_byte * len(raw))
+
+
+def document_target(
+    name: str,
+    read: Callable[[Any], Any],
+    judge: Callable[[Any, Any], None],
+    seeds: tuple[bytes, ...],
+    mutate: Mutate,
+    *,
+    refusals: tuple[type[Exception], ...] = (),
+    opens: bool = False,
+) -> Target:
+    """A reader of documents, which `opens` the file that it reads, or gets the bytes."""
+    return Target(
+        name,
+        read,
+        refusals,
+        judge,
+        seeds,
+        mutate,
+        as_bytes,
+        MAX_DOCUMENT_BYTES,
+        opens_nothing=not opens,
+        max_cpu_ns_a_byte=MAX_CPU_NS_A_BYTE,
+    )

@@ -8,20 +8,11 @@ import functools
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 
 from tests.conftest import ROOT
 from tests.soak.running import Soak, arguments
 
 _HISTORIES_A_RUN = 50
-
-
-@dataclass(frozen=True)
-class Played:
-    """What came of some histories; `said` is what pytest says of them."""
-
-    failed: bool
-    said: str
 
 
 def main() -> int:
@@ -39,9 +30,9 @@ def main() -> int:
     return soak.end(finished=soak.try_all(left, play, functools.partial(_note, soak)))
 
 
-def _play(seed: int, number: int) -> Played:
+def _play(seed: int, number: int) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "pytest", "tests/property/test_cache_machine.py", "-q"]
-    ran = subprocess.run(
+    return subprocess.run(
         [*command, f"--hypothesis-seed={1_000_000 * seed + number}", "--timeout=0"],
         cwd=ROOT,
         env=os.environ | {"CACHE_MACHINE_EXAMPLES": str(_HISTORIES_A_RUN)},
@@ -49,11 +40,10 @@ def _play(seed: int, number: int) -> Played:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    return Played(ran.returncode != 0, ran.stdout)
 
 
-def _note(soak: Soak, number: int, played: Played) -> None:
-    findings = [f"in run {number}: {played.said}"] if played.failed else []
+def _note(soak: Soak, number: int, played: "subprocess.CompletedProcess[str]") -> None:
+    findings = [f"in run {number}: {played.stdout}"] if played.returncode else []
     soak.note(str(number), findings, {"histories": _HISTORIES_A_RUN})
     if number % 10 == 0:
         soak.tell(f"{soak.figures['histories']:,} histories")

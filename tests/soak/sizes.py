@@ -7,26 +7,25 @@ some 25 GiB beside the state of soaks.
 
 import hashlib
 import os
-import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from assetd import AssetdError, Client
+from assetd import AssetdError
 
 from tests.soak.running import Soak, arguments
-from tests.support.daemon import Daemon, running_daemons
+from tests.support.daemon import running_daemons
 from tests.support.processes import peak_rss_bytes
-from tests.support.push_crowd import STORES, Place, place
+from tests.support.push_crowd import STORES, place
+from tests.support.trees import MARKER, write_random_file
 
 _MIB: Final = 2**20
 _LARGE_BYTES: Final = 5 * 2**30 + 100 * _MIB + 1
 _FILES: Final = 100_000
 _DEPTH: Final = 200
-# What the bench holds a daemon to as well.
+# No file is so large that a daemon may take more.
 _MAX_RSS_BYTES: Final = 512 * _MIB
 
 
@@ -37,8 +36,10 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=_FILES, help="of the folder")
     given = parser.parse_args()
     soak = Soak("sizes", given)
-    sources: dict[str, Callable[[Path], None]] = {
-        f"a file of {given.bytes:,} bytes": lambda path: write_large(path, given.bytes, soak.seed),
+    sources: dict[str, Callable[[Path], object]] = {
+        f"a file of {given.bytes:,} bytes": lambda path: write_random_file(
+            path, given.bytes, soak.seed
+        ),
         f"a folder of {given.files:,} files": lambda path: write_many(path, given.files),
     }
     for kind in STORES:
@@ -63,45 +64,28 @@ def travel(kind: str, folder: Path) -> tuple[list[str], int]:
     """Push and fetch, let the store copy it, and fetch that; return what is wrong, and the peak."""
     source = folder / "source"
     expected = digests_of(source)
-    with place(kind, folder) as store, daemon_of(store, folder) as daemon:
+    with place(kind, folder) as store, running_daemons(folder) as daemons:
+        variables = store.variables | {"ASSETD_PUSH_SOURCES": f"{store.store}/"}
+        daemon = daemons(store=store.store, variables=variables)
         findings = []
         with daemon.client() as client:
             try:
-                for name in ("pushed", "copied"):
-                    findings += list(_journey(client, name, source, f"{store.store}/pushed/0.0"))
-                    if digests_of(client.fetch(f"{name}:0.0").path) != expected:
-                        findings.append(f"what was {name} is not what was sent")
-                    client.evict(f"{name}:0.0")
+                for version in (
+                    client.push(source, "pushed"),
+                    client.push_from(f"{store.store}/pushed/0.0", "copied"),
+                ):
+                    spec = f"{version.name}:{version}"
+                    if version != "0.0":
+                        findings.append(f"{spec} should have been 0.0")
+                    if digests_of(client.fetch(spec).path) != expected:
+                        findings.append(f"{spec} is not what was sent")
+                    client.evict(spec)
             except AssetdError as error:
                 findings.append(f"{type(error).__name__}: {error}")
         peak = peak_rss_bytes(daemon.pid)
     if peak > _MAX_RSS_BYTES:
         findings.append(f"{peak:,} bytes of memory")
     return findings, peak
-
-
-def _journey(client: Client, name: str, source: Path, uri: str) -> Iterator[str]:
-    """Make version 0.0 of an asset; yield what is wrong with the answer."""
-    pushed = client.push(source, name) if name == "pushed" else client.push_from(uri, name)
-    if pushed != "0.0":
-        yield f"{name} became {pushed}"
-
-
-@contextmanager
-def daemon_of(store: Place, folder: Path) -> Iterator[Daemon]:
-    """Run a daemon that may copy within its store."""
-    variables = store.variables | {"ASSETD_PUSH_SOURCES": f"{store.store}/"}
-    with running_daemons(folder) as daemons:
-        yield daemons(store=store.store, variables=variables)
-
-
-def write_large(path: Path, size_bytes: int, seed: int) -> None:
-    """Write a file of which no two MiB are equal."""
-    block = bytearray(random.Random(seed).randbytes(_MIB))
-    with path.open("wb") as file:
-        for begin in range(0, size_bytes, _MIB):
-            block[:8] = begin.to_bytes(8, "big")
-            file.write(memoryview(block)[: size_bytes - begin])
 
 
 def write_many(path: Path, count: int) -> None:
@@ -125,7 +109,7 @@ def digests_of(path: Path) -> dict[str, str]:
     return {
         str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files
-        if file.name != ".SUCCESS"
+        if file.name != MARKER
     }
 
 

@@ -207,12 +207,9 @@ def next_version(
     if bump_major:
         return Version.of(newest_major + 1, 0)
     line = max(newest_major, 0) if major is None else major
-    last = newest if line == newest_major else max(_of_line(known, line), default=None)
+    of_line = (version for version in known if version[0] == line)
+    last = newest if line == newest_major else max(of_line, default=None)
     return Version.of(line, last[1] + 1 if last else 0)
-
-
-def _of_line(versions: Iterable[Version], major: int) -> Iterable[Version]:
-    return (version for version in versions if version.major == major)
 
 
 def _next_date(newest: Version | None, now: datetime, *, by_major: bool) -> Version:

@@ -153,7 +153,7 @@ async def test_a_stream_that_lives_on_is_not_waited_for(
 async def test_what_is_kept_is_kept_for_a_while(
     bench: Bench, daemon: Daemon, clock: ManualClock
 ) -> None:
-    """After `ASSETD_PUSH_RESUME_MAX_AGE` nothing is left of a push that was cut."""
+    """After `ASSETD_PUSH_RESUME_MAX_AGE` no upload is left of a push that was cut."""
     await Pushing(daemon, chunks=PIECE + 1).cut()
     await clock.until_asleep()
     clock.advance(59)

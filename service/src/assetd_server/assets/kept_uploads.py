@@ -47,11 +47,14 @@ class KeptUploads:
     def begin(self, place: Place, part: Part) -> ArrivingPart:
         """Return a part that is about to arrive, of which nothing has come."""
         arriving = ArrivingPart(place, part)
-        self._under_way.setdefault(_key(place, part), arriving)
+        if _is_large(part):
+            self._under_way.setdefault(_key(place, part), arriving)
         return arriving
 
     def stop(self, arriving: ArrivingPart) -> None:
         """Take note that nothing more comes of a part from `begin` or `take`."""
+        if not _is_large(arriving.part):
+            return
         key = _key(arriving.place, arriving.part)
         if self._under_way.get(key) is arriving:
             del self._under_way[key]
@@ -79,8 +82,8 @@ class KeptUploads:
         It is the caller's from now on. A caller whose connection was cut may be back before that
         was noticed here: while another push still sends the part, its end is waited for a little.
         """
-        if (part.size_bytes or 0) <= PIECE_BYTES:
-            return None  # sending it again is quicker
+        if not _is_large(part):
+            return None
         key = _key(place, part)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -117,6 +120,11 @@ class KeptUploads:
             await self._drop(kept)
         for expiring in tuple(self._expiring):
             await ended(expiring)
+
+
+def _is_large(part: Part) -> bool:
+    """Tell whether a part goes in pieces: to send a smaller one again is quicker."""
+    return (part.size_bytes or 0) > PIECE_BYTES
 
 
 def _key(place: Place, part: Part) -> _Key:

@@ -52,7 +52,7 @@ class PushRecords:
         self._live: dict[str, PushRecord] = {}
         # How often each is kept, and those of them that would be gone otherwise.
         self._kept: Counter[str] = Counter()
-        self._done: dict[str, PushRecord] = {}
+        self._done: set[str] = set()
         self._log = structlog.get_logger()
 
     async def note(self, record: PushRecord) -> None:
@@ -86,7 +86,7 @@ class PushRecords:
         """
         self.leave(record)
         if self._kept[record.key]:
-            self._done[record.key] = record
+            self._done.add(record.key)
             return
         with suppress(AssetError):
             await self._disk.run(self._journal.remove, record.key)
@@ -106,9 +106,10 @@ class PushRecords:
         """Undo one `keep`; where something is left in the store, have it settled."""
         self._kept -= Counter([record.key])
         if not is_settled:
-            self._done.pop(record.key, None)
+            self._done.discard(record.key)
         elif not self._kept[record.key] and record.key in self._done:
-            await self.forget(self._done.pop(record.key))
+            self._done.remove(record.key)
+            await self.forget(record)
 
     def live_versions(self, name: AssetName) -> set[Version]:
         """Return the versions of an asset that pushes of this process are about to make."""
