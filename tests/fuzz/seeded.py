@@ -91,9 +91,9 @@ def with_labels_as_they_come(raw: bytes) -> Manifest:
 
 
 def by_counting(raw: bytes) -> list[Version]:
-    """Each version once, by a count of each."""
+    """Each version once, by a comparison of each with each."""
     versions = decode_index(raw, "key")
-    return [version for version in versions if versions.count(version) == 1]
+    return [one for one in versions if sum(one == other for other in versions) == 1]
 
 
 def without_an_end_to_nesting(token: str) -> list[str] | None:

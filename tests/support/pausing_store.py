@@ -56,6 +56,7 @@ class _Rule:
     key_end: str
     times: int
     gate: Gate | None = None
+    holds_answer: bool = False
     error: Exception | None = None
     loses_answer: bool = False
     late: Late | None = None
@@ -90,6 +91,12 @@ class PausingStore(ObjectStore):
         """Stop the next such call before its effect, until the gate is opened."""
         gate = Gate()
         self._rules.append(_Rule(operation, key_end, 1, gate=gate))
+        return gate
+
+    def hold_answer(self, operation: str, key_end: str = "") -> Gate:
+        """Let the next such call take effect, and its caller hear of it once the gate is opened."""
+        gate = Gate()
+        self._rules.append(_Rule(operation, key_end, 1, gate=gate, holds_answer=True))
         return gate
 
     def fail(
@@ -149,6 +156,8 @@ class PausingStore(ObjectStore):
             rule.late.send(call)
         elif rule is None or rule.loses_answer or rule.error is None:
             answer = await call()
+            if rule is not None and rule.gate is not None and rule.holds_answer:
+                await self._wait_at(rule.gate, operation, key)
             if rule is None or rule.error is None:
                 return answer
         assert rule.error is not None
@@ -161,7 +170,7 @@ class PausingStore(ObjectStore):
         rule = next((rule for rule in self._rules if rule.takes(operation, key)), None)
         if rule is not None:
             rule.times -= 1
-            if rule.gate is not None:
+            if rule.gate is not None and not rule.holds_answer:
                 await self._wait_at(rule.gate, operation, key)
         return rule
 

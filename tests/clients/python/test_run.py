@@ -22,13 +22,15 @@ from tests.clients.python.scripted import (
 from tests.clients.python.test_fast_path import is_locked, put_directory, put_file
 
 ASSETD = Path(sys.executable).with_name("assetd")
+# What this process may have for itself; the last is the daemon's, once its modules are imported.
+FOREIGN = {"ASSETS_DIR", "MODELKIT_ASSETS_DIR", "GRPC_VERBOSITY"}
 
 
 def start(
     daemon: ScriptedDaemon, *arguments: str, assets_dir: Path | None = None
 ) -> "subprocess.Popen[str]":
     """Start `assetd run` against the scripted daemon."""
-    kept = {k: v for k, v in os.environ.items() if k not in {"ASSETS_DIR", "MODELKIT_ASSETS_DIR"}}
+    kept = {k: v for k, v in os.environ.items() if k not in FOREIGN}
     return subprocess.Popen(
         [str(ASSETD), "--address", daemon.address, "run", *arguments],
         env={**kept, **({"ASSETS_DIR": str(assets_dir)} if assets_dir else {})},

@@ -374,6 +374,26 @@ async def test_a_repeat_goes_on_with_its_own_claim(bench: Bench, daemon: Daemon)
     await settled(bench, "x/d:0.5", TREE)
 
 
+async def test_a_repeat_does_not_wait_for_the_end_of_its_first_try(
+    bench: Bench, daemon: Daemon
+) -> None:
+    """The claim is released already, and the daemon does not know it yet: the number is kept."""
+    bench.store.fail("create", "x/d/0.0/a", error=StoreAccessDeniedError("the store refuses"))
+    gate = bench.store.hold_answer("swap", claim_key("x/d:0.0"))
+
+    async def refused() -> None:
+        with pytest.raises(StoreAccessDeniedError):
+            await daemon.push("x/d", TREE, push_id=PUSH_ID)
+
+    async with beside(refused()) as task:
+        await gate.reached()
+        again = await daemon.push("x/d", TREE, push_id=PUSH_ID)
+        gate.open()
+        await task
+    assert str(again.asset_version.version) == "0.0"
+    await settled(bench, "x/d:0.0", TREE)
+
+
 async def test_a_claim_is_lost_while_parts_are_stored(bench: Bench, daemon: Daemon) -> None:
     """An operator may release a claim at any time: the push begins again and ends well."""
     key = claim_key("x/d:1.0")

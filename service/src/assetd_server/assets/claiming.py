@@ -219,7 +219,7 @@ class Claiming:
             PushInProgressError: the asset is to be new, and somebody else is making it.
         """
         others = survey.claimed_by_others(plan.push_id) | taken
-        others |= self._records.live_versions(plan.name)
+        others |= self._records.versions_of_others(plan.name, plan.push_id)
         if plan.mode is PushMode.NEW and others - survey.known:
             raise _contended(plan)
         known = survey.known | others

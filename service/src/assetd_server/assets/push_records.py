@@ -111,9 +111,16 @@ class PushRecords:
             self._done.remove(record.key)
             await self.forget(record)
 
-    def live_versions(self, name: AssetName) -> set[Version]:
-        """Return the versions of an asset that pushes of this process are about to make."""
-        return {record.version for record in self._live.values() if record.name == name}
+    def versions_of_others(self, name: AssetName, push_id: str) -> set[Version]:
+        """Return the versions of an asset that other pushes of this process are about to make.
+
+        An earlier try of the same push may not have ended yet: the number it had is the push's own.
+        """
+        return {
+            record.version
+            for record in self._live.values()
+            if record.name == name and record.claim.push_id != push_id
+        }
 
     async def left(self) -> list[PushRecord]:
         """Return the records of pushes that have ended without settling them.
