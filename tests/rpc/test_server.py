@@ -6,7 +6,9 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import grpc
 import pytest
 from assetd.v1 import asset_service_pb2 as pb
 from assetd.v1.asset_service_pb2_grpc import AssetServiceStub
-from assetd_server.assets.orders import Resolved, ResolveOrder
+from assetd_server.assets.orders import FetchEvent, FetchOrder, Resolved, ResolveOrder
 from assetd_server.listen import ListenError, TcpAddress, UnixAddress
 from assetd_server.rpc.sockets import SocketFile
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -22,7 +24,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from structlog.testing import capture_logs
 
-from tests.rpc.fakes import FakeAssets, HoldingAssets
+from tests.rpc.fakes import COMPLETED, FakeAssets, HoldingAssets
 from tests.rpc.serving import Served, dial, new_server, serving
 
 RESOLVE = pb.ResolveVersionRequest(spec="nlp/ranker:1")
@@ -295,6 +297,52 @@ async def test_a_stop_ends_what_goes_on_too_long(tmp_path: Path) -> None:
         assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
         trailers = dict([*(ended.value.trailing_metadata() or ())])
         assert trailers["assetd-reason"] == "SHUTTING_DOWN"
+
+
+class TalkingAssets(FakeAssets):
+    """A fetch that never stops to tell of its progress, in messages of `message_bytes`."""
+
+    def __init__(self, message_bytes: int = 0) -> None:
+        super().__init__()
+        self.message_bytes = message_bytes
+        self.told_count = 0
+
+    async def fetch(self, _order: FetchOrder) -> AsyncGenerator[FetchEvent, None]:
+        while True:
+            yield replace(COMPLETED, path="/" * self.message_bytes)
+            self.told_count += 1
+
+
+async def test_a_stop_lets_a_message_through_first(tmp_path: Path) -> None:
+    """A status is refused while a message is on its way: the caller would not hear why."""
+    for _ in range(20):
+        async with serving(tmp_path, TalkingAssets()) as served:
+            call = served.assets.Fetch(pb.FetchRequest(spec="a"))
+            events = aiter(call)
+            await anext(events)
+            stop = asyncio.create_task(served.server.stop(grace_seconds=0))
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                async for _ in events:
+                    pass
+            await stop
+            trailers = dict([*(ended.value.trailing_metadata() or ())])
+            assert trailers["assetd-reason"] == "SHUTTING_DOWN"
+
+
+async def test_a_stop_does_not_wait_for_who_does_not_read(tmp_path: Path) -> None:
+    """A message that nobody takes is given up, and the status that would wait behind it."""
+    assets = TalkingAssets(message_bytes=1 << 20)
+    async with serving(tmp_path, assets, clean_up_seconds=3600) as served:
+        call = served.assets.Fetch(pb.FetchRequest(spec="a"))
+        told = -1
+        while told != assets.told_count or not told:
+            told = assets.told_count
+            await asyncio.sleep(0.2)
+        async with asyncio.timeout(60):
+            await served.server.stop(grace_seconds=0)
+        with pytest.raises(grpc.aio.AioRpcError):
+            async for _ in call:
+                pass
 
 
 async def test_a_stop_goes_on_without_what_is_stuck(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ own services pass untouched.
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -34,6 +34,8 @@ _TRACE_HEADERS: Final = ("traceparent", "tracestate")
 _UNREADABLE: Final = object()
 # What gRPC gets to tell a stream that broke off from one that its caller has ended.
 _BREAK_SECONDS: Final = 0.1
+# What a message gets that a stop finds on its way; a caller that reads needs no time at all.
+_WRITE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,7 @@ class CallInterceptor(ServerInterceptor):
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
-        self._running: set[asyncio.Task[Any]] = set()
-        # Those whom a stop has ended before they had.
-        self._cut: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], _Call] = {}
         self._handlers: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -78,9 +78,8 @@ class CallInterceptor(ServerInterceptor):
 
     def cut_all(self) -> None:
         """Cancel the handlers of all calls; their callers are told SHUTTING_DOWN."""
-        self._cut |= self._running
-        for task in self._running:
-            task.cancel()
+        for call in self._running.values():
+            call.cut()
 
     def _surround(self, handler: Handler, method: str) -> Handler:
         behaviours: Any = handler
@@ -110,9 +109,9 @@ class CallInterceptor(ServerInterceptor):
     async def _call(self, method: str, context: Context) -> AsyncIterator["_Call"]:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - gRPC runs each call as a task of its own
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        async with _Call(self._surroundings, method, context, task, self._cut) as call:
+        call = self._running[task] = _Call(self._surroundings, method, context, task)
+        task.add_done_callback(self._running.pop)
+        async with call:
             limit = self._surroundings.max_calls
             if len(self._running) > limit:
                 raise TooManyRequestsError(
@@ -132,13 +131,15 @@ class _Call:
         method: str,
         context: Context,
         task: "asyncio.Task[Any]",
-        cut: "Collection[asyncio.Task[Any]]",
     ) -> None:
         self._surroundings = surroundings
         self._service, self._method = method.removeprefix("/").split("/", 1)
         self._context = context
         self._task = task
-        self._cut = cut
+        # A stop has ended the call before it had.
+        self._is_cut = False
+        # A message is on its way; also where that was given up.
+        self._is_writing = False
         self._request_id = uuid.uuid4().hex
         self._stack = ExitStack()
 
@@ -165,8 +166,23 @@ class _Call:
     ) -> None:
         with self._stack:
             status = self._end(error)
-        if status is not None:
+        if status is not None and not self._is_writing:
             await self._context.abort(status.code, status.message, status.trailers)
+
+    def cut(self) -> None:
+        """Cancel the handler, and tell the caller SHUTTING_DOWN.
+
+        A message that is on its way gets a moment: gRPC refuses a status before it is through.
+        """
+        self._is_cut = True
+        if self._is_writing:
+            asyncio.get_running_loop().call_later(_WRITE_SECONDS, self._cancel_write)
+        else:
+            self._task.cancel()
+
+    def _cancel_write(self) -> None:
+        if self._is_writing:
+            self._task.cancel()
 
     async def answer_one_by_one(
         self, behaviour: Callable[[Any, Context], Awaitable[Message]], request: object
@@ -203,8 +219,12 @@ class _Call:
     async def _send(self, responses: AsyncGenerator[Message, None]) -> None:
         async with aclosing(responses):
             async for response in responses:
+                self._is_writing = True
                 await self._context.write(response)
+                self._is_writing = False
                 self._log.saw(response)
+                if self._is_cut:
+                    raise asyncio.CancelledError
 
     def _arrived(self, request: Any) -> None:
         if request is _UNREADABLE:
@@ -217,7 +237,7 @@ class _Call:
 
     def _end(self, error: BaseException | None) -> WireStatus | None:
         """Note how the call ended; return the status, where there is one to be sent."""
-        if isinstance(error, asyncio.CancelledError) and self._task in self._cut:
+        if isinstance(error, asyncio.CancelledError) and self._is_cut:
             error = ShuttingDownError("the daemon is shutting down, and waits no longer")
         if error is None or self._is_over(error):
             self._log.end(StatusCode.OK if error is None else self._why_over())
