@@ -13,6 +13,7 @@ from importlib.metadata import version
 import structlog
 
 from assetd_server import logs
+from assetd_server.allocator import share_heaps
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.facade import Assets
 from assetd_server.assets.settings import AssetsSettings
@@ -73,6 +74,7 @@ def serve(overrides: Mapping[str, str], fs: FileSystem | None = None) -> None:
     """
     config = load(overrides=overrides)
     logs.configure(config.log_level)
+    share_heaps(config.heap_count)
     asyncio.run(_serve(config, fs))
 
 

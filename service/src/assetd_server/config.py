@@ -85,6 +85,7 @@ class Config:
     range_bytes: int
     connection_count: int
     transfer_memory_bytes: int
+    heap_count: int
     staging_max_age_seconds: float
     push_idle_timeout_seconds: float
     push_resume_max_age_seconds: float
@@ -168,6 +169,7 @@ def _read(reader: Reader, user_id: int) -> Config:
         range_bytes=reader.value(variables.RANGE_BYTES),
         connection_count=reader.value(variables.CONNECTIONS),
         transfer_memory_bytes=reader.value(variables.TRANSFER_MEMORY),
+        heap_count=reader.value(variables.HEAPS),
         staging_max_age_seconds=reader.value(variables.STAGING_MAX_AGE),
         push_idle_timeout_seconds=reader.value(variables.PUSH_IDLE_TIMEOUT),
         push_resume_max_age_seconds=reader.value(variables.PUSH_RESUME_MAX_AGE),

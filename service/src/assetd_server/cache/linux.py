@@ -1,4 +1,4 @@
-"""The file system's calls that the cache makes, each once: the seam, and the only ctypes.
+"""The file system's calls that the cache makes, each once: the seam.
 
 Every path is relative to an open directory descriptor, and is resolved beneath it without following
 links (openat2, Linux 5.6; step by step where a sandbox forbids that call). The methods are thin and
