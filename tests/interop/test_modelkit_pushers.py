@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -25,6 +26,7 @@ from tests.support.daemon import EAGER, Daemon, Daemons
 from tests.support.modelkit import PYTHON, Modelkit, ModelkitError, running_modelkit
 from tests.support.trees import read_tree, write_tree
 from tests.support.versitygw import S3Server
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.needs_program("versitygw", str(PYTHON)),
@@ -146,31 +148,56 @@ def crowd(
     return crowd
 
 
-@pytest.mark.parametrize("again", ["", ".1"], ids=["next", "exact"])
-def test_what_modelkit_drops_from_the_index(crowd: Crowd, again: str) -> None:
-    """What a modelkit that pushes drops from an index is listed again by a later push.
+@contextmanager
+def dropped_by_modelkit(crowd: Crowd) -> Iterator[tuple[Daemon, Path, dict[str, bytes]]]:
+    """Push 1.1, and let modelkit drop it at the end of the block; yields who has pushed, and what.
 
     modelkit has read the index before we have listed our version, and writes it afterwards: nobody
-    can see that coming. Until then it is found under its exact version only. The push may be one of
-    the next number, or once more of what was dropped.
+    can see that coming.
     """
     until = crowd.folder.parent / "until"
     os.mkfifo(until)
     folder, _ = crowd.write("theirs")
     ours, tree = crowd.write("ours")
-    with ThreadPoolExecutor(1) as thread, crowd.daemon().client() as client:
+    daemon = crowd.daemon()
+    with ThreadPoolExecutor(1) as thread:
         theirs = thread.submit(
             crowd.modelkit.update_slowly, folder, NAME, "2.1", crowd.variables, until
         )
-        with until.open("wb"):
+        with until.open("wb"), daemon.client() as client:
             assert client.push(ours, f"{NAME}:1") == "1.1"
             # Also what modelkit has pushed, and has not listed yet.
             assert crowd.listed_by(client) == ["2.1", "2.0", "1.1", "1.0"]
+            yield daemon, ours, tree
         theirs.result()
-        assert crowd.listed() == ["2.1", "2.0", "1.0"]
+
+
+def test_what_modelkit_drops_comes_back(crowd: Crowd) -> None:
+    """What others drop from an index is listed again by the daemon that had listed it.
+
+    Soon, or after as long as they took to write it; for an hour and a half.
+    """
+    with dropped_by_modelkit(crowd) as (daemon, _, tree):
+        pass
+    wait_until(lambda: crowd.listed() == ["2.1", "2.0", "1.1", "1.0"], "the dropped version")
+    daemon.wait_for_log("others have dropped versions from an index: they are listed again")
+    with daemon.client() as client:
+        assert read_tree(client.fetch(f"{NAME}:1").path) == tree
+
+
+@pytest.mark.parametrize("again", ["", ".1"], ids=["next", "exact"])
+def test_what_modelkit_drops_is_listed_by_a_push(crowd: Crowd, again: str) -> None:
+    """What a modelkit that pushes drops from an index is listed again by a later push.
+
+    Also where the daemon that has listed it is gone. Until then it is found under its exact version
+    only. The push may be one of the next number, or once more of what was dropped.
+    """
+    with dropped_by_modelkit(crowd) as (daemon, ours, tree):
+        daemon.stop()
+    assert crowd.listed() == ["2.1", "2.0", "1.0"]
+    with crowd.daemon().client() as client:
         assert client.fetch(f"{NAME}:1").version == "1.0"
         assert read_tree(client.fetch(f"{NAME}:1.1").path) == tree
-        # The next would be 1.1: so this daemon finds at once what is there.
         pushed = client.push(ours, f"{NAME}:1{again}")
     assert pushed == ("1.1" if again else "1.2")
     assert crowd.listed() == ["2.1", "2.0", *{"1.1": ["1.1"], "1.2": ["1.2", "1.1"]}[pushed], "1.0"]

@@ -66,6 +66,7 @@ from assetd_server.telemetry import Telemetry
 
 # What a daemon that is killed forgets of who was used last.
 _TEND_INTERVAL_SECONDS = 60.0
+_LOOK_INTERVAL_SECONDS = 5.0
 # Often enough that what is too old does not stay much longer.
 _MAX_SWEEP_INTERVAL_SECONDS = 600.0
 
@@ -219,6 +220,7 @@ class Assets:
             Chore("sweep of staging", interval_seconds, self._sweep_staging),
             Chore("order of use", _TEND_INTERVAL_SECONDS, self._ledger.tend),
             Chore("ended pushes", _TEND_INTERVAL_SECONDS, self.settle_pushes),
+            Chore("dropped versions", _LOOK_INTERVAL_SECONDS, self.look_again),
         ]
 
     async def _sweep_staging(self) -> None:
@@ -252,6 +254,11 @@ class Assets:
         """
         if self._pushes is not None:
             await self._pushes.settle()
+
+    async def look_again(self) -> None:
+        """List again what others have dropped from indexes; see `Relisting.look_again`."""
+        if self._pushes is not None:
+            await self._pushes.look_again()
 
     async def resolve(self, order: ResolveOrder) -> Resolved:
         """Return the version that a spec means now, and what the cache holds of it.

@@ -1,4 +1,4 @@
-"""All that has to do with pushes, put together: the pusher, and what settles what pushes have left.
+"""All that has to do with pushes, put together: the pusher, and what looks after its work.
 
 Decides nothing itself.
 """
@@ -14,6 +14,7 @@ from assetd_server.assets.orders import PushEvent, PushStep
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.push_records import PushRecords
 from assetd_server.assets.push_settling import PushSettling
+from assetd_server.assets.relisting import Relisting, Watch
 from assetd_server.assets.safety import StoreSafety
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.sources import Sources
@@ -42,7 +43,9 @@ class Pushes:
         self._safety = StoreSafety(catalog.store, single_pusher=settings.single_pusher)
         claims = Claims(catalog.store)
         records = PushRecords(PushJournal(assets_dir), disk)
-        self._commits = Commits(catalog, clock.sleep)
+        watch = Watch(clock)
+        self._commits = Commits(catalog, clock.sleep, on_listed=watch.listed)
+        self._relisting = Relisting(catalog, self._commits, watch)
         versions = KnownVersions(catalog)
         self._surveys = Surveys(catalog, claims, versions, clock)
         claimed = ClaimedVersions(claims, self._commits, records)
@@ -72,6 +75,10 @@ class Pushes:
     async def settle(self) -> None:
         """Finish or release what pushes have left; see `PushSettling.settle`."""
         await self._settling.settle()
+
+    async def look_again(self) -> None:
+        """List again what others have dropped from indexes; see `Relisting.look_again`."""
+        await self._relisting.look_again()
 
     async def close(self) -> None:
         """Return when nothing is under way any more that pushes shared, or could go on with."""

@@ -40,11 +40,14 @@ class Commits:
         catalog: Catalog,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
+        on_listed: Callable[[AssetName, Collection[Version]], None] = lambda *_: None,
     ) -> None:
+        """`on_listed` hears of versions once an index lists them that had waited for it."""
         self._catalog = catalog
         self._store = catalog.store
         self._sleep = sleep
         self._jitter = jitter
+        self._on_listed = on_listed
         self._waiting: dict[AssetName, _Waiting] = {}
         self._writes = SharedRuns(self._write_index)
 
@@ -101,6 +104,10 @@ class Commits:
     async def _write_index(self, name: AssetName) -> None:
         """List the versions that wait by now; those that come meanwhile wait for the next run."""
         waiting = self._waiting.pop(name)
+        await self._list(name, waiting)
+        self._on_listed(name, waiting.versions)
+
+    async def _list(self, name: AssetName, waiting: _Waiting) -> None:
         for attempt in range(_SWAP_TRIES):
             index = await self._catalog.index(name, unlisted=waiting.versions)
             if index is not None and waiting.versions <= set(index.versions):
