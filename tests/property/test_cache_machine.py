@@ -73,13 +73,14 @@ class CacheMachine(RuleBasedStateMachine):
         self.holds = AsyncExitStack()
         self.flocks = ExitStack()
         # Complete versions, the least recently used first; data that has lost its marker; and who
-        # is pinned, held by a stream, or leased by another process.
+        # is pinned, held by a stream, or leased by another process. The lock of a stream is not on
+        # what has come again since its version was removed by hand.
         self.order: list[str] = []
         self.unmarked: set[str] = set()
         self.pinned: set[str] = set()
         self.held: list[str] = []
+        self.locked_by_streams: set[str] = set()
         self.leased: list[str] = []
-        self.locked: set[str] = set()
         self.limit = 0
         self.daemon: Daemon
 
@@ -161,7 +162,7 @@ class CacheMachine(RuleBasedStateMachine):
         spec = self._at(place)
         self.run(self.holds.enter_async_context(held(self.daemon, spec)))
         self.held.append(spec)
-        self.locked.add(spec)
+        self.locked_by_streams.add(spec)
         self._use(spec)
 
     @precondition(lambda self: self.held)
@@ -173,7 +174,7 @@ class CacheMachine(RuleBasedStateMachine):
             if spec in self.order:
                 self._use(spec)
         self.held.clear()
-        self.locked = set(self.leased)
+        self.locked_by_streams.clear()
 
     @precondition(lambda self: self.order)
     @rule(place=PLACES)
@@ -182,14 +183,12 @@ class CacheMachine(RuleBasedStateMachine):
         spec = self._at(place)
         self.flocks.enter_context(flocked(self._path(spec), LOCK_SH))
         self.leased.append(spec)
-        self.locked.add(spec)
 
     @precondition(lambda self: self.leased)
     @rule()
     def end_leases(self) -> None:
         """Let the other processes go."""
         self.flocks.close()
-        self.locked -= set(self.leased) - set(self.held)
         self.leased.clear()
 
     @rule(spec=SPECS)
@@ -233,7 +232,7 @@ class CacheMachine(RuleBasedStateMachine):
             self._marker(spec).unlink(missing_ok=True)
         if what != "marker":
             # Whoever has it open has the last of it: no lock is on what may come there again.
-            self.locked.discard(spec)
+            self.locked_by_streams.discard(spec)
             self.leased = [one for one in self.leased if one != spec]
             path = self._path(spec)
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -277,7 +276,8 @@ class CacheMachine(RuleBasedStateMachine):
             return
         status = self.run(self.daemon.assets.status())
         # Who is seen with a lease was used just now.
-        in_use = [spec for spec in self.order if spec in self.locked]
+        locked = self.locked_by_streams | {*self.leased}
+        in_use = [spec for spec in self.order if spec in locked]
         for spec in in_use:
             self._use(spec)
         assert present(self.daemon) == sorted(self.order)
