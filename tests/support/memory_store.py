@@ -290,7 +290,13 @@ class MemoryStore(ObjectStore):
         del self._uploads[upload.upload_id]
         return self._written(upload.key, data, failure)
 
-    async def put_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+    async def put_from_upload(
+        self,
+        upload: Upload,
+        receipts: Sequence[str],
+        *,
+        within: str = "",  # noqa: ARG002 - keys are no paths here
+    ) -> ObjectInfo:
         failure = await self._step("put_from_upload", upload.key)
         data = self._joined(upload, receipts)
         del self._uploads[upload.upload_id]

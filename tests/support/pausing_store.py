@@ -242,8 +242,10 @@ class PausingStore(ObjectStore):
         call = partial(self.inner.create_from_upload, upload, receipts)
         return await self._call("create_from_upload", upload.key, call)
 
-    async def put_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
-        call = partial(self.inner.put_from_upload, upload, receipts)
+    async def put_from_upload(
+        self, upload: Upload, receipts: Sequence[str], *, within: str = ""
+    ) -> ObjectInfo:
+        call = partial(self.inner.put_from_upload, upload, receipts, within=within)
         return await self._call("put_from_upload", upload.key, call)
 
     async def abort_upload(self, upload: Upload) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from assetd_server.assets.orders import (
@@ -22,9 +23,11 @@ from assetd_server.errors import (
     StoreUnavailableError,
     VersionExistsError,
 )
+from assetd_server.store.local import LocalStore
 
 from tests.support.assets_bench import Bench, Daemon, digest_of, steps_of
-from tests.support.versions import Content
+from tests.support.trees import read_tree
+from tests.support.versions import Content, by_path
 
 MIB = 2**20
 TREE = {"a": b"1" * 2500, "sub/b": b"2" * 10, "sub/.dot": b"", "z": b"3"}
@@ -173,6 +176,42 @@ async def test_a_left_over_of_the_same_size_is_looked_into(bench: Bench, daemon:
     assert await pushed(daemon, "x/d:1.0", TREE) == ["a"]
     assert bench.store.count("put_from_upload", "x/d/1.0/a") == 1
     assert await bench.stored("x/d:1.0") == TREE
+
+
+@pytest.mark.parametrize(
+    ("given_up", "content"),
+    [
+        (TREE, b"file"),
+        (b"file", TREE),
+        ({"a/b/c": b"1", "d": b"2"}, {"a": b"3", "d": b"2"}),
+        ({"a": b"1", "d": b"2"}, {"a/b/c": b"3", "d/e": b"2"}),
+        # Large enough to be an upload in any case.
+        (TREE, LARGE),
+    ],
+    ids=["a folder", "a file", "a folder in it", "a file in it", "a large file"],
+)
+async def test_left_overs_are_in_nobody_s_way(
+    bench: Bench, tmp_path: Path, given_up: Content, content: Content
+) -> None:
+    """What a push that was given up has left is in nobody's way, whatever it was.
+
+    Where keys are paths, a file would keep folders from standing, and the reverse.
+    """
+    (root := tmp_path / "store").mkdir()
+    store = LocalStore(root)
+    daemon = bench.daemon(store=store)
+    await daemon.push("x/d:0.9", b"older")
+    with pytest.raises(PushNotCommittedError):
+        await daemon.push_steps(steps_of("x/d:1.0", given_up, chunk_bytes=MIB)[:-1])
+    assert (root / "x/d/1.0").exists()
+    pushed = await daemon.push_steps(steps_of("x/d:1.0", content, chunk_bytes=MIB))
+    assert isinstance(pushed[-1], PushCompleted)
+    other = bench.daemon(store=store)
+    fetched = await other.fetched("x/d:1.0", verify=True)
+    assert read_tree(Path(fetched.path)) == by_path(content)
+    await other.fetched("x/d:0.9", verify=True)
+    await bench.close()
+    await store.close()
 
 
 async def test_a_claim_lost_in_mid_stream(bench: Bench, daemon: Daemon) -> None:

@@ -70,6 +70,60 @@ async def test_a_key_is_the_path_of_a_file(store: LocalStore, root: Path) -> Non
     assert await keys(store) == ["a/b/0.0", "a/c", "d"]
 
 
+@pytest.mark.parametrize(
+    ("there", "key"),
+    [
+        ("a/1.0/b", "a/1.0"),
+        ("a/1.0", "a/1.0/b"),
+        ("a/1.0/b", "a/1.0/b/c"),
+        ("a/1.0/b/c", "a/1.0/b"),
+    ],
+)
+async def test_an_upload_clears_its_way(
+    store: LocalStore, root: Path, there: str, key: str
+) -> None:
+    """Within the bounds that are told, and nowhere else; without such bounds it is refused."""
+    others = ["a/0.9", "a/1.0.meta", "a/1.00/b"]
+    for other in (*others, there):
+        await store.create(other, b"other")
+    begun = await store.start_upload(key)
+    receipts = [await store.upload_part(begun, 1, 0, b"large")]
+    with pytest.raises(StoreUnavailableError, match="above or below"):
+        await store.put_from_upload(begun, receipts)
+    assert (await store.get(there, 10))[1] == b"other"
+    info = await store.put_from_upload(begun, receipts, within="a/1.0")
+    assert await store.get(key, 10) == (info, b"large")
+    assert await keys(store) == sorted([*others, key])
+    assert files_below(root) == sorted([*others, key])
+
+
+async def test_an_upload_that_is_gone_clears_nothing(store: LocalStore) -> None:
+    """Whoever has ended it may have put something there since."""
+    begun = await store.start_upload("a/1.0")
+    receipts = [await store.upload_part(begun, 1, 0, b"large")]
+    await store.abort_upload(begun)
+    await store.create("a/1.0/b", b"other")
+    with pytest.raises(UploadNotFoundError):
+        await store.put_from_upload(begun, receipts, within="a/1.0")
+    assert await keys(store) == ["a/1.0/b"]
+
+
+async def test_no_link_is_followed_to_clear_the_way(
+    store: LocalStore, root: Path, tmp_path: Path
+) -> None:
+    """What a link leads to is somebody else's."""
+    (tmp_path / "b").write_text("theirs")
+    (root / "a").mkdir()
+    for key in ("a/1.0", "a/1.0/b"):
+        (root / "a/1.0").unlink(missing_ok=True)
+        (root / "a/1.0").symlink_to(tmp_path)
+        begun = await store.start_upload(key)
+        receipts = [await store.upload_part(begun, 1, 0, b"large")]
+        await store.put_from_upload(begun, receipts, within="a/1.0")
+        assert (await store.get(key, 10))[1] == b"large"
+        assert (tmp_path / "b").read_text() == "theirs"
+
+
 async def test_nothing_of_our_own_is_left_or_listed(store: LocalStore, root: Path) -> None:
     """Beside it `.assetd/` is a folder like any other: the catalog keeps its claims there."""
     info = await store.create(".assetd/claims/a/0.0", b"claim")

@@ -20,6 +20,7 @@ from assetd_server.assets.threads import Threads
 from assetd_server.cache.ingest import checksum_of
 from assetd_server.errors import AssetError, DigestMismatchError, StoreUnavailableError
 from assetd_server.manifest import Part, encode_crc64nvme
+from assetd_server.model import PartPath
 from assetd_server.store.base import (
     CopySource,
     EtagMismatchError,
@@ -67,6 +68,11 @@ class Place:
     def store(self) -> ObjectStore:
         """The store."""
         return self.catalog.store
+
+    @property
+    def root(self) -> str:
+        """The key of the version itself, at or below which all its parts are."""
+        return part_key(self.claimed.name, self.claimed.version, PartPath.of_file())
 
     def key(self, part: Part) -> str:
         """Return the key of a part."""
@@ -234,7 +240,9 @@ class PartUpload:
             if await self._place.catalog.find_manifest(claimed.name, claimed.version) is not None:
                 raise ClaimLostError
             try:
-                info = await self._store.put_from_upload(self._upload, receipts)
+                info = await self._store.put_from_upload(
+                    self._upload, receipts, within=self._place.root
+                )
             except UploadNotFoundError:
                 self._upload = None
                 kept = await find_equal(self._place, part)

@@ -259,8 +259,13 @@ class ObjectStore(ABC):
         """
 
     @abstractmethod
-    async def put_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+    async def put_from_upload(
+        self, upload: Upload, receipts: Sequence[str], *, within: str = ""
+    ) -> ObjectInfo:
         """Show the uploaded object over whatever is there.
+
+        In a store where keys are paths no object can stand above or below another. What is in the
+        way so, at `within` or below it, goes; `within` is the key, or a folder of it.
 
         Raises:
             UploadNotFoundError: the upload was completed or aborted.

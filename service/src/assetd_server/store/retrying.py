@@ -164,9 +164,11 @@ class RetryingStore(ObjectStore):
         call = partial(self._inner.create_from_upload, upload, receipts)
         return await self._repeat("create_from_upload", upload.key, call)
 
-    async def put_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+    async def put_from_upload(
+        self, upload: Upload, receipts: Sequence[str], *, within: str = ""
+    ) -> ObjectInfo:
         """See `ObjectStore.put_from_upload`. A refusal may be due to our own first try."""
-        call = partial(self._inner.put_from_upload, upload, receipts)
+        call = partial(self._inner.put_from_upload, upload, receipts, within=within)
         return await self._repeat("put_from_upload", upload.key, call)
 
     async def abort_upload(self, upload: Upload) -> None:

@@ -17,6 +17,7 @@ end of a key, and not listed.
 
 import errno
 import os
+import shutil
 import stat
 import uuid
 import weakref
@@ -239,6 +240,19 @@ class LocalFiles:
         info = object_info(key, staged.stat())
         self.place(key, staged.rename)
         return info
+
+    def clear_way(self, key: str, within: str) -> None:
+        """Remove the files above the key, at `within` or below it, and whatever is below the key.
+
+        Keys are no paths, but files are: one that stands in the other's way has to go.
+        """
+        target, highest = self._root.path(key), self._root.path(within)
+        above = [path for path in target.parents if path.is_relative_to(highest)]
+        for path in above:
+            with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                path.unlink()
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
 
     def place(self, key: str, show: Callable[[Path], object]) -> None:
         """Call `show` with the key's path in folders that exist, and make its effect last.

@@ -150,9 +150,11 @@ class LocalStore(ObjectStore):
         """Link the file; see `ObjectStore.create_from_upload`."""
         return await self._run(self._uploads.create, upload, receipts)
 
-    async def put_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+    async def put_from_upload(
+        self, upload: Upload, receipts: Sequence[str], *, within: str = ""
+    ) -> ObjectInfo:
         """Rename the file over the old one; see `ObjectStore.put_from_upload`."""
-        return await self._run(self._uploads.put, upload, receipts)
+        return await self._run(self._uploads.put, upload, receipts, within)
 
     async def abort_upload(self, upload: Upload) -> None:
         """Unlink the file; see `ObjectStore.abort_upload`."""

@@ -22,6 +22,7 @@ from assetd_server.store.base import (
     Buffer,
     CopySource,
     EtagMismatchError,
+    KeyExistsError,
     ObjectInfo,
     UnfinishedUpload,
     Upload,
@@ -32,6 +33,8 @@ from assetd_server.store.local.root import WORK_FOLDER, LocalRoot, is_absence
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 _LABEL_ENDING = ".key"
+# Whoever puts something in the way again is a pusher that was given up, and does it once.
+_REPLACE_ATTEMPTS = 3
 
 
 class LocalUploads:
@@ -93,7 +96,7 @@ class LocalUploads:
             self._forget(upload)
             return object_info(key, os.fstat(descriptor))
 
-    def put(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+    def put(self, upload: Upload, receipts: Sequence[str], within: str = "") -> ObjectInfo:
         """Show the upload over whatever is there; see `ObjectStore.put_from_upload`."""
         key, path = upload.key, self._path(upload)
         with self._root.failures(key), self._locked(upload, fcntl.LOCK_EX) as descriptor:
@@ -101,10 +104,17 @@ class LocalUploads:
             if self._is_shown(key, descriptor):
                 return self._finish(upload, descriptor)
             self._seal(descriptor, receipts)
-            with self._root.key_lock(key):
-                info = self._files.replace(key, path)
+            info = self._replace(key, path, within)
             self._forget(upload)
             return info
+
+    def _replace(self, key: str, staged: Path, within: str) -> ObjectInfo:
+        for _ in range(_REPLACE_ATTEMPTS):
+            if within:
+                self._files.clear_way(key, within)
+            with suppress(KeyExistsError), self._root.key_lock(key):
+                return self._files.replace(key, staged)
+        raise self._root.unavailable(key, "another object stands above or below it")
 
     def abort(self, upload: Upload) -> None:
         """Drop an upload; see `ObjectStore.abort_upload`."""

@@ -125,7 +125,13 @@ class S3Uploads(ObjectStore):
         except EtagMismatchError:
             raise KeyExistsError(upload.key) from None
 
-    async def put_from_upload(self, upload: Upload, receipts: Sequence[str]) -> ObjectInfo:
+    async def put_from_upload(
+        self,
+        upload: Upload,
+        receipts: Sequence[str],
+        *,
+        within: str = "",  # noqa: ARG002 - keys are no paths here
+    ) -> ObjectInfo:
         """Send CompleteMultipartUpload; see `ObjectStore.put_from_upload`."""
         return await self._complete(upload, receipts)
 
