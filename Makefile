@@ -151,7 +151,7 @@ soak-sizes: setup tools ## A file of more than 5 GiB, and a folder of 100,000 fi
 	$(BIN)/python -m tests.soak.sizes $(SOAKED)
 
 .PHONY: soak-machine
-soak-machine: setup ## 10,000 histories of fetches, holds, evictions, edits and restarts, beside a dict
+soak-machine: setup ## 5,000 histories of fetches, holds, evictions, edits and restarts, beside a dict
 	$(BIN)/python -m tests.soak.machine $(SOAKED)
 
 .PHONY: soak-fuzz

@@ -1,4 +1,4 @@
-"""Ten thousand histories of one cache, beside a dict.
+"""Five thousand histories of one cache, beside a dict.
 
 `python -m tests.soak.machine`. What is found is shrunk by hypothesis, printed, and kept in
 `.hypothesis`, from where `make test` tries it first.
@@ -18,7 +18,7 @@ _HISTORIES_A_RUN = 50
 def main() -> int:
     """Run, and return the exit code."""
     parser = arguments("Play histories of fetches, holds, evictions, edits and restarts.")
-    parser.add_argument("--histories", type=int, default=10_000)
+    parser.add_argument("--histories", type=int, default=5_000)
     given = parser.parse_args()
     soak = Soak("machine", given)
     left = [
