@@ -325,11 +325,11 @@ rust-lock: ## Resolve what the Rust client needs again
 # sees its tests skipped, by name.
 .PHONY: system-packages
 system-packages: ## Programs for tests of faults, from Debian (as root; else nothing)
-	@for program in strace mkfs.xfs; do command -v $$program >/dev/null || missing=yes; done; \
+	@for program in strace mkfs.xfs bindfs; do command -v $$program >/dev/null || missing=yes; done; \
 	if [[ -n "$${missing:-}" && "$$(id -u)" = 0 && -e /etc/debian_version ]]; then \
 	    apt-get update -qq; \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
-	        strace xfsprogs >/dev/null; fi
+	        strace xfsprogs bindfs >/dev/null; fi
 
 ##@ What is shipped
 

@@ -1,6 +1,6 @@
 """ASSETS_DIR that is taken away, made immutable, or put together from several file systems.
 
-Cases 32, 33 and 34 of docs/faults.md.
+Cases 32, 33, 34 and 57 of docs/faults.md.
 """
 
 import subprocess
@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from assetd import ReadOnlyError, UnsafePathError
+from assetd import CacheFullError, ReadOnlyError, UnsafePathError
+from assetd.v1.cache_service_pb2 import EvictResponse
 
 from tests.support.daemon import Daemon, Daemons
 from tests.support.small_disk import SmallDisks, small_disks
@@ -20,6 +21,7 @@ __all__ = ["small_disks"]
 pytestmark = pytest.mark.xdist_group("disk")
 
 TREE = {"config.json": b"{}", "sub/weights": b"weights"}
+Entry = EvictResponse.Entry
 NAMES = ("some/file", "some/folder")
 
 
@@ -109,3 +111,31 @@ def test_an_assets_dir_that_is_taken_away(
             with pytest.raises(UnsafePathError):
                 client.fetch(name)
         assert list(instead.iterdir()) == []
+
+
+@pytest.mark.needs_program("bindfs")
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="this kernel has no FUSE")
+def test_a_file_system_in_user_space(
+    small_disks: SmallDisks, daemons: Daemons, store: Path, tmp_path: Path
+) -> None:
+    """On FUSE all is served, and nothing evicted: the daemon says that locks may not be kept."""
+    (tmp_path / "behind").mkdir()
+    (assets_dir := tmp_path / "fuse").mkdir()
+    small_disks.fuse(tmp_path / "behind", assets_dir)
+    limit_bytes = sum(map(len, TREE.values()))
+    daemon = daemons(
+        assets_dir=assets_dir, store=store, variables={"ASSETD_CACHE_MAX_BYTES": str(limit_bytes)}
+    )
+    with daemon.client() as client:
+        assert read_tree(client.fetch("some/folder").path) == TREE
+        with pytest.raises(CacheFullError, match="nothing is evicted"):
+            client.fetch("some/file")
+        (entry,) = client.evict("some/folder:0.0").entries
+        status = client.status()
+        assert (entry.outcome, status.evictable_bytes) == (Entry.OUTCOME_LEASED, 0)
+        (warning,) = status.warnings
+        assert "FUSE" in warning
+        assert read_tree(client.fetch("some/folder").path) == TREE
+    assert daemon.stop() == 0
+    small_disks.unmount(assets_dir)
+    assert read_tree(tmp_path / "behind/some/folder/0.0") == TREE

@@ -34,6 +34,11 @@ class SmallDisks:
         _run("mount", "--bind", what, at)
         self._mounted.append(at)
 
+    def fuse(self, what: Path, at: Path) -> None:
+        """Shows a folder at another place too, by a program in user space."""
+        _run("bindfs", what, at)
+        self._mounted.append(at)
+
     def remount(self, root: Path, how: str) -> None:
         """Makes it read-only by `ro`, writable again by `rw`."""
         _run("mount", "-o", f"remount,{how}", root)

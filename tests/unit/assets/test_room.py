@@ -292,7 +292,7 @@ async def test_where_leases_are_not_kept_nothing_goes(bench: Bench) -> None:
     """
     daemon = bench.daemon(replace(limited(max_bytes=300), leases_trusted=False))
     await filled(daemon, "x/a:0.0", "x/b:0.0", "x/c:0.0")
-    with pytest.raises(CacheFullError):
+    with pytest.raises(CacheFullError, match="nothing is evicted"):
         await filled(daemon, "x/d:0.0")
     assert (await daemon.assets.status()).evictable_bytes == 0
     assert (await daemon.fetched("x/a:0.0")).keep_until_time is None

@@ -23,6 +23,15 @@ from assetd_server.errors import AssetError, AssetExceedsCacheError, CacheFullEr
 
 _Victim = tuple[VersionPaths, Receipt]
 _PROBED_AT_ONCE = 100
+_TOO_LITTLE_GOES = (
+    "{name}:{version} needs {needed_bytes} bytes; {free_bytes} are free, and {evictable_bytes}"
+    " could be evicted: the rest is held, pinned, younger than ASSETD_CACHE_MIN_AGE, or not in the"
+    " store (held: {holders}); end holds, unpin, or raise ASSETD_CACHE_MAX_BYTES"
+)
+_NOTHING_GOES = (
+    "{name}:{version} needs {needed_bytes} bytes; {free_bytes} are free, and nothing is evicted:"
+    " `assetd status` says why; delete versions by hand, or raise ASSETD_CACHE_MAX_BYTES"
+)
 _CONFIRMED_AT_ONCE = 16
 
 
@@ -247,10 +256,7 @@ class Room:
             )
         leased = await self._ledger.all_leased()
         return CacheFullError(
-            "{name}:{version} needs {needed_bytes} bytes; {free_bytes} are free, and"
-            " {evictable_bytes} could be evicted: the rest is held, pinned, younger than"
-            " ASSETD_CACHE_MIN_AGE, or not in the store (held: {holders}); end holds, unpin, or"
-            " raise ASSETD_CACHE_MAX_BYTES",
+            _NOTHING_GOES if self._evictions is None else _TOO_LITTLE_GOES,
             name=need.paths.name,
             version=need.paths.version,
             needed_bytes=need.size_bytes,
