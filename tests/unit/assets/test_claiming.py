@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import pytest
+from assetd_server.assets.orders import Bump
 from assetd_server.errors import (
     BadManifestError,
     PushInProgressError,
@@ -304,6 +305,30 @@ async def test_a_released_claim_is_taken_over(
     uploads = {key.removeprefix("x/d/0.0/") for call, key in bench.store.calls if "start" in call}
     assert uploads == replaced
     assert bench.store.count("put") == 0
+
+
+async def test_left_overs_of_another_kind_are_left_alone(bench: Bench, daemon: Daemon) -> None:
+    """A bump takes the number after them: not every store holds a file beside a folder's parts.
+
+    An exact push means that number, and so does the first of a new major.
+    """
+    await daemon.push("x/d", b"0")
+    for number in ("0.1", "0.2", "1.0", "2.0"):
+        await bench.memory.put(claim_key(f"x/d:{number}"), claim_of(TREE, "released"))
+    numbers = [
+        str((await daemon.push(spec, content, **how)).asset_version.version)
+        for spec, content, how in (
+            ("x/d", b"3", {}),
+            ("x/d", b"4", {"bump": Bump.MAJOR}),
+            ("x/d:0.1", b"5", {}),
+            ("x/d:2", b"6", {}),
+            ("x/d:0", TREE, {}),
+        )
+    ]
+    assert numbers == ["0.3", "1.0", "0.1", "2.1", "0.4"]
+    await bench.memory.put(claim_key("x/d:0.5"), claim_of(OTHER, "released"))
+    pushed = await daemon.push("x/d:0", TREE | {"more": b""})
+    assert str(pushed.asset_version.version) == "0.5"
 
 
 async def test_a_released_claims_uploads_are_ended_first(bench: Bench, daemon: Daemon) -> None:

@@ -193,7 +193,7 @@ async def test_a_left_over_of_the_same_size_is_looked_into(bench: Bench, daemon:
 async def test_left_overs_are_in_nobody_s_way(
     bench: Bench, tmp_path: Path, given_up: Content, content: Content
 ) -> None:
-    """What a push that was given up has left is in nobody's way, whatever it was.
+    """In a directory what a push that was given up has left is in nobody's way, whatever it was.
 
     Where keys are paths, a file would keep folders from standing, and the reverse.
     """

@@ -215,6 +215,9 @@ class Claiming:
     def _next(self, plan: PushPlan, survey: Survey, taken: Set[Version]) -> Version:
         """Return the number that follows all that are there, or about to be.
 
+        A minor number for which a folder was begun, and given up, is not used for a file, nor the
+        reverse: a store that keeps objects as files could not hold what is left beside the new.
+
         Raises:
             PushInProgressError: the asset is to be new, and somebody else is making it.
         """
@@ -223,6 +226,13 @@ class Claiming:
         if plan.mode is PushMode.NEW and others - survey.known:
             raise _contended(plan)
         known = survey.known | others
+        version = self._following(plan, known)
+        while not plan.bump_major and survey.is_given_up(version, not_by=plan.kind):
+            known |= {version}
+            version = self._following(plan, known)
+        return version
+
+    def _following(self, plan: PushPlan, known: Set[Version]) -> Version:
         return next_version(
             known,
             one_system(known) or plan.default_system,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from assetd_server.assets.clock import Clock
-from assetd_server.model import AssetName
+from assetd_server.model import AssetKind, AssetName
 from assetd_server.store.catalog import Catalog, Index
 from assetd_server.store.claims import Claims, ClaimState, HeldClaim
 from assetd_server.store.known_versions import KnownVersions
@@ -67,6 +67,13 @@ class Survey:
             for version, held in self.claims.items()
             if held.claim.push_id != push_id and held.claim.state is not ClaimState.RELEASED
         }
+
+    def is_given_up(self, version: Version, *, not_by: AssetKind) -> bool:
+        """Tell whether a push of another kind than that was given up, and may have left parts."""
+        held = self.claims.get(version)
+        if held is None or held.claim.state is not ClaimState.RELEASED:
+            return False
+        return held.claim.kind is not not_by
 
 
 class Surveys:
