@@ -303,7 +303,8 @@ class Claiming:
             raise _contended(plan)
         # A claim beside a manifest would be litter, which every later push looks at.
         await self._claimed.settle(attempt)
-        self._surveys.doubt(plan.name)
+        if attempt.version not in survey.listed:
+            self._surveys.doubt(plan.name)
         return False
 
     async def _made_before(self, plan: PushPlan, version: Version) -> ExistingVersion:

@@ -20,6 +20,8 @@ from assetd_server.store.shared_runs import SharedRuns
 from assetd_server.versioning import Version
 
 _LISTING_SECONDS = 60.0
+# A listing of thousands takes seconds of a processor: it may take this share of the time.
+_LISTING_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Surveys:
         self._claims = claims
         self._versions = versions
         self._clock = clock
-        self._listed_seconds: dict[AssetName, float] = {}
+        self._listing_due: dict[AssetName, float] = {}
         self._looks = SharedRuns(self._look)
 
     async def of(self, name: AssetName) -> Survey:
@@ -111,16 +113,17 @@ class Surveys:
 
     def doubt(self, name: AssetName) -> None:
         """Have the next look list all manifests: the index lacks one, as it turned out."""
-        self._listed_seconds.pop(name, None)
+        self._listing_due.pop(name, None)
 
     async def _unlisted(self, name: AssetName, index: Index | None) -> Mapping[Version, str]:
         """Return what all manifests say, where it is time to look at all; else nothing."""
-        now = self._clock.monotonic()
-        last = self._listed_seconds.get(name)
-        if index is not None and last is not None and now - last < _LISTING_SECONDS:
+        began = self._clock.monotonic()
+        if index is not None and began < self._listing_due.get(name, began):
             return {}
         found = await self._versions.look_everywhere(name)
-        self._listed_seconds[name] = now
+        ended = self._clock.monotonic()
+        wait_seconds = max(_LISTING_SECONDS, (ended - began) / _LISTING_SHARE)
+        self._listing_due[name] = ended + wait_seconds
         return found
 
     async def close(self) -> None:
