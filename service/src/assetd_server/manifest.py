@@ -185,7 +185,7 @@ def decode_index(raw: bytes, key: str) -> list[Version]:
 
 def encode_index(versions: Iterable[Version]) -> bytes:
     """Return the `.versions` that lists `versions`, newest first."""
-    return json.dumps({"versions": [str(version) for version in newest_first(versions)]}).encode()
+    return json.dumps({"versions": [version.text for version in newest_first(versions)]}).encode()
 
 
 def encode_parts(parts: tuple[Part, ...]) -> dict[str, dict[str, object]]:

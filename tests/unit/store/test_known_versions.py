@@ -78,7 +78,7 @@ async def test_a_manifest_is_kept(desk: Desk) -> None:
     version = Version.parse("0.2")
     assert await desk.versions.manifest(NAME, version) is None
     await desk.has("some/asset/0.2.meta", encode_manifest(manifest_of(b"data")))
-    assert await desk.versions.push_ids(NAME, [version]) == {version: ""}
+    assert await desk.versions.by_push(NAME, {version}) == {}
     reads = desk.store.count("get", ".meta")
     assert await desk.versions.manifest(NAME, version) == manifest_of(b"data")
     assert desk.store.count("get", ".meta") == reads
@@ -88,8 +88,20 @@ async def test_a_manifest_is_kept(desk: Desk) -> None:
 async def test_a_version_without_a_manifest_is_asked_for_again(desk: Desk) -> None:
     """What an index lists may come later; that it was not there is not remembered."""
     version = Version.parse("0.2")
-    assert await desk.versions.push_ids(NAME, [version]) == {version: ""}
+    assert await desk.versions.by_push(NAME, {version}) == {}
     ours = json.loads(encode_manifest(manifest_of(b"data")))
     ours["assetd"]["push_id"] = "mine"
     await desk.has("some/asset/0.2.meta", json.dumps(ours).encode())
-    assert await desk.versions.push_ids(NAME, [version]) == {version: "mine"}
+    assert await desk.versions.by_push(NAME, {version}) == {"mine": version}
+
+
+async def test_a_manifest_that_is_overwritten_is_its_new_writer_s(desk: Desk) -> None:
+    """A blind writer's version is no longer that of the push that had made it."""
+    version = Version.parse("0.2")
+    ours = json.loads(encode_manifest(manifest_of(b"data")))
+    ours["assetd"]["push_id"] = "mine"
+    await desk.has("some/asset/0.2.meta", json.dumps(ours).encode())
+    assert await desk.versions.by_push(NAME, {version}) == {"mine": version}
+    await desk.has("some/asset/0.2.meta", encode_manifest(manifest_of(b"data")))
+    assert await desk.versions.look_everywhere(NAME) == {version: ""}
+    assert await desk.versions.by_push(NAME, {version}) == {}

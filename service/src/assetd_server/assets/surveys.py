@@ -26,7 +26,7 @@ _LISTING_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Survey:
-    """One look. `committed` gives each version's push; "" for modelkit's, and what is unreadable.
+    """One look. `by_push` gives the version that a push has made, and may tell of later ones.
 
     The claims were read before the index and the manifests: a push that ends deletes its claim only
     once the index lists the version, so that one of the two shows it.
@@ -34,20 +34,18 @@ class Survey:
 
     claims: Mapping[Version, HeldClaim]
     listed: frozenset[Version]
-    committed: Mapping[Version, str]
+    unlisted: frozenset[Version]
+    by_push: Mapping[str, Version]
 
     @cached_property
     def known(self) -> frozenset[Version]:
         """All versions there are, listed or not."""
-        return self.listed | self.committed.keys()
-
-    @cached_property
-    def _made_by(self) -> Mapping[str, Version]:
-        return {push_id: version for version, push_id in self.committed.items() if push_id}
+        return self.listed | self.unlisted
 
     def committed_by(self, push_id: str) -> Version | None:
         """Return the version that this push has made, if it has."""
-        return self._made_by.get(push_id)
+        version = self.by_push.get(push_id)
+        return version if version in self.known else None
 
     def claimed_by(self, push_id: str) -> dict[Version, HeldClaim]:
         """Return the claims of this push on versions that do not exist yet.
@@ -104,27 +102,25 @@ class Surveys:
     async def _look(self, name: AssetName) -> Survey:
         claims = await self._claims.of_asset(name)
         index = await self._catalog.index(name)
-        listed = index.versions if index else ()
-        committed = {
-            **await self._unlisted(name, index),
-            **await self._versions.push_ids(name, listed),
-        }
-        return Survey(claims=claims, listed=frozenset(listed), committed=committed)
+        listed = frozenset(index.versions if index else ())
+        found = await self._found(name, index)
+        by_push = await self._versions.by_push(name, listed)
+        return Survey(claims, listed, found - listed, by_push)
 
     def doubt(self, name: AssetName) -> None:
         """Have the next look list all manifests: the index lacks one, as it turned out."""
         self._listing_due.pop(name, None)
 
-    async def _unlisted(self, name: AssetName, index: Index | None) -> Mapping[Version, str]:
-        """Return what all manifests say, where it is time to look at all; else nothing."""
+    async def _found(self, name: AssetName, index: Index | None) -> frozenset[Version]:
+        """Return the versions of all manifests, where it is time to look at all; else none."""
         began = self._clock.monotonic()
         if index is not None and began < self._listing_due.get(name, began):
-            return {}
+            return frozenset()
         found = await self._versions.look_everywhere(name)
         ended = self._clock.monotonic()
         wait_seconds = max(_LISTING_SECONDS, (ended - began) / _LISTING_SHARE)
         self._listing_due[name] = ended + wait_seconds
-        return found
+        return frozenset(found)
 
     async def close(self) -> None:
         """Return when no look is under way any more."""

@@ -7,7 +7,7 @@ then, since blind writers (modelkit) overwrite manifests, and drop versions from
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
 from assetd_server.errors import BadManifestError
@@ -30,29 +30,45 @@ class _Made:
     push_id: str
 
 
+class _Asset:
+    """What is known of one asset's versions, and which of them each push has made."""
+
+    def __init__(self) -> None:
+        self.made: dict[Version, _Made] = {}
+        self.by_push: dict[str, Version] = {}
+
+    def note(self, version: Version, made: _Made | None) -> None:
+        """Note what the manifest says; None: there is none to believe."""
+        before = self.made.pop(version, None)
+        if before is not None and self.by_push.get(before.push_id) == version:
+            del self.by_push[before.push_id]
+        if made is not None:
+            self.made[version] = made
+            if made.push_id:
+                self.by_push[made.push_id] = version
+
+
 class KnownVersions:
     """What the manifests say, each read once."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._made: dict[AssetName, dict[Version, _Made]] = {}
+        self._assets: dict[AssetName, _Asset] = {}
         self._kept: OrderedDict[tuple[AssetName, Version], Manifest] = OrderedDict()
         self._kept_parts = 0
 
-    async def push_ids(
-        self, name: AssetName, versions: Collection[Version]
-    ) -> Mapping[Version, str]:
-        """Return the pushes that made these versions; "" for modelkit's.
+    async def by_push(self, name: AssetName, versions: Set[Version]) -> Mapping[str, Version]:
+        """Return which version each push has made, of these versions and others that are known.
 
-        A manifest that cannot be believed, or is not there, was nobody's push: it must not keep
-        others from pushing.
+        It goes on to tell of what is read later. A manifest that cannot be believed, or is not
+        there, was nobody's push: it must not keep others from pushing. So was modelkit's.
 
         Raises:
             StoreUnavailableError, StoreAccessDeniedError.
         """
-        made = self._made.setdefault(name, {})
-        await self._read(name, [version for version in versions if version not in made])
-        return {v: made[v].push_id if v in made else "" for v in versions}
+        asset = self._assets.setdefault(name, _Asset())
+        await self._read(name, versions - asset.made.keys())
+        return asset.by_push
 
     async def look_everywhere(self, name: AssetName) -> Mapping[Version, str]:
         """Return the same for all manifests that a listing shows, in the index or not.
@@ -61,11 +77,13 @@ class KnownVersions:
             StoreUnavailableError, StoreAccessDeniedError.
         """
         committed = await self._catalog.committed(name)
-        made = self._made.setdefault(name, {})
+        asset = self._assets.setdefault(name, _Asset())
+        made = asset.made
         await self._read(name, [v for v, info in committed.items() if _is_news(made.get(v), info)])
         for version, info in committed.items():
             # What cannot be believed now is read again only when somebody has written it again.
-            made.setdefault(version, _Made(info.etag, ""))
+            if version not in made:
+                asset.note(version, _Made(info.etag, ""))
         return {version: made[version].push_id for version in committed}
 
     async def manifest(self, name: AssetName, version: Version) -> Manifest | None:
@@ -89,16 +107,16 @@ class KnownVersions:
         await asyncio.gather(*map(read, versions))
 
     async def _read_one(self, name: AssetName, version: Version) -> Manifest | None:
-        made = self._made.setdefault(name, {})
+        asset = self._assets.setdefault(name, _Asset())
         try:
             found = await self._catalog.read_manifest(name, version)
         except BadManifestError:
             found = None
         if found is None:
-            made.pop(version, None)
+            asset.note(version, None)
             return None
         info, manifest = found
-        made[version] = _Made(info.etag, manifest.push_id)
+        asset.note(version, _Made(info.etag, manifest.push_id))
         self._keep(name, version, manifest)
         return manifest
 
