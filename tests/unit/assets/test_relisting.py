@@ -31,8 +31,10 @@ async def test_what_was_dropped_is_listed_again(bench: Bench, daemon: Daemon) ->
     # The looks begin anew when it was listed again.
     for after_seconds in (SOON_SECONDS, SOON_SECONDS, HOUR_SECONDS, SOON_SECONDS):
         await write_blindly(bench, "1.0")
+        bench.store.calls.clear()
         await look(daemon, after_seconds)
         assert await bench.listed("x/y") == ["1.0", "0.1", "0.0"]
+        assert bench.store.count("swap", INDEX) == 1
 
 
 async def test_an_index_that_is_gone_is_written_again(bench: Bench, daemon: Daemon) -> None:

@@ -6,6 +6,7 @@ again, soon, and then less and less often. What is dropped after so many seconds
 as many.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -103,8 +104,8 @@ class Relisting:
         index = await self._catalog.index(name)
         absent = versions.difference(index.versions if index else ())
         lost = [one for one in absent if await self._commits.is_committed(name, one)]
-        for version in lost:
-            await self._commits.list_version(name, version, lost)
+        # At once, so that one swap lists them all.
+        await asyncio.gather(*(self._commits.list_version(name, version) for version in lost))
         if lost:
             self._log.warning(
                 "others have dropped versions from an index: they are listed again",

@@ -71,7 +71,9 @@ class KnownVersions:
         return asset.by_push
 
     async def look_everywhere(self, name: AssetName) -> Mapping[Version, str]:
-        """Return the same for all manifests that a listing shows, in the index or not.
+        """Return the push of each version that a listing shows, in the index or not.
+
+        "" for modelkit's, and where the manifest cannot be believed.
 
         Raises:
             StoreUnavailableError, StoreAccessDeniedError.
