@@ -18,6 +18,7 @@ from tests.support.waiting import wait_until
 PART_BYTES = 4 << 20
 PARTS = 10
 LARGE_BYTES = 160 << 20
+CUT_AT_BYTES = LARGE_BYTES * 3 // 4
 # Pieces that the daemon had not taken whole, or not acknowledged to gRPC.
 UNDER_WAY_BYTES = 24 << 20
 # Of what travels: each 16 KiB have the head of a frame of HTTP/2, and each chunk some words more.
@@ -123,13 +124,15 @@ def test_a_push_goes_on_in_the_middle_of_a_file(
     write_random_file(large, LARGE_BYTES, seed=1)
 
     def has_some() -> bool:
-        return any(path.stat().st_size >= LARGE_BYTES // 2 for path in uploads_of(daemon))
+        return any(
+            path.stat().st_size >= CUT_AT_BYTES - UNDER_WAY_BYTES for path in uploads_of(daemon)
+        )
 
     with CountingProxy(port) as proxy:
         with Client(f"{LOOPBACK}:{proxy.port}", retry=PATIENT) as through_proxy:
             through_proxy.status()
             before = proxy.bytes_to_upstream
-            proxy.cut_after_sent(LARGE_BYTES * 3 // 4, is_ripe=has_some)
+            proxy.cut_after_sent(CUT_AT_BYTES, is_ripe=has_some)
             version = through_proxy.push(large, "cut/large")
         assert proxy.connection_count == 2
         sent = proxy.bytes_to_upstream - before
