@@ -76,7 +76,7 @@ class Scouts:
         finally:
             # Nobody waits for what the others find where one has failed, or the walk is cancelled.
             crew.end()
-            await to_the_end(asyncio.wait(sent))
+            await to_the_end(asyncio.gather(*sent, return_exceptions=True))
         try:
             return [found for one in sent for found in one.result()]
         except (OSError, ValueError, TypeError, IndexError, AssetError) as error:

@@ -1,13 +1,13 @@
 """Work that has to end, whatever becomes of the caller who began it."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
 
-async def to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
+async def to_the_end(work: Awaitable[_T]) -> _T:
     """Return what `work` returns; when the caller is cancelled, only after it has ended."""
     task = asyncio.ensure_future(work)
     try:
