@@ -19,7 +19,8 @@ from typing import NamedTuple
 import assetd.v1
 import grpc
 import pytest
-from assetd.cli.output import EXIT_CODES, EXIT_INTERRUPTED, EXIT_OTHER
+from assetd.cli.interrupts import EXIT_INTERRUPTED
+from assetd.cli.output import EXIT_CODES, EXIT_OTHER
 
 from tests.support.processes import running
 

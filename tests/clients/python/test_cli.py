@@ -2,13 +2,11 @@
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
-from assetd.cli import assetd, main, was_interrupted
+from assetd.cli import assetd, main
 from assetd.cli.output import EXIT_CODES
 from assetd.cli.progress import Lines
 from assetd.v1 import asset_pb2
@@ -529,21 +527,3 @@ def test_serve_without_the_server_says_what_to_install(
     out, err = capsys.readouterr()
     assert out == ""
     assert "pip install 'assetd[server]'" in err
-
-
-def interrupted_in_a_lock() -> NoReturn:
-    """What is left of Ctrl-C that comes between a condition's lock and its bookkeeping."""
-    try:
-        raise KeyboardInterrupt
-    finally:
-        threading.Lock().release()
-
-
-def test_an_interrupt_inside_of_a_lock_is_one_all_the_same() -> None:
-    """It is known by what it came from; any other such failure is a defect, and told as one."""
-    with pytest.raises(RuntimeError) as failed:
-        interrupted_in_a_lock()
-    assert was_interrupted(failed.value)
-    with pytest.raises(RuntimeError) as other:
-        threading.Lock().release()
-    assert not was_interrupted(other.value)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         ResolveVersionResponse,
     )
 
+CLOSE_SECONDS = 2.0
+
 
 class Client(Pushing, Tending):
     """Talks to the assetd daemon of this node. Safe for threads.
@@ -279,7 +281,17 @@ class Client(Pushing, Tending):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        """Close, and after a failure wait for that no longer than `CLOSE_SECONDS`.
+
+        An interrupt inside of gRPC's code may leave a call that nobody will end, or a lock that
+        nobody will release; its channel waits for them forever.
+        """
+        if error is None:
+            self.close()
+            return
+        closing = threading.Thread(target=self.close, name="assetd-close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_SECONDS)
 
     def _connect(self) -> "Connection":
         with self._lock:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import click
 
 from assetd.cli.doctor import doctor
+from assetd.cli.interrupts import EXIT_INTERRUPTED, Interrupts
 from assetd.cli.output import (
-    EXIT_INTERRUPTED,
     EXIT_OTHER,
     Session,
     exit_code,
@@ -78,36 +78,43 @@ for command in (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, by default that of the process, and return its exit code."""
-    session = Session()
+    try:
+        with Interrupts() as interrupts:
+            return run_command(arguments, interrupts)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def run_command(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
+    """Run one command and return its exit code."""
+    session = Session(interrupts)
     try:
         result = assetd.main(arguments, prog_name="assetd", standalone_mode=False, obj=session)
         return int(result or 0)
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except click.ClickException as mistake:
-        mistake.show()
-        return mistake.exit_code
-    except AssetdError as failure:
+    except Exception as failure:
+        # In the middle of an import or of a lock, an interrupt becomes a failure of another kind:
+        # a name that is not defined, or "cannot release un-acquired lock".
+        if interrupts.came:
+            return EXIT_INTERRUPTED
+        code = tell(failure, session)
+        if code is None:
+            raise
+        return code
+
+
+def tell(failure: Exception, session: Session) -> int | None:
+    """Print a failure on standard error, and return its exit code; None if it is a defect."""
+    if isinstance(failure, click.ClickException):
+        failure.show()
+        return failure.exit_code
+    if isinstance(failure, AssetdError):
         print_failure(failure, as_json=session.as_json)
         return exit_code(failure)
-    except OSError as failure:
+    if isinstance(failure, OSError):
         # A broken pipe is none of these: click ends quietly when whoever reads has seen enough.
         where = f"{failure.filename}: " if failure.filename else ""
         print_error(f"{where}{failure.strerror}")
         return EXIT_OTHER
-    except RuntimeError as failure:
-        if was_interrupted(failure):
-            return EXIT_INTERRUPTED
-        raise
-
-
-def was_interrupted(failure: BaseException) -> bool:
-    """Tell whether a failure is what Ctrl-C made of it.
-
-    An interrupt that comes inside of a condition's own code, gRPC's for one, finds its lock in
-    neither state: what is raised then is "cannot release un-acquired lock".
-    """
-    cause: BaseException | None = failure
-    while cause is not None and not isinstance(cause, KeyboardInterrupt):
-        cause = cause.__context__
-    return cause is not None
+    return None

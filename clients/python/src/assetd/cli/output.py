@@ -5,18 +5,18 @@ Knows no command.
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from assetd.cli.interrupts import Interrupts
 from assetd.client import Client
 from assetd.errors import AssetdError
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-EXIT_INTERRUPTED = 130
 EXIT_OTHER = 1
 EXIT_DATA_LOSS = 7
 EXIT_TO_MEND = 8
@@ -39,6 +39,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 class Session:
     """One run of the command line."""
 
+    interrupts: Interrupts = field(default_factory=Interrupts)
     address: str | None = None
     as_json: bool = False
 

@@ -67,6 +67,9 @@ def run(context: click.Context, specs: tuple[str, ...], progress: str, quiet: bo
             assets = [fetch(client, spec, report) for spec in specs]
         # Still held, so that nothing can go between that and the leases.
         leases = [lease(client, asset) for asset in assets]
+    if session.interrupts.came:
+        # Python dropped it on the way.
+        raise KeyboardInterrupt
     become([fill_in(word, assets) for word in command], leases)
 
 
