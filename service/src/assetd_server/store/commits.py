@@ -110,15 +110,17 @@ class Commits:
     async def _list(self, name: AssetName, waiting: _Waiting) -> None:
         for attempt in range(_SWAP_TRIES):
             index = await self._catalog.index(name, unlisted=waiting.versions)
-            if index is not None and waiting.versions <= set(index.versions):
+            listed = index.versions if index else []
+            lacking = (waiting.versions | waiting.committed).difference(listed)
+            if index is not None and waiting.versions.isdisjoint(lacking):
                 return
-            versions = waiting.versions | waiting.committed
             try:
                 if index is None:
-                    versions |= set(await self._catalog.committed(name))
-                    await self._store.create(index_key(name), encode_index(versions))
+                    lacking |= set(await self._catalog.committed(name))
+                    await self._store.create(index_key(name), encode_index(lacking))
                 else:
-                    versions |= set(index.versions)
+                    # In this order: sorting what is almost sorted is quick.
+                    versions = [*lacking, *listed]
                     await self._store.swap(index_key(name), encode_index(versions), index.etag)
             except (KeyExistsError, EtagMismatchError):
                 await self._sleep(self._delay_seconds(attempt))
