@@ -1,5 +1,6 @@
 """Ctrl-C reaches its end, wherever in Python it falls."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import click
 import pytest
 from assetd import Client
 from assetd.cli import assetd, main
-from assetd.cli.interrupts import EXIT_INTERRUPTED, Interrupts
+from assetd.cli.interrupts import EXIT_INTERRUPTED, Interrupts, left_to_asyncio
 
 from tests.clients.python.scripted import GUARD_SECONDS, ScriptedDaemon
 
@@ -95,10 +96,33 @@ def test_nothing_stays_behind() -> None:
     assert threading.active_count() == threads
 
 
+def test_asyncio_tidies_up() -> None:
+    """What it runs is cancelled, and may wait for something in the end."""
+    tidied: list[str] = []
+
+    async def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(GUARD_SECONDS)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            tidied.append("all")
+            raise
+
+    with pytest.raises(KeyboardInterrupt), Interrupts(), left_to_asyncio():
+        asyncio.run(work())
+    assert tidied == ["all"]
+
+
 def test_other_threads_run_commands_too() -> None:
     """They get no signals, and ask for none."""
     codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(main(["--version"])))
+
+    def run() -> None:
+        with left_to_asyncio():
+            codes.append(main(["--version"]))
+
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
     assert codes == [0]

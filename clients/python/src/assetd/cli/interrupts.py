@@ -11,8 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
@@ -91,6 +91,22 @@ class Interrupts:
             if readable and not os.read(signals, 64):
                 return True
         return False
+
+
+@contextmanager
+def left_to_asyncio() -> Iterator[None]:
+    """Have an interrupt cancel what asyncio runs in the block, so that it can tidy up.
+
+    asyncio sees to that only where the handler is Python's own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def set_hooks(

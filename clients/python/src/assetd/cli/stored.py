@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from assetd.cli.findings import Finding, fail, ok, warn
+from assetd.cli.interrupts import left_to_asyncio
 from assetd.cli.output import count_text, size_text
 from assetd.cli.serve import MISSING_SERVER
 
@@ -89,7 +90,7 @@ def store_findings(order: StoreOrder, daemons_store: str | None) -> Iterator[Fin
 
 def _looked_at(order: StoreOrder, upkeep: "Upkeep", daemons_store: str | None) -> Iterator[Finding]:
     prefix, older_than_seconds = _parsed(order)
-    with asyncio.Runner() as runner:
+    with left_to_asyncio(), asyncio.Runner() as runner:
         try:
             if daemons_store is not None and daemons_store.rstrip("/") != upkeep.url.rstrip("/"):
                 yield warn("store", f"{daemons_store} for the daemon, and {upkeep.url} here")
