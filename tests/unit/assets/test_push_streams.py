@@ -309,6 +309,7 @@ async def test_labels_are_kept(bench: Bench, daemon: Daemon) -> None:
 
 async def test_settling_waits_for_the_store(bench: Bench, daemon: Daemon) -> None:
     """A push that could not tell the store that it ended is settled once the store is back."""
+    await daemon.push("x/y:0.9", b"first")
     bench.store.fail("create", "x/y/1.0")
     bench.store.fail("get", ".assetd/claims/x/y/1.0", times=2)
     with pytest.raises(StoreUnavailableError):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from assetd_server.assets.orders import PushMode
-from assetd_server.errors import MixedVersioningError
+from assetd_server.errors import InvalidVersionError
 
 from tests.support.assets_bench import opened_bench
 
@@ -22,7 +22,7 @@ async def test_a_version_of_the_other_system_is_not_pushed(
         daemon = bench.daemon()
         await daemon.push(f"some/asset:{there}", b"first")
         before = set(bench.memory.keys)
-        with pytest.raises(MixedVersioningError):
+        with pytest.raises(InvalidVersionError):
             await daemon.push(
                 f"some/asset:{other}", b"second", mode=mode, validate_only=validate_only
             )

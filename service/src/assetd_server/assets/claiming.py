@@ -5,67 +5,43 @@ frozen pushers and released claims. Change the model before the code. Knows no b
 `assets.storing` moves them once the version is claimed.
 """
 
-from collections.abc import AsyncIterator, Mapping, Set
+from collections.abc import AsyncIterator, Collection, Set
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from assetd_server.assets.claimed import ClaimedVersion, ClaimedVersions
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.orders import PushMode
+from assetd_server.assets.push_plan import (
+    ExistingVersion,
+    PushPlan,
+    contended,
+    require_equal,
+    require_mode,
+    require_same_content,
+    require_system,
+)
 from assetd_server.assets.push_records import PushRecord, PushRecords
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.surveys import Survey, Surveys
 from assetd_server.errors import (
     AssetError,
-    AssetExistsError,
-    AssetNotFoundError,
     PushInProgressError,
-    PushMismatchError,
     StoreUnavailableError,
     VersionExistsError,
 )
-from assetd_server.manifest import Manifest
-from assetd_server.model import AssetKind, AssetName, Digest
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claim, Claims, ClaimState
 from assetd_server.store.commits import Commits
 from assetd_server.versioning import (
     Version,
     VersioningSystem,
-    VersionSelector,
     next_version,
     one_system,
 )
 
 # Each further look means that somebody else made progress on the same version meanwhile.
 _LOOKS = 100
-
-
-@dataclass(frozen=True)
-class PushPlan:
-    """What is to be created, once its bytes are known."""
-
-    name: AssetName
-    selector: VersionSelector
-    bump_major: bool
-    mode: PushMode | None
-    kind: AssetKind
-    digest: Digest
-    push_id: str
-    claim_id: str
-    owner: str
-    pushed_by: str
-    labels: Mapping[str, str]
-    default_system: VersioningSystem
-
-
-@dataclass(frozen=True)
-class ExistingVersion:
-    """The version is there already, with this push's content."""
-
-    name: AssetName
-    version: Version
-    manifest: Manifest
 
 
 class Claiming:
@@ -90,14 +66,18 @@ class Claiming:
         self._clock = clock
 
     async def preview(self, plan: PushPlan) -> Version:
-        """Return the version that the push would create now; another may take it meanwhile.
+        """Return the version that the push would create now, or has created.
+
+        Another may take it meanwhile.
 
         Raises: as `claim`, but for what only a claim can tell.
         """
         survey = await self._surveyed(plan)
         version = plan.selector.exact
         if version is None:
-            return self._next(plan, survey, set())
+            done = survey.committed_by(plan.push_id)
+            mine = done or next(iter(survey.claimed_by(plan.push_id)), None)
+            return mine or self._next(plan, survey, set())
         if version in survey.listed:
             await self._require_not_deleted(plan, version)
         return version
@@ -109,10 +89,10 @@ class Claiming:
             VersionExistsError: the exact version exists with other, or incomparable, content; or
             it was deleted by hand.
             AssetExistsError, AssetNotFoundError: `mode` does not fit.
-            MixedVersioningError: the asset counts by dates, and the exact version is a number, or
+            InvalidVersionError: the asset counts by dates, and the exact version is a number, or
             the reverse.
             PushInProgressError: another push of the exact version, or of this push_id, is under
-            way.
+            way; or one that begins the asset, which this one means to begin otherwise.
             PushMismatchError: this push_id stands for other content.
             ReadOnlyError, DiskFullError, IoError: the claim cannot be noted here.
         """
@@ -129,7 +109,7 @@ class Claiming:
         manifest = await self._catalog.find_manifest(plan.name, version)
         if manifest is None:
             return None
-        _require_equal(plan, version, manifest)
+        require_equal(plan, version, manifest)
         return ExistingVersion(plan.name, version, manifest)
 
     async def _claim_exact(
@@ -146,20 +126,22 @@ class Claiming:
                 claimed = await self._take(plan, attempt, joins=True)
                 if claimed is None:
                     await self._records.forget(attempt)
-                elif await self._catalog.find_manifest(plan.name, version) is None:
+                    continue
+                if not survey.known:
+                    # Now that the claim shows, nobody else can begin the asset without seeing it.
+                    await self._surveyed(plan)
+                if await self._catalog.find_manifest(plan.name, version) is None:
                     return claimed
-                else:
-                    # Somebody committed and deleted the claim between our two looks.
-                    await self._claimed.settle(attempt)
-        raise _contended(plan)
+                # Somebody committed and deleted the claim between our two looks.
+                await self._claimed.settle(attempt)
+        raise contended(plan)
 
     async def _surveyed(self, plan: PushPlan) -> Survey:
         """Look at the asset, and refuse what does not fit it before anything is stored."""
         survey = await self._surveys.of(plan.name)
-        _require_mode(plan, survey)
+        require_mode(plan, survey)
         if plan.selector.exact is not None:
-            # No index could ever list versions of two systems.
-            one_system({*survey.known, plan.selector.exact})
+            require_system(plan, survey, plan.selector.exact)
         return survey
 
     async def _require_not_deleted(self, plan: PushPlan, version: Version) -> None:
@@ -178,7 +160,7 @@ class Claiming:
             survey = await self._surveyed(plan)
             mine = next(iter(survey.claimed_by(plan.push_id).items()), None)
             if mine is not None:
-                _require_same_content(plan, mine[1].claim.digest)
+                require_same_content(plan, mine[1].claim)
             elif (done := survey.committed_by(plan.push_id)) is not None:
                 return await self._made_before(plan, done)
             version = mine[0] if mine else self._next(plan, survey, taken)
@@ -189,7 +171,7 @@ class Claiming:
                 elif await self._is_only(plan, attempt):
                     return replace(claimed, committed=survey.known)
                 taken.add(version)
-        raise _contended(plan)
+        raise contended(plan)
 
     @asynccontextmanager
     async def _attempt(self, plan: PushPlan, version: Version) -> AsyncIterator[PushRecord]:
@@ -224,18 +206,21 @@ class Claiming:
         others = survey.claimed_by_others(plan.push_id) | taken
         others |= self._records.versions_of_others(plan.name, plan.push_id)
         if plan.mode is PushMode.NEW and others - survey.known:
-            raise _contended(plan)
-        known = survey.known | others
-        version = self._following(plan, known)
-        while not plan.bump_major and survey.is_given_up(version, not_by=plan.kind):
-            known |= {version}
-            version = self._following(plan, known)
+            raise contended(plan)
+        system = one_system(survey.known or others) or plan.default_system
+        version = self._following(plan, system, survey.known)
+        while version in others or (
+            not plan.bump_major and survey.is_given_up(version, not_by=plan.kind)
+        ):
+            version = self._following(plan, system, {version})
         return version
 
-    def _following(self, plan: PushPlan, known: Set[Version]) -> Version:
+    def _following(
+        self, plan: PushPlan, system: VersioningSystem, known: Collection[Version]
+    ) -> Version:
         return next_version(
             known,
-            one_system(known) or plan.default_system,
+            system,
             self._clock.now(),
             major=plan.selector.major,
             bump_major=plan.bump_major,
@@ -266,10 +251,10 @@ class Claiming:
         if there.claim.state is ClaimState.COMMITTING:
             await self._claimed.finish(name, version, there)
             return None
-        if there.claim.digest == plan.digest:
+        if plan.is_of(there.claim):
             return ClaimedVersion(attempt, there)
         if there.claim.push_id == plan.push_id:
-            _require_same_content(plan, there.claim.digest)
+            require_same_content(plan, there.claim)
         raise self._in_progress(plan, version, there.claim)
 
     def _new_claim(self, plan: PushPlan) -> Claim:
@@ -290,9 +275,11 @@ class Claiming:
 
         Raises:
             PushInProgressError: this push_id is at work, or done, at another number; a repeat of
-                the push finds it there.
+                the push finds it there. Or the asset is begun by others in another system.
+            InvalidVersionError: it was begun so.
         """
         survey = await self._surveys.of(plan.name)
+        require_system(plan, survey, attempt.version)
         is_done = survey.committed_by(plan.push_id) is not None
         elsewhere = set(survey.claimed_by(plan.push_id)) - {attempt.version}
         is_there = await self._commits.is_committed(plan.name, attempt.version)
@@ -300,7 +287,7 @@ class Claiming:
             return True
         if is_done or elsewhere:
             await self._claimed.give_up(attempt)
-            raise _contended(plan)
+            raise contended(plan)
         # A claim beside a manifest would be litter, which every later push looks at.
         await self._claimed.settle(attempt)
         if attempt.version not in survey.listed:
@@ -309,7 +296,7 @@ class Claiming:
 
     async def _made_before(self, plan: PushPlan, version: Version) -> ExistingVersion:
         manifest = await self._catalog.manifest(plan.name, version)
-        _require_equal(plan, version, manifest)
+        require_equal(plan, version, manifest)
         return await self._listed(ExistingVersion(plan.name, version, manifest))
 
     async def _listed(self, existing: ExistingVersion) -> ExistingVersion:
@@ -333,50 +320,6 @@ class Claiming:
         )
 
 
-def _require_mode(plan: PushPlan, survey: Survey) -> None:
-    known = survey.known
-    if plan.mode is PushMode.UPDATE and not known:
-        raise AssetNotFoundError(
-            "there is no asset {name} to update: push it as a new one", name=plan.name
-        )
-    if plan.mode is PushMode.NEW and known and survey.committed_by(plan.push_id) is None:
-        raise AssetExistsError(
-            "the asset {name} exists, its newest version is {newest}: push an update of it",
-            name=plan.name,
-            newest=max(known),
-        )
-
-
-def _require_equal(plan: PushPlan, version: Version, manifest: Manifest) -> None:
-    if manifest.digest == plan.digest:
-        return
-    if manifest.push_id == plan.push_id:
-        _require_same_content(plan, manifest.digest)
-    raise VersionExistsError(
-        "{name}:{version} exists with {existing}: push the next version, versions never change",
-        name=plan.name,
-        version=version,
-        existing=manifest.digest or "content that modelkit pushed without a digest",
-    )
-
-
 def _is_answer(error: BaseException) -> bool:
     """Tell whether no call that failed so can still take effect later."""
     return isinstance(error, AssetError) and not isinstance(error, StoreUnavailableError)
-
-
-def _require_same_content(plan: PushPlan, digest: Digest | None) -> None:
-    if digest != plan.digest:
-        raise PushMismatchError(
-            "the push {push_id} stands for content with {first}, and now sends {second}: use a new"
-            " push_id for new content",
-            push_id=plan.push_id,
-            first=digest,
-            second=plan.digest,
-        )
-
-
-def _contended(plan: PushPlan) -> PushInProgressError:
-    return PushInProgressError(
-        "other pushes of {name} got in the way every time: push it again", name=plan.name
-    )

@@ -6,8 +6,6 @@ Whatever ends a push early releases its claim.
 """
 
 import asyncio
-import socket
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ from typing import TypeVar
 
 from assetd_server.assets.byte_budget import ByteBudget
 from assetd_server.assets.claimed import ClaimedVersion, ClaimedVersions, ClaimLostError
-from assetd_server.assets.claiming import Claiming, ExistingVersion, PushPlan
+from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.intake import (
     Intake,
@@ -28,7 +26,6 @@ from assetd_server.assets.intake import (
 )
 from assetd_server.assets.kept_uploads import KeptUploads
 from assetd_server.assets.orders import (
-    Bump,
     PushAccepted,
     PushChunk,
     PushCommit,
@@ -42,6 +39,7 @@ from assetd_server.assets.orders import (
     PushWanted,
 )
 from assetd_server.assets.part_upload import Place
+from assetd_server.assets.push_plan import NOT_KNOWN_YET, ExistingVersion, PushPlan
 from assetd_server.assets.receiving import Received, described, in_time
 from assetd_server.assets.safety import StoreSafety
 from assetd_server.assets.settings import AssetsSettings
@@ -58,7 +56,6 @@ from assetd_server.errors import (
     PushNotCommittedError,
 )
 from assetd_server.manifest import Part
-from assetd_server.model import AssetKind, Digest
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.known_versions import KnownVersions
 
@@ -69,8 +66,6 @@ _PROGRESS_INTERVAL_SECONDS = 0.5
 # What all pushes of the daemon hold in memory together, and the calls that carry it.
 _MEMORY_BYTES = 96 * 2**20
 _CALLS_AT_ONCE = 16
-# Stands in a plan until the bytes have been hashed; no claim is ever made with it.
-_NOT_KNOWN_YET = Digest.of_hex("0" * 64)
 
 
 @dataclass
@@ -168,21 +163,7 @@ class Pusher:
                 field="header.bump",
                 spec=spec,
             )
-        return PushPlan(
-            name=spec.name,
-            selector=spec.selector,
-            bump_major=header.bump is Bump.MAJOR,
-            mode=header.mode,
-            # Of what lies somewhere it is found out there.
-            kind=header.kind or AssetKind.DIRECTORY,
-            digest=header.digest or _NOT_KNOWN_YET,
-            push_id=header.push_id or str(uuid.uuid4()),
-            claim_id=uuid.uuid4().hex,
-            owner=socket.gethostname(),
-            pushed_by=header.pushed_by or socket.gethostname(),
-            labels=header.labels,
-            default_system=self._settings.versioning,
-        )
+        return PushPlan.of(header, self._settings.versioning)
 
     async def _run(
         self, push: _Push, steps: AsyncIterator[PushStep]
@@ -294,6 +275,8 @@ class Pusher:
         self, push: _Push, work: asyncio.Task[T]
     ) -> AsyncGenerator[PushProgress, None]:
         """Tell how far the push is until the work ends; a caller who leaves cancels it."""
+        # It has begun then, and says in which phase.
+        await asyncio.sleep(0)
         try:
             while not work.done():
                 yield push.received.progress(push.received.phase_now)
@@ -305,12 +288,14 @@ class Pusher:
     async def _preview(self, push: _Push, commit: PushCommit) -> PushCompleted:
         """Tell what the push would create now, creating nothing."""
         parts = await push.intake.parts()
+        if push.received.header.content is not None:
+            self._require_storable(push, parts)
         push.received.require_announced()
         digest = None
         if all(part.sha256_hex for part in parts):
             digest = push.received.require_digest(parts, commit.digest)
         version = await self._claiming.preview(push.plan)
-        plan = replace(push.plan, digest=digest or _NOT_KNOWN_YET)
+        plan = replace(push.plan, digest=digest or NOT_KNOWN_YET)
         existing = await self._claiming.existing(plan, version)
         if existing is not None:
             return self._completed(push, existing)
@@ -375,7 +360,7 @@ class Pusher:
         manifest = await to_the_end(self._claimed.commit(claimed))
         push.received.claimed = None
         is_ours = push.plan.selector.exact or manifest.push_id == push.plan.push_id
-        if manifest.digest == push.plan.digest and is_ours:
+        if push.plan.is_of(manifest) and is_ours:
             return ExistingVersion(claimed.name, claimed.version, manifest)
         return None
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from assetd_server.assets.claimed import ClaimedVersion
-from assetd_server.assets.claiming import ExistingVersion, PushPlan
 from assetd_server.assets.orders import PushChunk, PushHeader, PushPhase, PushProgress, PushStep
+from assetd_server.assets.push_plan import ExistingVersion, PushPlan
 from assetd_server.assets.storing import other_bytes
 from assetd_server.cache.spool import Spool
 from assetd_server.errors import (
