@@ -114,8 +114,9 @@ SHORT: Final = (
     Run("cache", ("file-caller-ordered", "file-modelkit-operator/ours", "file-lock-deleted")),
     Run("push", ("ACB.late1", "AAB.stop1", "AB.lost.rel", "bump.ab", "bump.a.q.q", "mk.")),
     Run("partial", ("evict-twice", "power-force", "power-growers")),
+    Run("beginning", ("dn$", "NN$", "Nn$")),
 )
-ALL: Final = (Run("cache"), Run("push"), Run("partial"))
+ALL: Final = (Run("cache"), Run("push"), Run("partial"), Run("beginning"))
 
 
 def _without(model: str, *rules: str) -> Iterator[Run]:
@@ -130,6 +131,7 @@ BUGS_SHORT: Final = (
     *_without("cache", "hit-no-hold file-kill-twice 4", "noreplace-fails dir-kill-twice 5"),
     *_without("push", "new AB.late1.lost.rel 1"),
     *_without("partial", "no-recheck-reader evict-twice 2", "no-sync-parent power-force 3"),
+    *_without("beginning", "no-again dn$ 1", "no-claims NN$ 2"),
 )
 BUGS: Final = (
     *BUGS_SHORT,
