@@ -557,6 +557,25 @@ async def test_a_disk_that_is_full_without_a_limit_is_its_own_error(bench: Bench
     assert present(daemon) == ["x/a:0.0", "x/b:0.0"]
 
 
+@pytest.mark.parametrize("limits", [{"max_bytes": 10_000}, {"min_free_bytes": 10}])
+async def test_a_disk_that_others_fill_is_not_a_full_cache(
+    bench: Bench, limits: dict[str, int]
+) -> None:
+    """DISK_FULL with what the disk has left, where the limits of the cache would let it in."""
+    root = bench.folder / "disk"
+    disk = FixedDisk(root, 1000)
+    daemon = bench.daemon(limited(**limits), fs=disk, root=root)
+    await filled(daemon, "x/a:0.0")
+    disk.taken_by_others_bytes = 850
+    await daemon.push("x/b", b"b" * 200)
+    with pytest.raises(DiskFullError) as refused:
+        await daemon.fetch("x/b:0.0")
+    assert refused.value.metadata["free_bytes"] == "50"
+    assert present(daemon) == ["x/a:0.0"]
+    disk.taken_by_others_bytes = 0
+    await daemon.fetch("x/b:0.0")
+
+
 async def test_what_others_download_is_not_free(bench: Bench) -> None:
     """The disk has what has not come yet, and it is spoken for."""
     root = bench.folder / "disk"
