@@ -102,15 +102,16 @@ class Assets:
         self._draining = False
         self._catalog = Catalog(store, clock.sleep, clock.now) if store else None
         self._partial = PartialVersions(assets_dir)
+        self._ledger = Ledger(assets_dir, settings.limits, self._disk, clock)
         self._states = States(
             assets_dir,
             self._lookup,
             self._partial,
             self._holds,
             self._pins,
+            self._ledger,
             alone=store is None,
         )
-        self._ledger = Ledger(assets_dir, settings.limits, self._disk, clock)
         self._evictions = self._make_evictions()
         evicts = settings.leases_trusted and settings.writable
         self._room = Room(self._ledger, self._evictions if evicts else None, self._holds, clock)
@@ -277,7 +278,7 @@ class Assets:
             )
             return Resolved(answered.asset_version, meaning.resolution, state)
         paths = VersionPaths(spec.name, meaning.version)
-        cached = await self._quick.run(self._states.of, paths)
+        cached = await self._states.told(paths, self._quick)
         if cached.state.presence is not Presence.ABSENT:
             return Resolved(cached.asset_version, meaning.resolution, cached.state)
         described = await self._resolver.describe(

@@ -7,6 +7,7 @@ Decides nothing: `assets.room` does.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.in_bulk import in_bulk
@@ -177,6 +178,17 @@ class Ledger:
             self._early_uses.pop(paths.data, None)
             self._early_uses[paths.data] = now
         self.budget.touch(paths.data, now)
+
+    def last_use_time(self, paths: VersionPaths) -> datetime | None:
+        """Return when this run last saw the version used; None where it has not, yet.
+
+        By the wall clock, for people: what decides are our own seconds.
+        """
+        entry = self.budget.get(paths.data)
+        seen = entry.used_at if entry and entry.use_count else self._early_uses.get(paths.data)
+        if seen is None:
+            return None
+        return self._clock.now() - timedelta(seconds=self._clock.monotonic() - seen)
 
     def landed(self, paths: VersionPaths, size_bytes: int) -> None:
         """Note that the version, or that many bytes of it, stand now, with our receipt."""
