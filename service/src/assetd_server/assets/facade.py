@@ -235,6 +235,7 @@ class Assets:
             UnsafePathError, IoError: ASSETS_DIR cannot be read.
         """
         await self._disk.run(self._pins.load)
+        await self._ledger.load()
 
     async def start(self) -> None:
         """Return when ASSETS_DIR has been walked; hits are served before.
@@ -388,7 +389,7 @@ class Assets:
             await self._evictions.close()
         if self._pushes is not None:
             await self._pushes.close()
-        await self._ledger.tend()
+        await self._ledger.tend(is_last=True)
         if self._store is not None:
             await self._store.close()
         await asyncio.to_thread(self._quick.close)
