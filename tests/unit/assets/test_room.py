@@ -576,6 +576,26 @@ async def test_a_disk_that_others_fill_is_not_a_full_cache(
     await daemon.fetch("x/b:0.0")
 
 
+async def test_what_the_store_has_lost_is_not_told_as_evictable(
+    bench: Bench, small: Daemon
+) -> None:
+    """From the first time that the store was asked about it; until it has it again."""
+    await filled(small, "x/a:0.0")
+    await filled(small, "x/b:0.0", size_bytes=150)
+    _, meta = await bench.memory.get("x/a/0.0.meta", max_bytes=10_000)
+    await bench.memory.delete("x/a/0.0.meta")
+    assert (await small.assets.status()).evictable_bytes == 250
+    await small.push("x/c", b"c" * 250)
+    with pytest.raises(CacheFullError) as refused:
+        await small.fetch("x/c:0.0")
+    assert refused.value.metadata["evictable_bytes"] == "150"
+    assert (await small.assets.status()).evictable_bytes == 150
+    await bench.memory.put("x/a/0.0.meta", meta)
+    await small.fetch("x/c:0.0")
+    assert present(small) == ["x/c:0.0"]
+    assert (await small.assets.status()).evictable_bytes == 250
+
+
 async def test_what_others_download_is_not_free(bench: Bench) -> None:
     """The disk has what has not come yet, and it is spoken for."""
     root = bench.folder / "disk"

@@ -217,6 +217,12 @@ class Ledger:
         if entry is not None and looked:
             entry.marker_time_ns = looked[0].marker_time_ns
 
+    def asked(self, paths: VersionPaths, *, in_store: bool) -> None:
+        """Note whether the store could give the version back, as it has just said."""
+        entry = self.budget.get(paths.data)
+        if entry is not None:
+            entry.in_store = in_store
+
     def gone(self, paths: VersionPaths) -> None:
         """Note that the version does not stand any more. Idempotent."""
         self._changed.add(paths.data)

@@ -218,8 +218,12 @@ class Room:
         )
 
     def evictable_bytes(self, leased: Collection[str]) -> int:
-        """Return how much could be evicted now, as far as this node can tell."""
-        return sum(one.size_bytes for one in self._candidates() if one.key not in leased)
+        """Return how much could be evicted now, as far as this node can tell.
+
+        Of what the store was not asked about it is taken for granted that it is there.
+        """
+        free = [one for one in self._candidates() if one.in_store and one.key not in leased]
+        return sum(one.size_bytes for one in free)
 
     def used(self, paths: VersionPaths | None) -> None:
         """Note that a call used the version, or parts of it, just now; a plain path is none."""

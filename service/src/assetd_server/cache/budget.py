@@ -53,7 +53,7 @@ class Entry:
     """A version, or an interrupted download, that takes room. `key` is its path below ASSETS_DIR.
 
     `marked`: it counts as complete. `has_receipt`: the mark is ours, so that the store can be asked
-    whether it could give the version back.
+    whether it could give the version back; `in_store` is what it said last, if it was asked.
     `marker_time_ns` is the marker's mtime when last seen; only a *change* of it means anything.
     """
 
@@ -65,6 +65,7 @@ class Entry:
     used_at: float = 0.0
     use_count: int = 0
     is_download: bool = False
+    in_store: bool = True
 
 
 class Reservation:
