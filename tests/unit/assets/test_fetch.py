@@ -81,7 +81,7 @@ async def test_a_hit_is_exactly_two_events(daemon: Daemon, spec: str) -> None:
     assert (started.flight_id, started.joined) == ("", False)
     assert started.present_bytes == started.total_bytes == 4
     assert completed.source is Source.CACHE
-    assert completed.transferred_bytes == 0
+    assert (completed.transferred_bytes, completed.reused_bytes) == (0, 4)
 
 
 async def test_a_pinned_hit_asks_nobody(bench: Bench, daemon: Daemon) -> None:

@@ -10,6 +10,7 @@ import pytest
 from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.threads import Threads
+from assetd_server.cache.use_order import read_order, take_end
 from assetd_server.errors import IoError
 
 from tests.support.assets_bench import Bench, Daemon, PassingClock, flocked, paths_of
@@ -193,6 +194,41 @@ async def test_an_age_goes_on_in_the_next_run(bench: Bench) -> None:
     later.advance(10)
     await filled(second, "z/new:0.0")
     assert present(second) == ["x/b:0.0", "z/new:0.0"]
+
+
+async def test_after_a_kill_nobody_is_old(bench: Bench) -> None:
+    """What was used a moment before the kill is in no saved order, and was promised to stay."""
+    settings = limited(max_bytes=300, min_age_seconds=60)
+    clocks = [PassingClock() for _ in range(3)]
+    first = bench.daemon(settings, clock=clocks[0])
+    await filled(first, "x/a:0.0", "x/b:0.0", "x/c:0.0")
+    clocks[0].advance(70)
+    killed = await bench.successor(first, settings=settings, clock=clocks[1])
+    assert (await killed.assets.status()).evictable_bytes == 300
+    await killed.fetch("x/a:0.0")
+    third = bench.daemon(settings, root=killed.root, clock=clocks[2])
+    await third.assets.load()
+    assert (await third.assets.status()).evictable_bytes == 0
+    clocks[2].advance(60)
+    await filled(third, "z/new:0.0")
+    assert present(third) == ["x/b:0.0", "x/c:0.0", "z/new:0.0"]
+
+
+async def test_the_end_of_a_run_saves_ages_that_changed_no_order(bench: Bench) -> None:
+    """The last one may have been used again since the order was saved."""
+    daemon, clock, disk = bench.daemon(), PassingClock(), Threads("disk", 1)
+    put_ours(daemon.root, TREE, paths_of("x/a:0.0"))
+    ledger = Ledger(daemon.assets_dir, ROOMY.limits, disk, clock)
+    await ledger.refresh()
+    clock.advance(50)
+    await ledger.tend()
+    assert [one.age_seconds for one in read_order(daemon.assets_dir)] == [50]
+    assert not take_end(daemon.assets_dir)
+    ledger.used(paths_of("x/a:0.0"))
+    await ledger.tend(is_last=True)
+    assert [one.age_seconds for one in read_order(daemon.assets_dir)] == [0]
+    assert take_end(daemon.assets_dir)
+    disk.close()
 
 
 async def test_without_a_saved_order_nobody_is_old(bench: Bench) -> None:

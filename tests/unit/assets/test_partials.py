@@ -210,6 +210,7 @@ async def test_what_covers_all_that_is_wanted_is_a_hit(bench: Bench, pushed: Dae
         assert started.total_bytes == started.present_bytes == size_of(*parts)
         assert started.total_files == len(parts)
         assert (completed.source, completed.transferred_bytes) == (Source.CACHE, 0)
+        assert completed.reused_bytes == size_of(*parts)
         assert completed.verification is Verification.CHECKSUM
     with pytest.raises(StoreUnavailableError):
         await pushed.fetch("x/d:0.0", selection=BINS)

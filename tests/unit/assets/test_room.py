@@ -557,6 +557,45 @@ async def test_a_disk_that_is_full_without_a_limit_is_its_own_error(bench: Bench
     assert present(daemon) == ["x/a:0.0", "x/b:0.0"]
 
 
+@pytest.mark.parametrize("limits", [{"max_bytes": 10_000}, {"min_free_bytes": 10}])
+async def test_a_disk_that_others_fill_is_not_a_full_cache(
+    bench: Bench, limits: dict[str, int]
+) -> None:
+    """DISK_FULL with what the disk has left, where the limits of the cache would let it in."""
+    root = bench.folder / "disk"
+    disk = FixedDisk(root, 1000)
+    daemon = bench.daemon(limited(**limits), fs=disk, root=root)
+    await filled(daemon, "x/a:0.0")
+    disk.taken_by_others_bytes = 850
+    await daemon.push("x/b", b"b" * 200)
+    with pytest.raises(DiskFullError) as refused:
+        await daemon.fetch("x/b:0.0")
+    assert refused.value.metadata["free_bytes"] == "50"
+    assert present(daemon) == ["x/a:0.0"]
+    disk.taken_by_others_bytes = 0
+    await daemon.fetch("x/b:0.0")
+
+
+async def test_what_the_store_has_lost_is_not_told_as_evictable(
+    bench: Bench, small: Daemon
+) -> None:
+    """From the first time that the store was asked about it; until it has it again."""
+    await filled(small, "x/a:0.0")
+    await filled(small, "x/b:0.0", size_bytes=150)
+    _, meta = await bench.memory.get("x/a/0.0.meta", max_bytes=10_000)
+    await bench.memory.delete("x/a/0.0.meta")
+    assert (await small.assets.status()).evictable_bytes == 250
+    await small.push("x/c", b"c" * 250)
+    with pytest.raises(CacheFullError) as refused:
+        await small.fetch("x/c:0.0")
+    assert refused.value.metadata["evictable_bytes"] == "150"
+    assert (await small.assets.status()).evictable_bytes == 150
+    await bench.memory.put("x/a/0.0.meta", meta)
+    await small.fetch("x/c:0.0")
+    assert present(small) == ["x/c:0.0"]
+    assert (await small.assets.status()).evictable_bytes == 250
+
+
 async def test_what_others_download_is_not_free(bench: Bench) -> None:
     """The disk has what has not come yet, and it is spoken for."""
     root = bench.folder / "disk"

@@ -155,6 +155,35 @@ def test_what_is_replaced_counts_on_the_disk_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("limits", "needed", "is_full"),
+    [
+        (Limits(), 400, False),
+        (Limits(), 401, True),
+        (Limits(max_bytes=501), 401, True),
+        (Limits(max_bytes=500), 401, False),
+        (Limits(max_bytes=150), 51, False),
+        (Limits(min_free_bytes=100), 400, False),
+        (Limits(min_free_bytes=100), 401, True),
+    ],
+)
+def test_a_disk_is_full_where_the_limits_are_not(
+    limits: Limits, needed: int, is_full: bool
+) -> None:
+    """What has to stay free is a limit too: a disk that lacks no more than that is not full."""
+    assert budget_of(entry("a", 100), limits=limits).is_disk_full(needed, DISK) is is_full
+
+
+def test_a_full_disk_lacks_what_is_set_aside() -> None:
+    """What downloads will still need is gone; what is replaced leaves room below the limit."""
+    budget = budget_of(entry("a", 100), limits=Limits(max_bytes=301))
+    budget.reserve(100, lambda: 30)
+    assert budget.disk_left_bytes(DISK) == 330
+    assert budget.disk_left_bytes(Disk(1000, 50)) == 0
+    assert not budget.is_disk_full(102, Disk(1000, 171))
+    assert budget.is_disk_full(102, Disk(1000, 171), replaced="a")
+
+
+@pytest.mark.parametrize(
     ("limits", "free"),
     [
         (Limits(), 400),

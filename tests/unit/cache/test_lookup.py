@@ -134,7 +134,7 @@ def test_a_deleted_part_is_noticed_after_publish_too(lookup: Lookup, root: Path)
     """What was published in this run is trusted only as long as its folders stay as they are."""
     put_ours(root, TREE)
     age_folders(root)
-    lookup.trust(PATHS, receipt_of(TREE))
+    lookup.trust(PATHS, lookup.stamps(PATHS.data, receipt_of(TREE)))
     assert lookup.hit(PATHS) is not None
     shutil.rmtree(root / PATHS.data / "sub/deep")
     assert lookup.hit(PATHS) is None

@@ -349,6 +349,39 @@ def test_adopting_syncs_what_modelkit_did_not(
     assert {f"fsync {PATHS.data}", f"fsync {PATHS.folder}"} <= after
 
 
+def deleted_in(folder: Path, name: str) -> None:
+    """Delete by hand, later than the kernel's clock takes two times for one."""
+    (folder / name).unlink()
+    os.utime(folder, ns=(1, 1))
+
+
+@pytest.mark.parametrize(("act", "call"), [(adopt, "syncfs"), (adopt, "rmdir"), (publish, "rmdir")])
+def test_what_is_deleted_by_hand_meanwhile_is_no_hit(
+    assets_dir: AssetsDir,
+    root: Path,
+    fs: FaultyFileSystem,
+    act: Callable[[AssetsDir, Content], Lookup],
+    call: str,
+) -> None:
+    """In this run as in any later one: what was looked at before the deletion is not trusted."""
+    if act is adopt:
+        put(root, TREE)
+    fs.before(call, lambda: deleted_in(root / PATHS.data / "sub", "b"))
+    lookup = act(assets_dir, TREE)
+    assert not (root / PATHS.data / "sub/b").exists()
+    assert lookup.hit(PATHS) is None
+
+
+def test_the_first_hit_of_what_was_published_looks_at_no_part(
+    assets_dir: AssetsDir, fs: FaultyFileSystem
+) -> None:
+    """Showing a version changes nothing inside of it: what was checked in staging stays checked."""
+    lookup = publish(assets_dir, TREE)
+    fs.calls.clear()
+    assert lookup.hit(PATHS) == receipt_of(TREE)
+    assert not any(str(call).endswith(("/a", "/sub/b")) for call in fs.calls)
+
+
 def test_a_held_lock_of_modelkit_is_waited_for_by_the_caller(
     assets_dir: AssetsDir, root: Path
 ) -> None:

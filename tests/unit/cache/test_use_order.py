@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from assetd_server.cache.layout import AssetsDir
-from assetd_server.cache.use_order import Remembered, read_order, write_order
+from assetd_server.cache.use_order import Remembered, note_end, read_order, take_end, write_order
 from assetd_server.errors import DiskFullError, IoError
 
 from tests.support.file_systems import FaultyFileSystem
@@ -87,3 +87,22 @@ def test_an_order_that_cannot_be_read_is_none(assets_dir: AssetsDir, fs: FaultyF
     write_order(assets_dir, ORDER)
     fs.fail(1, errno.EIO, "pread")
     assert read_order(assets_dir) == []
+
+
+def test_an_end_is_told_once(assets_dir: AssetsDir) -> None:
+    """Of the run that has taken it nobody knows how it will end."""
+    assert not take_end(assets_dir)
+    note_end(assets_dir)
+    note_end(assets_dir)
+    assert take_end(assets_dir)
+    assert not take_end(assets_dir)
+
+
+@pytest.mark.parametrize("call", ["unlink", "fsync"])
+def test_an_end_that_cannot_be_taken_is_none(
+    assets_dir: AssetsDir, fs: FaultyFileSystem, call: str
+) -> None:
+    """It may be there again after a power cut, and would be told of a run that had no end."""
+    note_end(assets_dir)
+    fs.fail(1, errno.EIO, call)
+    assert not take_end(assets_dir)

@@ -64,6 +64,11 @@ class Evictions:
         Raises:
             StoreUnavailableError, StoreAccessDeniedError: it says nothing.
         """
+        receipt = await self._confirmed(paths)
+        self._ledger.asked(paths, in_store=receipt is not None)
+        return receipt
+
+    async def _confirmed(self, paths: VersionPaths) -> Receipt | None:
         try:
             receipt = await self._disk.run(self._receipt, paths)
         except UnsafePathError:

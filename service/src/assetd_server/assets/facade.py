@@ -102,15 +102,16 @@ class Assets:
         self._draining = False
         self._catalog = Catalog(store, clock.sleep, clock.now) if store else None
         self._partial = PartialVersions(assets_dir)
+        self._ledger = Ledger(assets_dir, settings.limits, self._disk, clock)
         self._states = States(
             assets_dir,
             self._lookup,
             self._partial,
             self._holds,
             self._pins,
+            self._ledger,
             alone=store is None,
         )
-        self._ledger = Ledger(assets_dir, settings.limits, self._disk, clock)
         self._evictions = self._make_evictions()
         evicts = settings.leases_trusted and settings.writable
         self._room = Room(self._ledger, self._evictions if evicts else None, self._holds, clock)
@@ -234,6 +235,7 @@ class Assets:
             UnsafePathError, IoError: ASSETS_DIR cannot be read.
         """
         await self._disk.run(self._pins.load)
+        await self._ledger.load()
 
     async def start(self) -> None:
         """Return when ASSETS_DIR has been walked; hits are served before.
@@ -277,7 +279,7 @@ class Assets:
             )
             return Resolved(answered.asset_version, meaning.resolution, state)
         paths = VersionPaths(spec.name, meaning.version)
-        cached = await self._quick.run(self._states.of, paths)
+        cached = await self._states.told(paths, self._quick)
         if cached.state.presence is not Presence.ABSENT:
             return Resolved(cached.asset_version, meaning.resolution, cached.state)
         described = await self._resolver.describe(
@@ -387,7 +389,7 @@ class Assets:
             await self._evictions.close()
         if self._pushes is not None:
             await self._pushes.close()
-        await self._ledger.tend()
+        await self._ledger.tend(is_last=True)
         if self._store is not None:
             await self._store.close()
         await asyncio.to_thread(self._quick.close)

@@ -7,6 +7,7 @@ Decides nothing: `assets.room` does.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.in_bulk import in_bulk
@@ -17,7 +18,13 @@ from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased
 from assetd_server.cache.scan import Found, Known, disk_of, look_at, unchanged_folders
 from assetd_server.cache.staging import bytes_kept, delete_unused, kept_downloads, path_of
-from assetd_server.cache.use_order import Remembered, read_order, write_order
+from assetd_server.cache.use_order import (
+    Remembered,
+    note_end,
+    read_order,
+    take_end,
+    write_order,
+)
 from assetd_server.errors import AssetError
 
 _BATCH_VERSIONS = 500
@@ -51,6 +58,11 @@ class Ledger:
         self._leased: set[str] = set()
         self._sampled_count = 0
         self._saved: list[tuple[str, int | None]] = []
+        self._knows_ages = False
+
+    async def load(self) -> None:
+        """Find out whether the run before this one told its last uses. Before the first request."""
+        self._knows_ages = await self._disk.run(take_end, self._dir)
 
     def paths(self, key: str) -> VersionPaths | None:
         """Return the version that the budget knows by `key`; None where it is gone by now."""
@@ -116,7 +128,8 @@ class Ledger:
         if self._next_walk_at is None:
             # What this run has fetched before its first walk was used after all that it finds.
             uses |= {entry.key: entry.used_at for entry in self.versions()}
-        ages = {one.key: one for one in remembered}
+        # A run that was killed may have used anything a moment before.
+        ages = {one.key: one for one in remembered} if self._knows_ages else {}
         new = [one for one in by_key.values() if not self._is_known(one, now)]
         for one in _in_order_of_use(new, remembered):
             known = ages.get(one.key)
@@ -178,6 +191,17 @@ class Ledger:
             self._early_uses[paths.data] = now
         self.budget.touch(paths.data, now)
 
+    def last_use_time(self, paths: VersionPaths) -> datetime | None:
+        """Return when this run last saw the version used; None where it has not, yet.
+
+        By the wall clock, for people: what decides are our own seconds.
+        """
+        entry = self.budget.get(paths.data)
+        seen = entry.used_at if entry and entry.use_count else self._early_uses.get(paths.data)
+        if seen is None:
+            return None
+        return self._clock.now() - timedelta(seconds=self._clock.monotonic() - seen)
+
     def landed(self, paths: VersionPaths, size_bytes: int) -> None:
         """Note that the version, or that many bytes of it, stand now, with our receipt."""
         self._changed.add(paths.data)
@@ -192,6 +216,12 @@ class Ledger:
         entry = self.budget.get(paths.data)
         if entry is not None and looked:
             entry.marker_time_ns = looked[0].marker_time_ns
+
+    def asked(self, paths: VersionPaths, *, in_store: bool) -> None:
+        """Note whether the store could give the version back, as it has just said."""
+        entry = self.budget.get(paths.data)
+        if entry is not None:
+            entry.in_store = in_store
 
     def gone(self, paths: VersionPaths) -> None:
         """Note that the version does not stand any more. Idempotent."""
@@ -260,14 +290,17 @@ class Ledger:
             await self.leased([entry for entry in versions if entry.key in self._leased])
         return set(self._leased)
 
-    async def tend(self) -> None:
-        """See uses that made no call, of the least recently used and some more; save the order."""
+    async def tend(self, *, is_last: bool = False) -> None:
+        """See uses that made no call, of the least recently used and some more; save the order.
+
+        `is_last`: nothing is used in this run after that, so that the next one may rely on it.
+        """
         if self._next_walk_at is None:
             return
         versions = self.versions()
         for batch in cut(self._sample(versions), _BATCH_VERSIONS):
             await self.leased(batch)
-        await self._save()
+        await self._save(is_last=is_last)
 
     def _sample(self, versions: Sequence[Entry]) -> list[Entry]:
         """Choose those whose turn to be evicted is near, and others in turn, so that all are."""
@@ -279,10 +312,10 @@ class Ledger:
         chosen |= {entry.key: entry for entry in rest if entry.key in self._leased}
         return list(chosen.values())
 
-    async def _save(self) -> None:
+    async def _save(self, *, is_last: bool) -> None:
         versions = self.versions()
         order = [(entry.key, entry.marker_time_ns) for entry in versions]
-        if order == self._saved:
+        if order == self._saved and not is_last:
             return
         now = self._clock.monotonic()
         try:
@@ -298,6 +331,8 @@ class Ledger:
                 for entry in versions
             ]
             await self._disk.run(write_order, self._dir, remembered)
+            if is_last:
+                await self._disk.run(note_end, self._dir)
         except AssetError:
             return  # it is a help for the next start, and no more
         self._saved = order

@@ -145,7 +145,7 @@ class Listing:
         order: ListOrder,
         catalog: Catalog | None,
     ) -> ListEntry:
-        cached = await self._threads.run(self._states.of, VersionPaths(name, version))
+        cached = await self._states.told(VersionPaths(name, version), self._threads)
         described = AssetVersion(name, version)
         if order.full:
             described = cached.asset_version

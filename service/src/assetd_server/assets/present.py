@@ -3,6 +3,7 @@
 Looks and hashes, never downloads. Blocking work runs in threads.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from assetd_server.assets.selection import Selection, part_not_found, wanted_parts
@@ -46,7 +47,7 @@ class Answer:
         """The size of what is wanted, as far as it is known."""
         if self.wanted is None:
             return self.asset_version.size_bytes or 0
-        return sum(part.size_bytes or 0 for part in self.wanted)
+        return _size_of(self.wanted)
 
     @property
     def total_files(self) -> int:
@@ -156,6 +157,7 @@ class Present:
             asset_version=AssetVersion(paths.name, paths.version, standing.kind, digest=digest),
             source=Source.CACHE,
             verification=verification,
+            reused_bytes=_size_of(wanted or ()),
             paths=paths,
             wanted=wanted,
         )
@@ -199,19 +201,24 @@ def answer(
     source: Source,
     verification: Verification,
     transferred_bytes: int = 0,
-    reused_bytes: int = 0,
+    reused_bytes: int | None = None,
     *,
     selection: Selection | None = None,
 ) -> Answer:
     """Return the answer for a version, or parts of it, that stand by their receipt.
 
+    Without `reused_bytes` it is a hit: all that is wanted was here.
+
     Raises:
         PartNotFoundError, InvalidFieldError: the version has nothing of what is wanted.
     """
-    wanted = wanted_parts(spec, receipt.manifest, selection)
+    manifest = receipt.manifest
+    wanted = wanted_parts(spec, manifest, selection)
+    if reused_bytes is None:
+        reused_bytes = _size_of(manifest.parts if selection is None else wanted)
     return Answer(
         relative_path=_answered_path(spec, paths),
-        asset_version=receipt.manifest.describe(paths.name, paths.version),
+        asset_version=manifest.describe(paths.name, paths.version),
         source=source,
         verification=verification,
         transferred_bytes=transferred_bytes,
@@ -243,6 +250,10 @@ def contradicts(known: Part, found: Part) -> bool:
         None,
         found.crc64nvme,
     )
+
+
+def _size_of(parts: Iterable[Part]) -> int:
+    return sum(part.size_bytes or 0 for part in parts)
 
 
 def _answered_path(spec: Spec, paths: VersionPaths) -> str:

@@ -26,11 +26,13 @@ _PROBED_AT_ONCE = 100
 _TOO_LITTLE_GOES = (
     "{name}:{version} needs {needed_bytes} bytes; {free_bytes} are free, and {evictable_bytes}"
     " could be evicted: the rest is held, pinned, younger than ASSETD_CACHE_MIN_AGE, or not in the"
-    " store (held: {holders}); end holds, unpin, or raise ASSETD_CACHE_MAX_BYTES"
+    " store (held: {holders}); end holds, unpin, or raise ASSETD_CACHE_MAX_BYTES (lower"
+    " ASSETD_CACHE_MIN_FREE)"
 )
 _NOTHING_GOES = (
     "{name}:{version} needs {needed_bytes} bytes; {free_bytes} are free, and nothing is evicted:"
-    " `assetd status` says why; delete versions by hand, or raise ASSETD_CACHE_MAX_BYTES"
+    " `assetd status` says why; delete versions by hand, or raise ASSETD_CACHE_MAX_BYTES (lower"
+    " ASSETD_CACHE_MIN_FREE)"
 )
 _CONFIRMED_AT_ONCE = 16
 
@@ -75,7 +77,7 @@ class Room:
         Raises:
             AssetExceedsCacheError: it does not fit in an empty cache; nothing was evicted.
             CacheFullError: it does not fit now, and too little may be evicted; nothing was.
-            DiskFullError: the disk is full of what is not ours to evict.
+            DiskFullError: the limits would let it in, and the disk is full of what does not go.
             StoreUnavailableError, StoreAccessDeniedError: the store could not confirm the victims.
         """
         try:
@@ -216,8 +218,12 @@ class Room:
         )
 
     def evictable_bytes(self, leased: Collection[str]) -> int:
-        """Return how much could be evicted now, as far as this node can tell."""
-        return sum(one.size_bytes for one in self._candidates() if one.key not in leased)
+        """Return how much could be evicted now, as far as this node can tell.
+
+        Of what the store was not asked about it is taken for granted that it is there.
+        """
+        free = [one for one in self._candidates() if one.in_store and one.key not in leased]
+        return sum(one.size_bytes for one in free)
 
     def used(self, paths: VersionPaths | None) -> None:
         """Note that a call used the version, or parts of it, just now; a plain path is none."""
@@ -245,14 +251,15 @@ class Room:
 
     async def _full(self, need: _Need) -> AssetError:
         disk = await self._disk_for(need)
-        if not self._budget.limits.any:
+        is_disk_full = self._budget.is_disk_full(need.size_bytes, disk, need.replaced)
+        if is_disk_full or not self._budget.limits.any:
             return DiskFullError(
                 "{name}:{version} needs {needed_bytes} bytes, and the disk of ASSETS_DIR has"
                 " {free_bytes} left: free some, or point ASSETS_DIR at a larger disk",
                 name=need.paths.name,
                 version=need.paths.version,
                 needed_bytes=need.size_bytes,
-                free_bytes=self._budget.free_bytes(disk),
+                free_bytes=self._budget.disk_left_bytes(disk),
             )
         leased = await self._ledger.all_leased()
         return CacheFullError(

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from assetd_server.assets.holds import Holds
+from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.orders import CacheState
+from assetd_server.assets.threads import Threads
 from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
 from assetd_server.cache.leases import is_leased
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.partial import PartialVersions
 from assetd_server.cache.pins import Pins
 from assetd_server.cache.receipt import Receipt
-from assetd_server.errors import InvalidPartError, UnsafePathError
+from assetd_server.cache.staging import bytes_kept, path_of
+from assetd_server.errors import AssetError, InvalidPartError, UnsafePathError
 from assetd_server.model import AssetName, AssetVersion, Presence
 from assetd_server.versioning import Version
 
@@ -30,7 +33,7 @@ class CachedVersion:
 
 
 class States:
-    """Looks at versions in the cache. Blocking: called from a thread."""
+    """Looks at versions in the cache. Blocking, but for `told`: called from a thread."""
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class States:
         partial: PartialVersions,
         holds: Holds,
         pins: Pins,
+        ledger: Ledger,
         alone: bool,
     ) -> None:
         """`alone`: no store is configured, so data without a marker counts as present."""
@@ -47,7 +51,34 @@ class States:
         self._partial = partial
         self._holds = holds
         self._pins = pins
+        self._ledger = ledger
         self._alone = alone
+
+    async def told(self, paths: VersionPaths, threads: Threads) -> CachedVersion:
+        """Return what `of` says, as a caller is told it.
+
+        With what unfinished downloads of it take up, and with the last use that this run knows of.
+
+        Raises:
+            UnsafePathError, IoError: as `of`.
+        """
+        cached = await threads.run(self._with_unfinished, paths)
+        used_time = self._ledger.last_use_time(cached.paths)
+        if used_time is None or cached.state.presence is Presence.ABSENT:
+            return cached
+        return replace(cached, state=replace(cached.state, last_used_time=used_time))
+
+    def _with_unfinished(self, paths: VersionPaths) -> CachedVersion:
+        cached = self.of(paths)
+        disk_bytes = cached.state.disk_bytes + self._unfinished_bytes(paths)
+        return replace(cached, state=replace(cached.state, disk_bytes=disk_bytes))
+
+    def _unfinished_bytes(self, paths: VersionPaths) -> int:
+        # It may be discarded, or shown, while we look.
+        with suppress(AssetError):
+            keys = (paths.key, PartialPaths.of(paths).key)
+            return sum(bytes_kept(self._dir, path_of(key)) for key in keys)
+        return 0
 
     def of(self, paths: VersionPaths) -> CachedVersion:
         """Return what the cache holds of one version: all, some parts, or nothing.

@@ -180,7 +180,8 @@ class Tending:
         ):
             await self._required(spec)
             await self._disk.run(change, paths)
-            cached = await self._required(spec)
+            await self._required(spec)
+            cached = await self._states.told(paths, self._disk)
         return Pinned(cached.asset_version, cached.state)
 
 

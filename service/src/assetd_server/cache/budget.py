@@ -53,7 +53,7 @@ class Entry:
     """A version, or an interrupted download, that takes room. `key` is its path below ASSETS_DIR.
 
     `marked`: it counts as complete. `has_receipt`: the mark is ours, so that the store can be asked
-    whether it could give the version back.
+    whether it could give the version back; `in_store` is what it said last, if it was asked.
     `marker_time_ns` is the marker's mtime when last seen; only a *change* of it means anything.
     """
 
@@ -65,6 +65,7 @@ class Entry:
     used_at: float = 0.0
     use_count: int = 0
     is_download: bool = False
+    in_store: bool = True
 
 
 class Reservation:
@@ -168,13 +169,29 @@ class Budget:
         What they replace (the key of an entry, if there is one) goes when they stand: it counts on
         the disk, and not against the limit of the cache.
         """
-        missing = needed_bytes + self.remaining_bytes - self._spendable(disk)
-        if self.limits.max_bytes is not None:
-            standing = self._entries.get(replaced)
-            going = standing.size_bytes if standing else 0
-            taken = self._used_bytes + self.reserved_bytes - going
-            missing = max(missing, taken + needed_bytes - self.limits.max_bytes)
-        return max(missing, 0)
+        on_disk = needed_bytes + self.remaining_bytes - self._spendable(disk)
+        return max(on_disk, self._above_max_bytes(needed_bytes, replaced), 0)
+
+    def is_disk_full(self, needed_bytes: int, disk: Disk, replaced: str = "") -> bool:
+        """Tell whether it is the disk that has no room for them, whatever the limits say.
+
+        False where `max_bytes` leaves no room for them either: there it is the cache that is full.
+        """
+        return needed_bytes > self.disk_left_bytes(disk) and (
+            self._above_max_bytes(needed_bytes, replaced) <= 0
+        )
+
+    def disk_left_bytes(self, disk: Disk) -> int:
+        """Return what of the disk no download under way will need, were nothing to stay free."""
+        return max(disk.free_bytes - self.remaining_bytes, 0)
+
+    def _above_max_bytes(self, needed_bytes: int, replaced: str) -> int:
+        if self.limits.max_bytes is None:
+            return 0
+        standing = self._entries.get(replaced)
+        going = standing.size_bytes if standing else 0
+        taken = self._used_bytes + self.reserved_bytes - going
+        return taken + needed_bytes - self.limits.max_bytes
 
     def free_bytes(self, disk: Disk) -> int:
         """Return how much could be written now without freeing anything."""

@@ -21,7 +21,8 @@ from assetd_server.manifest import Manifest, Part
 from assetd_server.model import MARKER_NAME, AssetKind, AssetName, PartPath
 from assetd_server.versioning import Version
 
-_Stamp = tuple[int, int]
+# Each folder of a directory with its inode and mtime; of a file none.
+Stamps = frozenset[tuple[str, tuple[int, int]]]
 _RECEIPTS_KEPT = 256
 _WHOLE_FILE = Part(PartPath.of_file())
 
@@ -49,7 +50,7 @@ class Lookup:
 
     def __init__(self, assets_dir: AssetsDir) -> None:
         self._dir = assets_dir
-        self._checked: dict[str, frozenset[tuple[str, _Stamp]]] = {}
+        self._checked: dict[str, Stamps] = {}
         # The receipt of a folder of thousands of files takes longer to read than all else of a hit.
         self._decoded = lru_cache(_RECEIPTS_KEPT)(self._decode)
 
@@ -116,10 +117,22 @@ class Lookup:
                 _is_folder(facts)
             return facts is not None
 
-    def trust(self, paths: VersionPaths, receipt: Receipt) -> None:
-        """Remember a version that was published and synced a moment ago."""
-        with os_errors(paths.data):
-            self._checked[paths.data] = self._stamps(paths, receipt)
+    def stamps(self, data: str, receipt: Receipt) -> Stamps:
+        """Return the stamps of a version at `data`: deleting or adding an entry changes one."""
+        if receipt.manifest.kind is AssetKind.FILE:
+            return frozenset()
+        stamps = set()
+        for folder in _folders(receipt.manifest.parts):
+            facts = self._dir.stat(f"{data}/{folder}" if folder else data)
+            stamps.add((str(folder), (facts.st_ino, facts.st_mtime_ns) if facts else (0, 0)))
+        return frozenset(stamps)
+
+    def trust(self, paths: VersionPaths, stamps: Stamps) -> None:
+        """Remember a version that was published and synced a moment ago.
+
+        The stamps are from before it was shown: what was deleted in it since then is noticed.
+        """
+        self._checked[paths.data] = stamps
 
     def versions(self, name: AssetName, *, unmarked: bool) -> list[Version]:
         """Return the versions that stand in the asset's folder, in no order.
@@ -176,7 +189,8 @@ class Lookup:
                 self._settle(paths, receipt)
                 self._checked[paths.data] = frozenset()
             return True
-        stamps = self._stamps(paths, receipt)
+        # Before the sizes are looked at: what is deleted after that look changes a stamp.
+        stamps = self.stamps(paths.data, receipt)
         if self._checked.get(paths.data) == stamps:
             return True
         if not self.is_whole(paths, manifest.kind, manifest.parts):
@@ -184,16 +198,6 @@ class Lookup:
         self._settle(paths, receipt)
         self._checked[paths.data] = stamps
         return True
-
-    def _stamps(self, paths: VersionPaths, receipt: Receipt) -> frozenset[tuple[str, _Stamp]]:
-        """Inode and mtime of each folder: deleting or adding an entry changes the mtime."""
-        if receipt.manifest.kind is AssetKind.FILE:
-            return frozenset()
-        stamps = set()
-        for folder in _folders(receipt.manifest.parts):
-            facts = self._dir.stat(paths.part(folder))
-            stamps.add((str(folder), (facts.st_ino, facts.st_mtime_ns) if facts else (0, 0)))
-        return frozenset(stamps)
 
     def _settle(self, paths: VersionPaths, receipt: Receipt) -> None:
         # On a read-only mount nothing can be pending of ours, and fsync may be refused.

@@ -79,6 +79,8 @@ class Publisher:
     def adopt(self, paths: VersionPaths, receipt: Receipt) -> None:
         """Mark data that stands whole at the final path as ours. Holds modelkit's lock.
 
+        The first hit looks at all of it: somebody may have deleted in it since it was looked at.
+
         Raises:
             UnsafePathError: a later release of assetd marked it, or ASSETS_DIR was taken away.
             DiskFullError, IoError: nothing changed.
@@ -89,7 +91,6 @@ class Publisher:
             # modelkit does not fsync what it downloads, and we do not know which files it wrote.
             self._fs.syncfs(self._dir.fd)
             self._write_receipt(paths, receipt)
-        self._lookup.trust(paths, receipt)
 
     def publish(self, staged: StagedVersion, receipt: Receipt) -> None:
         """Show a sealed version, in place of whatever stands there. Holds modelkit's lock.
@@ -107,6 +108,8 @@ class Publisher:
         self._refuse_newer(paths)
         staged.close()
         with os_errors(paths.data):
+            # Once it is shown, somebody may delete in it. No rename changes what is inside.
+            stamps = self._lookup.stamps(staged.data, receipt)
             if staged.kind is AssetKind.FILE and not self._is_folder(paths):
                 self._replace_file(staged)
             else:
@@ -116,7 +119,7 @@ class Publisher:
             else:
                 self._drop_file_marker(paths)
             self._dir.remove_tree(staged.folder)
-        self._lookup.trust(paths, receipt)
+        self._lookup.trust(paths, stamps)
 
     def _is_folder(self, paths: VersionPaths) -> bool:
         return self._lookup.look(paths).kind is AssetKind.DIRECTORY

@@ -2,7 +2,8 @@
 
 A help for choosing victims after a restart, and nothing else: it is not synced, may be torn, stale
 or deleted, and what it says of a version that is not there does not matter. Ages are seconds that
-daemons have run since the use, so that no clock's jump makes anything older. All functions block.
+daemons have run since the use, so that no clock's jump makes anything older. Whether they are the
+last word of a run that ended well is told by `.assetd/ended`. All functions block.
 """
 
 import re
@@ -15,6 +16,7 @@ from assetd_server.errors import AssetError
 
 _ORDER = "order"
 _ASIDE = "order.new"
+_ENDED = "ended"
 _MAX_ORDER_BYTES = 256 * 2**20
 _TIME = r"(-|-?\d{1,20})"
 _LINE = re.compile(rf"(\d{{1,12}}) {_TIME} (-|\d{{1,20}}) {_TIME} (.+)", re.ASCII)
@@ -49,6 +51,31 @@ def write_order(assets_dir: AssetsDir, order: Iterable[Remembered]) -> None:
     with os_errors(OWN_FOLDER), assets_dir.ensured_folder(OWN_FOLDER) as fd:
         write_new(assets_dir, f"{OWN_FOLDER}/{_ASIDE}", "".join(lines).encode())
         assets_dir.fs.rename(fd, _ASIDE, fd, _ORDER)
+
+
+def note_end(assets_dir: AssetsDir) -> None:
+    """Note that nothing is used any more in this run after the order that was saved.
+
+    Raises:
+        ReadOnlyError, DiskFullError, IoError: it is not noted.
+    """
+    with os_errors(OWN_FOLDER), assets_dir.ensured_folder(OWN_FOLDER):
+        write_new(assets_dir, f"{OWN_FOLDER}/{_ENDED}", b"")
+
+
+def take_end(assets_dir: AssetsDir) -> bool:
+    """Tell, once, whether the run before this one has noted its end.
+
+    For the start of a run, before anything is used in it. False where it cannot be told.
+    """
+    try:
+        with os_errors(OWN_FOLDER), assets_dir.folder(OWN_FOLDER) as fd:
+            assets_dir.fs.unlink(fd, _ENDED)
+            # A power cut must not bring it back: this run may have used something by then.
+            assets_dir.fs.fsync(fd)
+    except AssetError:
+        return False
+    return True
 
 
 def read_order(assets_dir: AssetsDir) -> list[Remembered]:
