@@ -167,6 +167,42 @@ def test_what_is_listed_and_missing_fails(doctor: Run, store: Path) -> None:
     assert lines(ended.out, "missing")[0].startswith("fail")
 
 
+def test_a_damaged_index_fails_until_it_is_repaired(doctor: Run, store: Path) -> None:
+    """Without `--repair` nothing is written, and the line says that it would be; with it, once."""
+    index = store / "nlp/ranker.versions"
+    index.write_text('{"versions": ["0.')
+    [told] = lines(doctor("--no-probe").out, "index")
+    assert told.startswith("fail")
+    assert "nlp/ranker  the index nlp/ranker.versions cannot be believed: it is not JSON" in told
+    assert "(BAD_INDEX); --repair writes it anew" in told
+    assert told.endswith(": 2 versions")
+    assert index.read_text() == '{"versions": ["0.'
+    ended = doctor("--no-probe", "--repair")
+    assert ended.code == 8
+    assert "renewed the index of nlp/ranker" in lines(ended.out, "mended")[0]
+    assert json.loads(index.read_text()) == {"versions": ["0.1", "0.0"]}
+    ended = doctor("--no-probe", "--repair")
+    assert (ended.code, lines(ended.out, "index"), lines(ended.out, "mended")) == (0, [], [])
+
+
+def test_manifests_of_two_systems_are_told_and_left(doctor: Run, store: Path) -> None:
+    """The line names them by system, and says what to delete; then the index can be repaired."""
+    index, dated = store / "nlp/ranker.versions", store / "nlp/ranker/2026-11-23T09-30-00Z.meta"
+    put(dated, META)
+    put(index, {"versions": ["2026-11-23T09-30-00Z", "0.0"]})
+    ended = doctor("--no-probe", "--repair", "--json")
+    found = [told for told in objects(ended.out) if told["state"] == "fail"]
+    assert [told["check"] for told in found] == ["index", "mended"]
+    assert (found[0]["asset"], found[0]["reason"]) == ("nlp/ranker", "MIXED_VERSIONING")
+    for told in found:
+        assert "by number (0.1, 0.0) and by date (2026-11-23T09-30-00Z)" in told["text"]
+        assert "delete by hand" in told["text"]
+    assert ended.code == 8
+    dated.unlink()
+    doctor("--no-probe", "--repair")
+    assert json.loads(index.read_text()) == {"versions": ["0.1", "0.0"]}
+
+
 def test_another_store_than_the_daemons_is_told(
     doctor: Run, daemon: ScriptedDaemon, tmp_path: Path
 ) -> None:

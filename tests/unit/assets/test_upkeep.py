@@ -11,9 +11,10 @@ from assetd_server.assets.inspection import Inspection
 from assetd_server.assets.mending import Mended
 from assetd_server.assets.upkeep import Upkeep
 from assetd_server.errors import StoreUnavailableError
-from assetd_server.manifest import encode_manifest
+from assetd_server.manifest import MAX_INDEX_BYTES, encode_manifest
 from assetd_server.model import NamePrefix
 from assetd_server.store.base import Upload
+from assetd_server.store.retrying import RetryingStore
 
 from tests.support.assets_bench import Bench, PassingClock, paths_of
 from tests.support.clocks import BEGINNING
@@ -126,6 +127,120 @@ async def test_what_exists_and_is_not_listed_is_listed(bench: Bench, upkeep: Upk
     assert await repaired(upkeep) == ["listed a:0.1", "listed b:0.0"]
     assert (await bench.listed("a"), await bench.listed("b")) == (["0.1", "0.0"], ["0.0"])
     assert odd(await inspected(upkeep)) == []
+
+
+@pytest.mark.parametrize(
+    ("index", "reason"),
+    [
+        (b"", "BAD_INDEX"),
+        (b'{"versions": ["0.', "BAD_INDEX"),
+        (b'{"versions": ["7", "0.0"]}', "BAD_INDEX"),
+        (bytes(MAX_INDEX_BYTES + 1), "BAD_INDEX"),
+        (b'{"versions": ["0.0", "2026-11-23T09-30-00Z"]}', "MIXED_VERSIONING"),
+    ],
+)
+async def test_a_damaged_index_is_written_anew(
+    bench: Bench, upkeep: Upkeep, index: bytes, reason: str
+) -> None:
+    """`assetd doctor --repair` writes an index that cannot be believed anew, from the manifests."""
+    daemon = bench.daemon()
+    for content in (b"first", b"second"):
+        await daemon.push("a", content)
+    await bench.memory.put("a.versions", index)
+    await bench.memory.put(claim_key("a:0.0"), claim_of(OTHER, "open"))
+    found = await inspected(upkeep)
+    [damaged] = found.damaged
+    assert (damaged.name, damaged.failure.reason, damaged.hindrance) == ("a", reason, None)
+    assert (len(damaged.versions), found.version_count, odd(found)) == (2, 2, ["litter a:0.0"])
+    assert await bench.store.bytes_of("a.versions") == index
+    assert await done(upkeep.repair(found)) == [
+        "renewed the index of a",
+        "removed the claim on a:0.0",
+    ]
+    assert await bench.listed("a") == ["0.1", "0.0"]
+    found = await inspected(upkeep)
+    assert (found.damaged, odd(found), await bench.claims()) == ([], [], {})
+    assert str((await daemon.push("a", b"third")).asset_version) == "a:0.2"
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason", "words"),
+    [
+        (
+            ["a/0.0.meta", "a/0.1.meta", "a/2026-11-23T09-30-00Z.meta"],
+            "MIXED_VERSIONING",
+            "by number (0.1, 0.0) and by date (2026-11-23T09-30-00Z)",
+        ),
+        (["a/0.0.meta", "a/7.meta"], "BAD_INDEX", "a/7.meta: rename"),
+        (["a/0.0"], "BAD_INDEX", "no manifest to write a.versions from"),
+    ],
+)
+async def test_what_the_manifests_do_not_tell_is_left_to_the_operator(
+    bench: Bench, upkeep: Upkeep, keys: list[str], reason: str, words: str
+) -> None:
+    """Nobody but an operator can decide which system goes, or what a foreign manifest is."""
+    await bench.memory.put("a.versions", b'{"versions": ["0.0", "2026-11-23T09-30-00Z"]}')
+    for key in keys:
+        await bench.memory.put(key, encode_manifest(manifest_of(b"x")))
+    before = await bench.store.bytes_of("a.versions")
+    found = await inspected(upkeep)
+    [damaged] = found.damaged
+    [left] = [one async for one in upkeep.repair(found)]
+    for failure in (damaged.hindrance, left.failure):
+        assert failure is not None
+        assert (failure.reason, words in str(failure)) == (reason, True), str(failure)
+    assert await bench.store.bytes_of("a.versions") == before
+
+
+@pytest.mark.parametrize("written", [b'{"versions": ["0.1", "0.0"]}', b"{", None])
+@pytest.mark.parametrize("operation", ["get", "swap"])
+async def test_an_index_that_others_write_is_left_to_them(
+    bench: Bench, upkeep: Upkeep, written: bytes | None, operation: str
+) -> None:
+    """Only the very write that was found damaged is replaced, so that nobody's list is lost."""
+
+    async def others_write() -> None:
+        if written is None:
+            await bench.memory.delete("a.versions")
+        else:
+            await bench.memory.put("a.versions", written)
+
+    await put_manifest(bench, "a:0.0", b"x")
+    await bench.memory.put("a.versions", b"")
+    found = await inspected(upkeep)
+    gate = bench.store.pause(operation, "a.versions")
+    repairing = asyncio.create_task(done(upkeep.repair(found)))
+    await gate.reached()
+    await others_write()
+    gate.open()
+    await repairing
+    now = await bench.store.bytes_of("a.versions") if "a.versions" in bench.memory.keys else None
+    assert now == written
+
+
+async def test_an_index_on_its_way_is_not_damaged(bench: Bench, upkeep: Upkeep) -> None:
+    """Modelkit deletes an index before it writes it, and some stores show half of a write."""
+    await bench.daemon().push("a", b"first")
+    whole = await bench.store.bytes_of("a.versions")
+    await bench.memory.put("a.versions", whole[:5])
+    looked = bench.store.hold_answer("get", "a.versions")
+    inspecting = asyncio.create_task(inspected(upkeep))
+    await looked.reached()
+    await bench.memory.put("a.versions", whole)
+    looked.open()
+    assert (await inspecting).damaged == []
+
+
+async def test_a_lost_answer_to_a_new_index_is_settled(bench: Bench) -> None:
+    """Whoever repeats the swap is refused by its own first try, and finds what it wrote."""
+    await bench.daemon().push("a", b"first")
+    await bench.memory.put("a.versions", b"")
+    clock = PassingClock()
+    upkeep = Upkeep(RetryingStore(bench.store, sleep=clock.sleep), clock)
+    bench.store.lose_answer("swap", "a.versions")
+    [renewed] = [one async for one in upkeep.repair(await inspected(upkeep))]
+    assert (renewed.failure, bench.store.count("swap", "a.versions")) == (None, 2)
+    assert await bench.listed("a") == ["0.0"]
 
 
 async def test_litter_is_removed(bench: Bench, upkeep: Upkeep) -> None:
@@ -280,9 +395,9 @@ async def test_what_cannot_be_read_is_told_and_left(bench: Bench, upkeep: Upkeep
     found = await inspected(upkeep)
     assert sorted(bad.metadata["key"] for bad in found.unreadable) == [
         claim_key("b:0.0"),
-        "a.versions",
         "c/0.0.meta",
     ]
+    assert [damaged.name for damaged in found.damaged] == ["a"]
     assert (claims(found), odd(found)) == (["open a:0.5"], ["unlisted d:0.0"])
     await tidy(bench)
 

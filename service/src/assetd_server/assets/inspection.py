@@ -16,6 +16,7 @@ from assetd_server.model import AssetName, NamePrefix
 from assetd_server.store.base import ObjectStore, UnfinishedUpload
 from assetd_server.store.catalog import Catalog, PlaceKind, place_of
 from assetd_server.store.claims import Claim, Claims, ClaimState
+from assetd_server.store.index_repair import DamagedIndex, IndexRepair
 from assetd_server.store.inventory import StoredAsset, StoredVersion, take_inventory
 from assetd_server.store.probe import PROBE_PREFIX
 from assetd_server.versioning import Version
@@ -68,13 +69,17 @@ class OddVersion:
 
 @dataclass
 class Inspection:
-    """All that was found, in order of names. `unreadable` are documents that cannot be believed."""
+    """All that was found, in order of names.
+
+    `damaged` are indexes that cannot be believed, `unreadable` manifests and claims.
+    """
 
     asset_count: int = 0
     version_count: int = 0
     claims: list[FoundClaim] = field(default_factory=list)
     uploads: list[FoundUpload] = field(default_factory=list)
     odd: list[OddVersion] = field(default_factory=list)
+    damaged: list[DamagedIndex] = field(default_factory=list)
     unreadable: list[AssetError] = field(default_factory=list)
     probe_keys: list[str] = field(default_factory=list)
 
@@ -82,10 +87,18 @@ class Inspection:
 class Inspector:
     """Looks a store through."""
 
-    def __init__(self, store: ObjectStore, catalog: Catalog, claims: Claims, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        catalog: Catalog,
+        claims: Claims,
+        indexes: IndexRepair,
+        clock: Clock,
+    ) -> None:
         self._store = store
         self._catalog = catalog
         self._claims = claims
+        self._indexes = indexes
         self._clock = clock
 
     async def inspect(self, prefix: NamePrefix) -> Inspection:
@@ -106,17 +119,14 @@ class Inspector:
         found.uploads = await self._uploads(prefix)
         for rows in (found.claims, found.odd):
             rows.sort(key=lambda row: (row.name, row.version))
+        found.damaged.sort(key=lambda damaged: damaged.name)
         return found
 
     async def _look_at(self, found: Inspection, name: AssetName, asset: StoredAsset) -> None:
-        try:
-            index = await self._catalog.index(name) if asset.has_index else None
-        except (BadIndexError, MixedVersioningError) as failure:
-            found.unreadable.append(failure)
+        listed = await self._listed(found, name) if asset.has_index else frozenset()
+        if listed is None:
             # Nothing can be said of what it lists; take all that exists for listed.
             listed = {version for version, stored in asset.versions.items() if stored.has_manifest}
-        else:
-            listed = set(index.versions if index else ())
         found.version_count += len(listed)
         for version in sorted(listed | set(asset.versions)):
             stored = asset.versions.get(version, StoredVersion())
@@ -124,6 +134,17 @@ class Inspector:
                 await self._look_at_version(found, name, version, stored, listed)
             except BadManifestError as failure:
                 found.unreadable.append(failure)
+
+    async def _listed(self, found: Inspection, name: AssetName) -> Set[Version] | None:
+        """Return what the index lists; None where it is damaged, which is noted."""
+        try:
+            index = await self._catalog.index(name)
+        except (BadIndexError, MixedVersioningError):
+            damaged = await self._indexes.look(name)
+            if damaged is not None:
+                found.damaged.append(damaged)
+            return None
+        return frozenset(index.versions if index else ())
 
     async def _look_at_version(
         self,
@@ -166,7 +187,11 @@ class Inspector:
         return Oddity.ORPHANED if has_parts else None
 
     async def _is_listed(self, name: AssetName, version: Version) -> bool:
-        index = await self._catalog.index(name)
+        try:
+            index = await self._catalog.index(name)
+        except (BadIndexError, MixedVersioningError):
+            # Nothing can be said of what it lists, as above.
+            return True
         return index is not None and version in index.versions
 
     async def _uploads(self, prefix: NamePrefix) -> list[FoundUpload]:

@@ -50,8 +50,8 @@ Examples:
 @click.option(
     "--repair",
     is_flag=True,
-    help="List what exists in the store and is not listed, and remove claims that are left beside"
-    " what is.",
+    help="Write indexes that cannot be believed anew, from the manifests that are there; list what"
+    " exists in the store and is not listed; and remove claims that are left beside what is.",
 )
 @click.option(
     "--release-older-than",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from assetd_server.assets.mending import Mended
     from assetd_server.assets.upkeep import Upkeep
     from assetd_server.model import NamePrefix
+    from assetd_server.store.index_repair import DamagedIndex
     from assetd_server.store.probe import ProbeReport
 
 # A push that began so long ago is hardly under way any more.
@@ -145,6 +146,7 @@ def inspection_findings(found: "Inspection", url: str) -> Iterator[Finding]:
     yield ok("bucket", f"{url}: {', '.join(counts)}")
     yield from map(claim_finding, found.claims)
     yield from map(upload_finding, found.uploads)
+    yield from map(index_finding, found.damaged)
     yield from map(odd_finding, found.odd)
     if found.probe_keys:
         yield warn(
@@ -189,6 +191,23 @@ def upload_finding(found: "FoundUpload") -> Finding:
         key=upload.key,
         upload_id=upload.upload_id,
         age_seconds=round(found.age_seconds),
+    )
+
+
+def index_finding(damaged: "DamagedIndex") -> Finding:
+    """Tell what is the matter with an index, and who can write it anew."""
+    advice = (
+        "; --repair writes it anew, so that it lists what has a manifest:"
+        f" {count_text(len(damaged.versions), 'version')}"
+    )
+    if damaged.hindrance is not None:
+        advice = f"; {damaged.hindrance}"
+    return fail(
+        "index",
+        f"{damaged.name}  {damaged.failure} ({damaged.failure.reason}){advice}",
+        asset=damaged.name,
+        reason=damaged.failure.reason,
+        version_count=len(damaged.versions),
     )
 
 
