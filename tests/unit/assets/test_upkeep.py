@@ -7,17 +7,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from assetd_server.assets.inspection import Inspection
+from assetd_server.assets.inspection import Inspection, Oddity
 from assetd_server.assets.mending import Mended
 from assetd_server.assets.upkeep import Upkeep
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.manifest import MAX_INDEX_BYTES, encode_manifest
 from assetd_server.model import NamePrefix
-from assetd_server.store.base import Upload
+from assetd_server.store.base import ObjectInfo, ObjectStore, Upload
+from assetd_server.store.catalog import PlaceKind
 from assetd_server.store.retrying import RetryingStore
 
 from tests.support.assets_bench import Bench, PassingClock, paths_of
 from tests.support.clocks import BEGINNING
+from tests.support.pausing_store import PausingStore
 from tests.support.versions import Content, manifest_of
 from tests.unit.assets.test_claiming import claim_key, claim_of, put_parts
 
@@ -31,6 +33,25 @@ CLAIM_AGE_SECONDS = 1800
 def upkeep(bench: Bench) -> Upkeep:
     """What looks after the bench's store, half an hour after the claims that tests leave."""
     return Upkeep(bench.store, PassingClock())
+
+
+class CountingStore(PausingStore):
+    """Knows how many manifests were being read at once."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.at_once = self.most_at_once = 0
+
+    async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        # The others have their turn.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        try:
+            return await super().get(key, max_bytes)
+        finally:
+            self.at_once -= 1
 
 
 async def inspected(upkeep: Upkeep, prefix: str = "") -> Inspection:
@@ -120,6 +141,7 @@ async def test_what_exists_and_is_not_listed_is_listed(bench: Bench, upkeep: Upk
     await bench.daemon().push("a", b"first")
     await put_parts(bench, "a:0.1", TREE)
     await put_manifest(bench, "a:0.1", TREE)
+    await put_parts(bench, "b:0.0", TREE)
     await put_manifest(bench, "b:0.0", TREE)
     found = await inspected(upkeep)
     assert odd(found) == ["unlisted a:0.1", "unlisted b:0.0"]
@@ -247,6 +269,7 @@ async def test_litter_is_removed(bench: Bench, upkeep: Upkeep) -> None:
     """A claim beside a version goes once the index lists it, and not before."""
     await bench.daemon().push("a", b"first")
     await bench.memory.put(claim_key("a:0.0"), claim_of(OTHER, "open"))
+    await put_parts(bench, "a:0.1", TREE)
     await put_manifest(bench, "a:0.1", TREE)
     await bench.memory.put(claim_key("a:0.1"), claim_of(TREE, "committing"))
     found = await inspected(upkeep)
@@ -264,10 +287,83 @@ async def test_litter_is_removed(bench: Bench, upkeep: Upkeep) -> None:
 async def test_what_is_listed_and_does_not_exist_is_told(bench: Bench, upkeep: Upkeep) -> None:
     """Nobody but an operator can know what happened to it: nothing is done."""
     await bench.memory.put("a.versions", json.dumps({"versions": ["0.1", "0.0"]}).encode())
+    await put_parts(bench, "a:0.0", b"x")
     await put_manifest(bench, "a:0.0", b"x")
     assert odd(await inspected(upkeep)) == ["missing a:0.1"]
     assert await repaired(upkeep) == []
     assert await bench.listed("a") == ["0.1", "0.0"]
+
+
+async def test_what_is_listed_and_not_whole_is_told(bench: Bench, upkeep: Upkeep) -> None:
+    """`assetd doctor` tells of each version whose manifest or objects are not whole.
+
+    Whoever pushed it; with the keys of what it lacks, or has in another size.
+    """
+    daemon = bench.daemon()
+    for content in (TREE, TREE, b"file", b"file", TREE):
+        await daemon.push("a", content)
+    await bench.modelkit_pushes("b:0.0", TREE)
+    await bench.memory.put("a/0.0.meta", (await bench.store.bytes_of("a/0.0.meta"))[:-1])
+    await bench.memory.put("a/0.1/sub/b", b"2")
+    await bench.memory.delete("a/0.2")
+    # As many as there should be, and not those.
+    await bench.memory.delete("b/0.0/a")
+    await bench.memory.put("b/0.0/c", TREE["a"])
+    found = await inspected(upkeep)
+    [bad] = found.unreadable
+    assert (bad.kind, bad.name, str(bad.version)) == (PlaceKind.MANIFEST, "a", "0.0")
+    assert [(one.oddity, one.name, str(one.version), one.lacks) for one in found.odd] == [
+        (Oddity.INCOMPLETE, "a", "0.1", ("a/0.1/sub/b",)),
+        (Oddity.INCOMPLETE, "a", "0.2", ("a/0.2",)),
+        (Oddity.INCOMPLETE, "b", "0.0", ("b/0.0/a",)),
+    ]
+    before = bench.memory.keys
+    assert await repaired(upkeep) == []
+    assert bench.memory.keys == before
+
+
+async def test_left_overs_beside_parts_are_no_lack(bench: Bench, upkeep: Upkeep) -> None:
+    """Modelkit leaves what an overwritten version had more; nobody who fetches sees it."""
+    await bench.modelkit_pushes("a:0.0", TREE | {"c": b"more"})
+    await bench.modelkit_pushes("a:0.0", TREE)
+    found = await inspected(upkeep)
+    assert (odd(found), found.unreadable) == ([], [])
+
+
+async def test_what_is_not_whole_is_not_listed(bench: Bench, upkeep: Upkeep) -> None:
+    """Those who fetch the newest would fail from then on."""
+    await bench.daemon().push("a", b"first")
+    await put_parts(bench, "a:0.1", TREE)
+    await put_manifest(bench, "a:0.1", TREE)
+    await bench.memory.delete("a/0.1/a")
+    assert odd(await inspected(upkeep)) == ["incomplete a:0.1"]
+    assert await repaired(upkeep) == []
+    assert await bench.listed("a") == ["0.0"]
+
+
+async def test_what_comes_after_the_listing_is_looked_at_again(
+    bench: Bench, upkeep: Upkeep
+) -> None:
+    """A listing takes its time, and shows what is written meanwhile or not."""
+    await bench.daemon().push("a:0.0", TREE)
+    await bench.memory.delete("a/0.0/a")
+    gate = bench.store.pause("get", "a/0.0.meta")
+    inspecting = asyncio.create_task(inspected(upkeep))
+    await gate.reached()
+    await bench.memory.put("a/0.0/a", TREE["a"])
+    gate.open()
+    assert odd(await inspecting) == []
+
+
+async def test_manifests_are_read_some_at_once(bench: Bench) -> None:
+    """Of one asset, too: a store takes its time for each. Never more of them than a few."""
+    await bench.modelkit_pushes("a:0.0", b"x")
+    for number in range(50):
+        await bench.memory.put(f"a/1.{number}", b"x")
+        await bench.memory.put(f"a/1.{number}.meta", await bench.store.bytes_of("a/0.0.meta"))
+    store = CountingStore(bench.memory)
+    found = await Upkeep(store, PassingClock()).inspect(NamePrefix(""))
+    assert (len(found.odd), store.most_at_once) == (50, 16)
 
 
 async def test_parts_of_nobody_are_told_and_kept(bench: Bench, upkeep: Upkeep) -> None:
@@ -391,11 +487,12 @@ async def test_what_cannot_be_read_is_told_and_left(bench: Bench, upkeep: Upkeep
     await bench.memory.put(claim_key("a:0.5"), claim_of(TREE, "open"))
     await bench.memory.put(claim_key("b:0.0"), b"{")
     await bench.memory.put("c/0.0.meta", b"{")
+    await put_parts(bench, "d:0.0", b"x")
     await put_manifest(bench, "d:0.0", b"x")
     found = await inspected(upkeep)
-    assert sorted(bad.metadata["key"] for bad in found.unreadable) == [
-        claim_key("b:0.0"),
-        "c/0.0.meta",
+    assert [(bad.kind, bad.failure.metadata["key"]) for bad in found.unreadable] == [
+        (PlaceKind.CLAIM, claim_key("b:0.0")),
+        (PlaceKind.MANIFEST, "c/0.0.meta"),
     ]
     assert [damaged.name for damaged in found.damaged] == ["a"]
     assert (claims(found), odd(found)) == (["open a:0.5"], ["unlisted d:0.0"])

@@ -300,6 +300,17 @@ class Catalog:
             for info in page.objects
         }
 
+    async def parts_lacking(
+        self, name: AssetName, version: Version, manifest: Manifest
+    ) -> list[str]:
+        """Return the keys of the parts that the store lacks, or has in another size."""
+        found = await self.parts_in_store(name, version, manifest.kind)
+        return [
+            part_key(name, version, part.path)
+            for part in manifest.parts
+            if part.path not in found or part.size_bytes not in (None, found[part.path].size_bytes)
+        ]
+
     async def committed(self, name: AssetName) -> dict[Version, ObjectInfo]:
         """Return the versions whose manifest is there, listed or not."""
         return (await self.manifest_keys(name))[0]
