@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from assetd.cli import main
-from assetd.cli.stored import age_text
+from assetd.cli.stored import age_text, some_text
 from assetd.v1.asset_service_pb2 import ListResponse
 from assetd.v1.cache_service_pb2 import GetCacheStatusResponse
 from assetd_server.store.local.root import LOCK_COUNT
@@ -165,6 +165,82 @@ def test_what_is_listed_and_missing_fails(doctor: Run, store: Path) -> None:
     ended = doctor("--no-probe")
     assert ended.code == 8
     assert lines(ended.out, "missing")[0].startswith("fail")
+
+
+def test_what_is_not_whole_fails(doctor: Run, store: Path) -> None:
+    """Exit code 8, with the version, what it lacks, and what to do; nothing is changed."""
+    put(store / "nlp/ranker.versions", {"versions": ["0.1", "0.0"]})
+    assert doctor("--no-probe").code == 0
+    (store / "nlp/ranker/0.1.meta").write_text(json.dumps(META)[:-1])
+    (store / "nlp/ranker/0.0").unlink()
+    before = files(store)
+    ended = doctor("--no-probe", "--repair")
+    assert ended.code == 8
+    [manifest] = lines(ended.out, "manifest")
+    assert manifest.startswith("fail")
+    assert "nlp/ranker:0.1  the manifest nlp/ranker/0.1.meta cannot be believed" in manifest
+    assert "(BAD_MANIFEST); nobody can fetch this version: restore the .meta" in manifest
+    [incomplete] = lines(ended.out, "incomplete")
+    assert incomplete.startswith("fail")
+    assert "nlp/ranker:0.0  lacks 1 object" in incomplete
+    assert "another size of: nlp/ranker/0.0; " in incomplete
+    assert files(store) == before
+    found = {told["check"]: told for told in objects(doctor("--no-probe", "--json").out)}
+    assert found["incomplete"]["lacks"] == ["nlp/ranker/0.0"]
+    assert (found["manifest"]["version"], found["manifest"]["reason"]) == ("0.1", "BAD_MANIFEST")
+
+
+def test_a_claim_that_cannot_be_read_fails(doctor: Run, store: Path) -> None:
+    """It keeps everybody from pushing to the asset."""
+    put(store / ".assetd/claims/nlp/ranker/0.2", {})
+    [told] = lines(doctor("--no-probe").out, "claim")
+    assert told.startswith("fail")
+    assert "nobody can push to the asset" in told
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(1, "0"), (5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")]
+)
+def test_of_many_keys_some_are_named(count: int, text: str) -> None:
+    """A version may lack thousands, and a line is for people."""
+    assert some_text([str(number) for number in range(count)]) == text
+
+
+def test_a_damaged_index_fails_until_it_is_repaired(doctor: Run, store: Path) -> None:
+    """Without `--repair` nothing is written, and the line says that it would be; with it, once."""
+    index = store / "nlp/ranker.versions"
+    index.write_text('{"versions": ["0.')
+    [told] = lines(doctor("--no-probe").out, "index")
+    assert told.startswith("fail")
+    assert "nlp/ranker  the index nlp/ranker.versions cannot be believed: it is not JSON" in told
+    assert "(BAD_INDEX); --repair writes it anew" in told
+    assert told.endswith(": 2 versions")
+    assert index.read_text() == '{"versions": ["0.'
+    ended = doctor("--no-probe", "--repair")
+    assert ended.code == 8
+    assert "renewed the index of nlp/ranker" in lines(ended.out, "mended")[0]
+    assert json.loads(index.read_text()) == {"versions": ["0.1", "0.0"]}
+    ended = doctor("--no-probe", "--repair")
+    assert (ended.code, lines(ended.out, "index"), lines(ended.out, "mended")) == (0, [], [])
+
+
+def test_manifests_of_two_systems_are_told_and_left(doctor: Run, store: Path) -> None:
+    """The line names them by system, and says what to delete; then the index can be repaired."""
+    index, dated = store / "nlp/ranker.versions", store / "nlp/ranker/2026-11-23T09-30-00Z.meta"
+    put(dated, META)
+    put(dated.with_suffix(""), {})
+    put(index, {"versions": ["2026-11-23T09-30-00Z", "0.0"]})
+    ended = doctor("--no-probe", "--repair", "--json")
+    found = [told for told in objects(ended.out) if told["state"] == "fail"]
+    assert [told["check"] for told in found] == ["index", "mended"]
+    assert (found[0]["asset"], found[0]["reason"]) == ("nlp/ranker", "MIXED_VERSIONING")
+    for told in found:
+        assert "by number (0.1, 0.0) and by date (2026-11-23T09-30-00Z)" in told["text"]
+        assert "delete by hand" in told["text"]
+    assert ended.code == 8
+    dated.unlink()
+    doctor("--no-probe", "--repair")
+    assert json.loads(index.read_text()) == {"versions": ["0.1", "0.0"]}
 
 
 def test_another_store_than_the_daemons_is_told(

@@ -7,16 +7,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from assetd_server.assets.inspection import Inspection
+from assetd_server.assets.inspection import Inspection, Oddity
 from assetd_server.assets.mending import Mended
 from assetd_server.assets.upkeep import Upkeep
 from assetd_server.errors import StoreUnavailableError
-from assetd_server.manifest import encode_manifest
+from assetd_server.manifest import MAX_INDEX_BYTES, encode_manifest
 from assetd_server.model import NamePrefix
-from assetd_server.store.base import Upload
+from assetd_server.store.base import ObjectInfo, ObjectStore, Upload
+from assetd_server.store.catalog import PlaceKind
+from assetd_server.store.retrying import RetryingStore
 
 from tests.support.assets_bench import Bench, PassingClock, paths_of
 from tests.support.clocks import BEGINNING
+from tests.support.pausing_store import PausingStore
 from tests.support.versions import Content, manifest_of
 from tests.unit.assets.test_claiming import claim_key, claim_of, put_parts
 
@@ -30,6 +33,25 @@ CLAIM_AGE_SECONDS = 1800
 def upkeep(bench: Bench) -> Upkeep:
     """What looks after the bench's store, half an hour after the claims that tests leave."""
     return Upkeep(bench.store, PassingClock())
+
+
+class CountingStore(PausingStore):
+    """Knows how many manifests were being read at once."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.at_once = self.most_at_once = 0
+
+    async def get(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        # The others have their turn.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        try:
+            return await super().get(key, max_bytes)
+        finally:
+            self.at_once -= 1
 
 
 async def inspected(upkeep: Upkeep, prefix: str = "") -> Inspection:
@@ -119,6 +141,7 @@ async def test_what_exists_and_is_not_listed_is_listed(bench: Bench, upkeep: Upk
     await bench.daemon().push("a", b"first")
     await put_parts(bench, "a:0.1", TREE)
     await put_manifest(bench, "a:0.1", TREE)
+    await put_parts(bench, "b:0.0", TREE)
     await put_manifest(bench, "b:0.0", TREE)
     found = await inspected(upkeep)
     assert odd(found) == ["unlisted a:0.1", "unlisted b:0.0"]
@@ -128,10 +151,125 @@ async def test_what_exists_and_is_not_listed_is_listed(bench: Bench, upkeep: Upk
     assert odd(await inspected(upkeep)) == []
 
 
+@pytest.mark.parametrize(
+    ("index", "reason"),
+    [
+        (b"", "BAD_INDEX"),
+        (b'{"versions": ["0.', "BAD_INDEX"),
+        (b'{"versions": ["7", "0.0"]}', "BAD_INDEX"),
+        (bytes(MAX_INDEX_BYTES + 1), "BAD_INDEX"),
+        (b'{"versions": ["0.0", "2026-11-23T09-30-00Z"]}', "MIXED_VERSIONING"),
+    ],
+)
+async def test_a_damaged_index_is_written_anew(
+    bench: Bench, upkeep: Upkeep, index: bytes, reason: str
+) -> None:
+    """`assetd doctor --repair` writes an index that cannot be believed anew, from the manifests."""
+    daemon = bench.daemon()
+    for content in (b"first", b"second"):
+        await daemon.push("a", content)
+    await bench.memory.put("a.versions", index)
+    await bench.memory.put(claim_key("a:0.0"), claim_of(OTHER, "open"))
+    found = await inspected(upkeep)
+    [damaged] = found.damaged
+    assert (damaged.name, damaged.failure.reason, damaged.hindrance) == ("a", reason, None)
+    assert (len(damaged.versions), found.version_count, odd(found)) == (2, 2, ["litter a:0.0"])
+    assert await bench.store.bytes_of("a.versions") == index
+    assert await done(upkeep.repair(found)) == [
+        "renewed the index of a",
+        "removed the claim on a:0.0",
+    ]
+    assert await bench.listed("a") == ["0.1", "0.0"]
+    found = await inspected(upkeep)
+    assert (found.damaged, odd(found), await bench.claims()) == ([], [], {})
+    assert str((await daemon.push("a", b"third")).asset_version) == "a:0.2"
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason", "words"),
+    [
+        (
+            ["a/0.0.meta", "a/0.1.meta", "a/2026-11-23T09-30-00Z.meta"],
+            "MIXED_VERSIONING",
+            "by number (0.1, 0.0) and by date (2026-11-23T09-30-00Z)",
+        ),
+        (["a/0.0.meta", "a/7.meta"], "BAD_INDEX", "a/7.meta: rename"),
+        (["a/0.0"], "BAD_INDEX", "no manifest to write a.versions from"),
+    ],
+)
+async def test_what_the_manifests_do_not_tell_is_left_to_the_operator(
+    bench: Bench, upkeep: Upkeep, keys: list[str], reason: str, words: str
+) -> None:
+    """Nobody but an operator can decide which system goes, or what a foreign manifest is."""
+    await bench.memory.put("a.versions", b'{"versions": ["0.0", "2026-11-23T09-30-00Z"]}')
+    for key in keys:
+        await bench.memory.put(key, encode_manifest(manifest_of(b"x")))
+    before = await bench.store.bytes_of("a.versions")
+    found = await inspected(upkeep)
+    [damaged] = found.damaged
+    [left] = [one async for one in upkeep.repair(found)]
+    for failure in (damaged.hindrance, left.failure):
+        assert failure is not None
+        assert (failure.reason, words in str(failure)) == (reason, True), str(failure)
+    assert await bench.store.bytes_of("a.versions") == before
+
+
+@pytest.mark.parametrize("written", [b'{"versions": ["0.1", "0.0"]}', b"{", None])
+@pytest.mark.parametrize("operation", ["get", "swap"])
+async def test_an_index_that_others_write_is_left_to_them(
+    bench: Bench, upkeep: Upkeep, written: bytes | None, operation: str
+) -> None:
+    """Only the very write that was found damaged is replaced, so that nobody's list is lost."""
+
+    async def others_write() -> None:
+        if written is None:
+            await bench.memory.delete("a.versions")
+        else:
+            await bench.memory.put("a.versions", written)
+
+    await put_manifest(bench, "a:0.0", b"x")
+    await bench.memory.put("a.versions", b"")
+    found = await inspected(upkeep)
+    gate = bench.store.pause(operation, "a.versions")
+    repairing = asyncio.create_task(done(upkeep.repair(found)))
+    await gate.reached()
+    await others_write()
+    gate.open()
+    await repairing
+    now = await bench.store.bytes_of("a.versions") if "a.versions" in bench.memory.keys else None
+    assert now == written
+
+
+async def test_an_index_on_its_way_is_not_damaged(bench: Bench, upkeep: Upkeep) -> None:
+    """Modelkit deletes an index before it writes it, and some stores show half of a write."""
+    await bench.daemon().push("a", b"first")
+    whole = await bench.store.bytes_of("a.versions")
+    await bench.memory.put("a.versions", whole[:5])
+    looked = bench.store.hold_answer("get", "a.versions")
+    inspecting = asyncio.create_task(inspected(upkeep))
+    await looked.reached()
+    await bench.memory.put("a.versions", whole)
+    looked.open()
+    assert (await inspecting).damaged == []
+
+
+async def test_a_lost_answer_to_a_new_index_is_settled(bench: Bench) -> None:
+    """Whoever repeats the swap is refused by its own first try, and finds what it wrote."""
+    await bench.daemon().push("a", b"first")
+    await bench.memory.put("a.versions", b"")
+    clock = PassingClock()
+    upkeep = Upkeep(RetryingStore(bench.store, sleep=clock.sleep), clock)
+    bench.store.lose_answer("swap", "a.versions")
+    [renewed] = [one async for one in upkeep.repair(await inspected(upkeep))]
+    assert (renewed.failure, bench.store.count("swap", "a.versions")) == (None, 2)
+    assert await bench.listed("a") == ["0.0"]
+
+
 async def test_litter_is_removed(bench: Bench, upkeep: Upkeep) -> None:
     """A claim beside a version goes once the index lists it, and not before."""
     await bench.daemon().push("a", b"first")
     await bench.memory.put(claim_key("a:0.0"), claim_of(OTHER, "open"))
+    await put_parts(bench, "a:0.1", TREE)
     await put_manifest(bench, "a:0.1", TREE)
     await bench.memory.put(claim_key("a:0.1"), claim_of(TREE, "committing"))
     found = await inspected(upkeep)
@@ -149,10 +287,83 @@ async def test_litter_is_removed(bench: Bench, upkeep: Upkeep) -> None:
 async def test_what_is_listed_and_does_not_exist_is_told(bench: Bench, upkeep: Upkeep) -> None:
     """Nobody but an operator can know what happened to it: nothing is done."""
     await bench.memory.put("a.versions", json.dumps({"versions": ["0.1", "0.0"]}).encode())
+    await put_parts(bench, "a:0.0", b"x")
     await put_manifest(bench, "a:0.0", b"x")
     assert odd(await inspected(upkeep)) == ["missing a:0.1"]
     assert await repaired(upkeep) == []
     assert await bench.listed("a") == ["0.1", "0.0"]
+
+
+async def test_what_is_listed_and_not_whole_is_told(bench: Bench, upkeep: Upkeep) -> None:
+    """`assetd doctor` tells of each version whose manifest or objects are not whole.
+
+    Whoever pushed it; with the keys of what it lacks, or has in another size.
+    """
+    daemon = bench.daemon()
+    for content in (TREE, TREE, b"file", b"file", TREE):
+        await daemon.push("a", content)
+    await bench.modelkit_pushes("b:0.0", TREE)
+    await bench.memory.put("a/0.0.meta", (await bench.store.bytes_of("a/0.0.meta"))[:-1])
+    await bench.memory.put("a/0.1/sub/b", b"2")
+    await bench.memory.delete("a/0.2")
+    # As many as there should be, and not those.
+    await bench.memory.delete("b/0.0/a")
+    await bench.memory.put("b/0.0/c", TREE["a"])
+    found = await inspected(upkeep)
+    [bad] = found.unreadable
+    assert (bad.kind, bad.name, str(bad.version)) == (PlaceKind.MANIFEST, "a", "0.0")
+    assert [(one.oddity, one.name, str(one.version), one.lacks) for one in found.odd] == [
+        (Oddity.INCOMPLETE, "a", "0.1", ("a/0.1/sub/b",)),
+        (Oddity.INCOMPLETE, "a", "0.2", ("a/0.2",)),
+        (Oddity.INCOMPLETE, "b", "0.0", ("b/0.0/a",)),
+    ]
+    before = bench.memory.keys
+    assert await repaired(upkeep) == []
+    assert bench.memory.keys == before
+
+
+async def test_left_overs_beside_parts_are_no_lack(bench: Bench, upkeep: Upkeep) -> None:
+    """Modelkit leaves what an overwritten version had more; nobody who fetches sees it."""
+    await bench.modelkit_pushes("a:0.0", TREE | {"c": b"more"})
+    await bench.modelkit_pushes("a:0.0", TREE)
+    found = await inspected(upkeep)
+    assert (odd(found), found.unreadable) == ([], [])
+
+
+async def test_what_is_not_whole_is_not_listed(bench: Bench, upkeep: Upkeep) -> None:
+    """Those who fetch the newest would fail from then on."""
+    await bench.daemon().push("a", b"first")
+    await put_parts(bench, "a:0.1", TREE)
+    await put_manifest(bench, "a:0.1", TREE)
+    await bench.memory.delete("a/0.1/a")
+    assert odd(await inspected(upkeep)) == ["incomplete a:0.1"]
+    assert await repaired(upkeep) == []
+    assert await bench.listed("a") == ["0.0"]
+
+
+async def test_what_comes_after_the_listing_is_looked_at_again(
+    bench: Bench, upkeep: Upkeep
+) -> None:
+    """A listing takes its time, and shows what is written meanwhile or not."""
+    await bench.daemon().push("a:0.0", TREE)
+    await bench.memory.delete("a/0.0/a")
+    gate = bench.store.pause("get", "a/0.0.meta")
+    inspecting = asyncio.create_task(inspected(upkeep))
+    await gate.reached()
+    await bench.memory.put("a/0.0/a", TREE["a"])
+    gate.open()
+    assert odd(await inspecting) == []
+
+
+async def test_manifests_are_read_some_at_once(bench: Bench) -> None:
+    """Of one asset, too: a store takes its time for each. Never more of them than a few."""
+    await bench.modelkit_pushes("a:0.0", b"x")
+    for number in range(50):
+        await bench.memory.put(f"a/1.{number}", b"x")
+        await bench.memory.put(f"a/1.{number}.meta", await bench.store.bytes_of("a/0.0.meta"))
+    store = CountingStore(bench.memory)
+    found = await Upkeep(store, PassingClock()).inspect(NamePrefix(""))
+    assert (len(found.odd), store.most_at_once) == (50, 16)
 
 
 async def test_parts_of_nobody_are_told_and_kept(bench: Bench, upkeep: Upkeep) -> None:
@@ -276,13 +487,14 @@ async def test_what_cannot_be_read_is_told_and_left(bench: Bench, upkeep: Upkeep
     await bench.memory.put(claim_key("a:0.5"), claim_of(TREE, "open"))
     await bench.memory.put(claim_key("b:0.0"), b"{")
     await bench.memory.put("c/0.0.meta", b"{")
+    await put_parts(bench, "d:0.0", b"x")
     await put_manifest(bench, "d:0.0", b"x")
     found = await inspected(upkeep)
-    assert sorted(bad.metadata["key"] for bad in found.unreadable) == [
-        claim_key("b:0.0"),
-        "a.versions",
-        "c/0.0.meta",
+    assert [(bad.kind, bad.failure.metadata["key"]) for bad in found.unreadable] == [
+        (PlaceKind.CLAIM, claim_key("b:0.0")),
+        (PlaceKind.MANIFEST, "c/0.0.meta"),
     ]
+    assert [damaged.name for damaged in found.damaged] == ["a"]
     assert (claims(found), odd(found)) == (["open a:0.5"], ["unlisted d:0.0"])
     await tidy(bench)
 

@@ -2,7 +2,8 @@
 
 Each deed is a step that any pusher may take (`layout.md`, "Push", step 7), so that it is safe
 beside pushes under way: claims change only by compare-and-swap, and go only once the index lists
-their version. Parts and manifests are never deleted.
+their version. Only a damaged index is for nobody else to mend; it is swapped as well. Parts and
+manifests are never deleted.
 """
 
 from collections.abc import AsyncIterator, Awaitable
@@ -15,6 +16,7 @@ from assetd_server.errors import AssetError
 from assetd_server.store.base import ObjectStore, Upload
 from assetd_server.store.claims import Claims, ClaimState, HeldClaim
 from assetd_server.store.commits import Commits
+from assetd_server.store.index_repair import IndexRepair
 
 # Each further try means that a pusher swapped the claim meanwhile.
 _TRIES = 100
@@ -23,6 +25,7 @@ _TRIES = 100
 class Deed(Enum):
     """What was done, or was to be done."""
 
+    RENEWED = "renewed the index of"
     LISTED = "listed"
     REMOVED = "removed the claim on"
     RELEASED = "released the claim on"
@@ -42,13 +45,19 @@ class Mended:
 class Mender:
     """Does what is asked for, one thing after the other; a failure keeps none from being tried."""
 
-    def __init__(self, store: ObjectStore, claims: Claims, commits: Commits) -> None:
+    def __init__(
+        self, store: ObjectStore, claims: Claims, commits: Commits, indexes: IndexRepair
+    ) -> None:
         self._store = store
         self._claims = claims
         self._commits = commits
+        self._indexes = indexes
 
     async def repair(self, found: Inspection) -> AsyncIterator[Mended]:
-        """List what exists and is not listed; remove claims beside what is listed."""
+        """Write damaged indexes anew; list what is not listed; remove claims beside what is."""
+        # First: no other deed is possible beside a damaged index.
+        for damaged in found.damaged:
+            yield await _done(Deed.RENEWED, damaged.name, self._indexes.write_anew(damaged))
         for odd in found.odd:
             if odd.oddity not in (Oddity.UNLISTED, Oddity.LITTER):
                 continue

@@ -15,6 +15,7 @@ from assetd_server.store.base import ObjectStore
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claims
 from assetd_server.store.commits import Commits
+from assetd_server.store.index_repair import IndexRepair
 from assetd_server.store.probe import ProbeReport, probe
 
 
@@ -26,8 +27,9 @@ class Upkeep:
         catalog = Catalog(store, clock.sleep, clock.now)
         claims = Claims(store)
         self._commits = Commits(catalog, clock.sleep)
-        self._inspector = Inspector(store, catalog, claims, clock)
-        self._mender = Mender(store, claims, self._commits)
+        indexes = IndexRepair(catalog, clock.sleep)
+        self._inspector = Inspector(store, catalog, claims, indexes, clock)
+        self._mender = Mender(store, claims, self._commits, indexes)
 
     @property
     def url(self) -> str:
@@ -47,7 +49,7 @@ class Upkeep:
         return await self._inspector.inspect(prefix)
 
     def repair(self, found: Inspection) -> AsyncIterator[Mended]:
-        """List what exists, remove litter, and tell each deed; see `Mender.repair`."""
+        """Mend indexes, remove litter, and tell each deed; see `Mender.repair`."""
         return self._mender.repair(found)
 
     def release(self, found: Inspection, older_than_seconds: float) -> AsyncIterator[Mended]:

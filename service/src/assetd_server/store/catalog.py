@@ -47,10 +47,11 @@ _CLAIMS = ".assetd/claims"
 _ALL_NAMES = NamePrefix("")
 _LONGEST_VERSION = Version.parse("2026-11-23T00-00-00Z")
 
+# modelkit's window between delete and write is one request long.
+SECOND_LOOK_SECONDS = 0.2
+
 # A millisecond or two: as long as a hop into a thread and back may take on a busy machine.
 _DECODED_AT_ONCE_BYTES = 16 * 2**10
-# modelkit's window between delete and write is one request long.
-_SECOND_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -180,22 +181,30 @@ class Catalog:
         except BadIndexError:
             is_believed = False
         if not is_believed:
-            await self._sleep(_SECOND_LOOK_SECONDS)
+            await self._sleep(SECOND_LOOK_SECONDS)
             found = await self.glance(name)
         return found
 
     async def glance(self, name: AssetName) -> Index | None:
         """Return the index as it looks at this moment, for who may be wrong; see `index`."""
+        found, key = await self.index_document(name), index_key(name)
+        return Index(await _decoded(decode_index, found[1], key), found[0].etag) if found else None
+
+    async def index_document(self, name: AssetName) -> tuple[ObjectInfo, bytes] | None:
+        """Return the bytes of the asset's index, to be believed or not; None where there is none.
+
+        Raises:
+            BadIndexError: they are too many.
+        """
         key = index_key(name)
         try:
-            found = await self._document(key, MAX_INDEX_BYTES)
+            return await self._document(key, MAX_INDEX_BYTES)
         except ObjectTooLargeError:
             raise BadIndexError(
                 "the index {key} has more than {limit_bytes} bytes",
                 key=key,
                 limit_bytes=MAX_INDEX_BYTES,
             ) from None
-        return Index(await _decoded(decode_index, found[1], key), found[0].etag) if found else None
 
     async def _document(self, key: str, max_bytes: int) -> tuple[ObjectInfo, bytes] | None:
         """Return a document as it stands; None where it is absent."""
@@ -291,17 +300,38 @@ class Catalog:
             for info in page.objects
         }
 
+    async def parts_lacking(
+        self, name: AssetName, version: Version, manifest: Manifest
+    ) -> list[str]:
+        """Return the keys of the parts that the store lacks, or has in another size."""
+        found = await self.parts_in_store(name, version, manifest.kind)
+        return [
+            part_key(name, version, part.path)
+            for part in manifest.parts
+            if part.path not in found or part.size_bytes not in (None, found[part.path].size_bytes)
+        ]
+
     async def committed(self, name: AssetName) -> dict[Version, ObjectInfo]:
         """Return the versions whose manifest is there, listed or not."""
+        return (await self.manifest_keys(name))[0]
+
+    async def manifest_keys(self, name: AssetName) -> tuple[dict[Version, ObjectInfo], list[str]]:
+        """Return what `committed` does, and the keys that end as manifests do and name no version.
+
+        modelkit, which takes `7` for a version, may have left some.
+        """
         prefix = f"{name}/"
-        found = {}
+        found, strays = {}, []
         async for page in self.store.list(prefix, delimiter=True):
             for info in page.objects:
                 leaf = info.key.removeprefix(prefix)
-                if leaf.endswith(_META_ENDING):
-                    with suppress(InvalidVersionError):
-                        found[Version.parse(leaf.removesuffix(_META_ENDING))] = info
-        return found
+                if not leaf.endswith(_META_ENDING):
+                    continue
+                if version := _version(leaf.removesuffix(_META_ENDING)):
+                    found[version] = info
+                else:
+                    strays.append(info.key)
+        return found, strays
 
     def require_short_keys(self, name: AssetName, part: PartPath | None = None) -> None:
         """Check that the store can hold every key of a version of the asset.

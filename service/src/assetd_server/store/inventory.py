@@ -6,21 +6,39 @@ For who looks after a store: a push or a fetch never needs it. Reads no object, 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from assetd_server.manifest import Manifest
 from assetd_server.model import AssetName, NamePrefix
 from assetd_server.store.base import ObjectInfo, ObjectStore
-from assetd_server.store.catalog import Place, PlaceKind, claims_below, place_of
+from assetd_server.store.catalog import Place, PlaceKind, claims_below, part_key, place_of
 from assetd_server.store.probe import PROBE_PREFIX
 from assetd_server.versioning import Version
 
 
 @dataclass
 class StoredVersion:
-    """What was seen of one version."""
+    """What was seen of one version.
+
+    `part_hashes` is the sum of the hashes of its parts' keys: two sets of keys that are not equal
+    have two sums, and no key has to be kept.
+    """
 
     has_claim: bool = False
     has_manifest: bool = False
     part_count: int = 0
     size_bytes: int = 0
+    part_hashes: int = field(default=0, compare=False)
+
+    def add_part(self, info: ObjectInfo) -> None:
+        """Count an object of the version."""
+        self.part_count += 1
+        self.size_bytes += info.size_bytes
+        self.part_hashes += hash(info.key)
+
+    def has_all(self, name: AssetName, version: Version, manifest: Manifest) -> bool:
+        """Tell whether its parts are what the manifest names, as far as a listing shows it."""
+        keys = (part_key(name, version, part.path) for part in manifest.parts)
+        named = sum(map(hash, keys))
+        return named == self.part_hashes and manifest.size_bytes in (None, self.size_bytes)
 
 
 @dataclass
@@ -46,8 +64,7 @@ class Inventory:
             return
         version = asset.versions.setdefault(place.version, StoredVersion())
         if place.kind is PlaceKind.PART:
-            version.part_count += 1
-            version.size_bytes += info.size_bytes
+            version.add_part(info)
         version.has_claim |= place.kind is PlaceKind.CLAIM
         version.has_manifest |= place.kind is PlaceKind.MANIFEST
 

@@ -5,7 +5,7 @@ does for `assetd serve`. Decides nothing: what is found, and what is done about 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,14 +17,23 @@ from assetd.cli.output import count_text, size_text
 from assetd.cli.serve import MISSING_SERVER
 
 if TYPE_CHECKING:
-    from assetd_server.assets.inspection import FoundClaim, FoundUpload, Inspection, OddVersion
+    from assetd_server.assets.inspection import (
+        FoundClaim,
+        FoundUpload,
+        Inspection,
+        OddVersion,
+        Unreadable,
+    )
     from assetd_server.assets.mending import Mended
     from assetd_server.assets.upkeep import Upkeep
     from assetd_server.model import NamePrefix
+    from assetd_server.store.index_repair import DamagedIndex
     from assetd_server.store.probe import ProbeReport
 
 # A push that began so long ago is hardly under way any more.
 OLD_SECONDS = 24 * 3600
+# Enough to see what it is about.
+MAX_NAMED = 5
 NO_STORE = (
     "no store is configured here: set ASSETD_STORE and the credentials as for `assetd serve`, or"
     " name it by --store"
@@ -145,6 +154,7 @@ def inspection_findings(found: "Inspection", url: str) -> Iterator[Finding]:
     yield ok("bucket", f"{url}: {', '.join(counts)}")
     yield from map(claim_finding, found.claims)
     yield from map(upload_finding, found.uploads)
+    yield from map(index_finding, found.damaged)
     yield from map(odd_finding, found.odd)
     if found.probe_keys:
         yield warn(
@@ -152,7 +162,7 @@ def inspection_findings(found: "Inspection", url: str) -> Iterator[Finding]:
             f"{count_text(len(found.probe_keys), 'key')} like {found.probe_keys[0]}, of probes that"
             " were killed: delete them while nobody probes",
         )
-    yield from (fail("bucket", f"{bad} ({bad.reason})") for bad in found.unreadable)
+    yield from map(unreadable_finding, found.unreadable)
 
 
 def claim_finding(found: "FoundClaim") -> Finding:
@@ -192,6 +202,23 @@ def upload_finding(found: "FoundUpload") -> Finding:
     )
 
 
+def index_finding(damaged: "DamagedIndex") -> Finding:
+    """Tell what is the matter with an index, and who can write it anew."""
+    advice = (
+        "; --repair writes it anew, so that it lists what has a manifest:"
+        f" {count_text(len(damaged.versions), 'version')}"
+    )
+    if damaged.hindrance is not None:
+        advice = f"; {damaged.hindrance}"
+    return fail(
+        "index",
+        f"{damaged.name}  {damaged.failure} ({damaged.failure.reason}){advice}",
+        asset=damaged.name,
+        reason=damaged.failure.reason,
+        version_count=len(damaged.versions),
+    )
+
+
 def odd_finding(odd: "OddVersion") -> Finding:
     """Tell what is the matter with a version, and what to do about it."""
     kind = odd.oddity.value
@@ -200,15 +227,37 @@ def odd_finding(odd: "OddVersion") -> Finding:
         "missing": "is listed, and does not exist: restore its .meta, or take it out of the index",
         "orphaned": f"{count_text(odd.part_count, 'part')}, {size_text(odd.size_bytes)}, of a push"
         " that ended: a push of the version uses or replaces them",
+        "incomplete": f"lacks {count_text(len(odd.lacks), 'object')} that its .meta names, or has"
+        f" another size of: {some_text(odd.lacks)}; nobody can fetch all of it: restore what it"
+        " lacks, or delete its .meta and take it out of the index",
         "litter": "is complete, and a claim is left beside it: --repair removes it",
     }
-    return (fail if kind == "missing" else warn)(
+    return (fail if kind in ("missing", "incomplete") else warn)(
         kind,
         f"{odd.name}:{odd.version}  {told[kind]}",
         asset=odd.name,
         version=str(odd.version),
         part_count=odd.part_count,
         size_bytes=odd.size_bytes,
+        **({"lacks": odd.lacks} if odd.lacks else {}),
+    )
+
+
+def unreadable_finding(bad: "Unreadable") -> Finding:
+    """Tell of a manifest or a claim that nobody can read."""
+    kind = bad.kind.value
+    told = {
+        "manifest": "nobody can fetch this version: restore the .meta, or delete it and take the"
+        " version out of the index",
+        "claim": "nobody can push to the asset: unless a later release pushes here, delete the"
+        " claim while nobody does",
+    }
+    return fail(
+        kind,
+        f"{bad.name}:{bad.version}  {bad.failure} ({bad.failure.reason}); {told[kind]}",
+        asset=bad.name,
+        version=str(bad.version),
+        reason=bad.failure.reason,
     )
 
 
@@ -224,6 +273,12 @@ def _mended(runner: asyncio.Runner, deeds: "AsyncIterator[Mended]") -> Iterator[
         else:
             reason = f"{mended.failure} ({mended.failure.reason})"
             yield fail("mended", f"not {mended.deed.value} {mended.what}: {reason}")
+
+
+def some_text(keys: Sequence[str]) -> str:
+    """Name some of the keys, and count the others."""
+    named, others = ", ".join(keys[:MAX_NAMED]), len(keys) - MAX_NAMED
+    return f"{named} and {others} more" if others > 0 else named
 
 
 def age_text(seconds: float) -> str:
