@@ -282,11 +282,11 @@ def _push_files(files: asset_service_pb2.PushFiles) -> PushFiles:
     if len(files.files) > MAX_FILES_A_MESSAGE:
         raise InvalidFieldError(
             "a message names {count} files: send at most {limit} at once",
-            field="files",
+            field="files.files",
             count=len(files.files),
             limit=MAX_FILES_A_MESSAGE,
         )
-    return PushFiles([_push_file(f"files[{i}]", file) for i, file in enumerate(files.files)])
+    return PushFiles([_push_file(f"files.files[{i}]", file) for i, file in enumerate(files.files)])
 
 
 def _push_file(field: str, file: asset_service_pb2.PushFile) -> Part:
