@@ -367,8 +367,6 @@ def _progress_interval_seconds(request: asset_service_pb2.FetchRequest) -> float
     if not request.HasField("progress_interval"):
         return DEFAULT_PROGRESS_INTERVAL_SECONDS
     seconds = _seconds(request.progress_interval)
-    if seconds < 0:
-        raise _out_of_range("progress_interval", f"{seconds} s", "it must not be negative")
     return min(max(seconds, MIN_PROGRESS_INTERVAL_SECONDS), MAX_PROGRESS_INTERVAL_SECONDS)
 
 
