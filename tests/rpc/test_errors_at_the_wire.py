@@ -172,7 +172,8 @@ async def test_a_method_of_a_later_release(served: Served, kind: str, method: st
 
 async def test_a_method_of_others_is_theirs(served: Served) -> None:
     """What is not in our package is not ours to name: gRPC answers by itself."""
-    failed = await end_of(served.channel.unary_unary("/x.Y/Nope")(b""))
+    begin: Any = served.channel.unary_unary("/x.Y/Nope")
+    failed = await end_of(begin(b""))
     assert failed.code() is grpc.StatusCode.UNIMPLEMENTED
     assert trailer(failed, "assetd-reason") is None
 

@@ -305,6 +305,20 @@ def test_refusals(act: Callable[[], object], error: type[AssetError], field: str
     assert refused.value.metadata["field"] == field
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("stage", "x" * 3000, "the value of the label 'stage' is 3000 bytes long: at most 2048"),
+        ("ä" * 65, "", f"the key of the label '{'ä' * 65}' is 130 bytes long: at most 128"),
+    ],
+)
+def test_a_label_that_is_too_long_is_named(key: str, value: str, told: str) -> None:
+    """Of many labels the one at fault is told, by its key."""
+    with pytest.raises(InvalidFieldError, match=told) as refused:
+        step(header(labels={"fine": "yes", key: value}))()
+    assert refused.value.metadata["key"] == key
+
+
 def test_a_refused_choice_shows_its_value() -> None:
     """A client of a later release learns which of its values is not known here."""
     with pytest.raises(InvalidFieldError, match="freshness cannot be 9"):

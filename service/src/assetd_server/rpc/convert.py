@@ -7,7 +7,7 @@ built yet. What depends on the store, the cache or an earlier message is not kno
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from assetd.v1 import asset_pb2, asset_service_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -35,6 +35,7 @@ from assetd_server.errors import (
 )
 from assetd_server.manifest import Part
 from assetd_server.model import AssetKind, Digest, Freshness, PartPath
+from assetd_server.rpc.labels import checked_labels
 from assetd_server.rpc.later_fields import require_built
 from assetd_server.spec import Spec
 from assetd_server.versioning import NEWEST
@@ -48,9 +49,6 @@ MIN_PROGRESS_INTERVAL_SECONDS = 0.05
 MAX_PROGRESS_INTERVAL_SECONDS = 5.0
 MAX_CALLER_BYTES = 256
 MAX_CHUNK_BYTES = 2**20
-MAX_LABELS: Final = 64
-MAX_LABEL_KEY_BYTES: Final = 128
-MAX_LABEL_VALUE_BYTES: Final = 2048
 MAX_FILES_A_MESSAGE = 1000
 
 
@@ -241,7 +239,7 @@ def _push_header(header: asset_service_pb2.PushHeader) -> PushHeader:
         content=_push_content(header),
         bump=bump,
         mode=_choice("header.mode", header.mode, _MODES),
-        labels=_labels(header.labels),
+        labels=checked_labels(header.labels),
         validate_only=header.validate_only,
         push_id=_push_id(header.push_id),
         digest=_digest("header.digest", header.digest),
@@ -261,21 +259,6 @@ def _push_content(header: asset_service_pb2.PushHeader) -> StagedPath | SourceUr
         case "source_uri":
             return SourceUri.parse(header.source_uri)
     return None
-
-
-def _labels(labels: Mapping[str, str]) -> dict[str, str]:
-    if len(labels) > MAX_LABELS:
-        raise _out_of_range("header.labels", f"{len(labels)} labels", f"{MAX_LABELS} are allowed")
-    for key, value in labels.items():
-        if not key or not key.isprintable():
-            raise InvalidFieldError(
-                "the key {key!r} cannot be a label's: write some printable text",
-                field="header.labels",
-                key=key,
-            )
-        _require_bytes("header.labels", len(key.encode()), MAX_LABEL_KEY_BYTES)
-        _require_bytes("header.labels", len(value.encode()), MAX_LABEL_VALUE_BYTES)
-    return dict(labels)
 
 
 def _push_files(files: asset_service_pb2.PushFiles) -> PushFiles:
