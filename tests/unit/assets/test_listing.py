@@ -472,11 +472,12 @@ async def test_a_part_narrows(tree: Daemon, part: str, expected: list[str]) -> N
 
 
 async def test_a_file_asset_has_one_file(daemon: Daemon) -> None:
-    """A file asset's only file has the empty path."""
+    """A file asset's only file has the empty path, and globs are matched with that."""
     await daemon.push("x/y", b"data")
     page = await files(daemon, "x/y")
     assert paths_in(page) == [""]
     assert page.files[0].part.size_bytes == 4
+    assert paths_in(await files(daemon, "x/y", include=["a"])) == []
     with pytest.raises(PartNotFoundError):
         await files(daemon, "x/y[a]")
 

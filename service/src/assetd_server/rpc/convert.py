@@ -37,6 +37,7 @@ from assetd_server.manifest import Part
 from assetd_server.model import AssetKind, Digest, Freshness, PartPath
 from assetd_server.rpc.labels import checked_labels
 from assetd_server.rpc.later_fields import require_built
+from assetd_server.rpc.status import cut
 from assetd_server.spec import Spec
 from assetd_server.versioning import NEWEST
 
@@ -110,7 +111,6 @@ def fetch_order(request: asset_service_pb2.FetchRequest) -> FetchOrder:
         InvalidFieldError: a field is out of its range, or contradicts another.
     """
     require_built(request)
-    _require_bytes("caller", len(request.caller.encode()), MAX_CALLER_BYTES)
     spec = Spec.parse(request.spec)
     return FetchOrder(
         spec=spec,
@@ -122,7 +122,8 @@ def fetch_order(request: asset_service_pb2.FetchRequest) -> FetchOrder:
         force_download=request.force_download,
         hold=request.hold,
         progress_interval_seconds=_progress_interval_seconds(request),
-        caller=request.caller,
+        # A note for people: too long a one is no reason to go without the asset.
+        caller=cut(request.caller, MAX_CALLER_BYTES),
     )
 
 
