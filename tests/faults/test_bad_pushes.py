@@ -77,7 +77,7 @@ PUSHES = [
         "INVALID_PART",
         *("'a'", "a file and a folder at once"),
     ),
-    bad([header(), files("a", size_bytes=-1)], "INVALID_FIELD", "files[0].size_bytes"),
+    bad([header(), files("a", size_bytes=-1)], "INVALID_FIELD", "files.files[0].size_bytes"),
     bad([header(), files("")], "INVALID_FIELD", "needs a path"),
     # Steps in another order.
     bad([files("a")], "INVALID_PUSH_STREAM", "begins with its header"),

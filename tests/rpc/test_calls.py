@@ -69,6 +69,16 @@ async def test_a_fetch_has_one_line(tmp_path: Path) -> None:
     }
 
 
+async def test_a_line_is_of_bounded_length(tmp_path: Path) -> None:
+    """A caller who writes megabytes about itself does not fill the log with them."""
+    with capture_logs() as lines:
+        async with serving(tmp_path, FakeAssets()) as served:
+            call = served.assets.Fetch(pb.FetchRequest(spec="nlp/ranker", caller="c" * 2**20))
+            assert [event async for event in call]
+    [line] = call_lines(lines)
+    assert line["caller"] == "c" * 253 + "..."
+
+
 async def test_a_push_has_one_line(tmp_path: Path) -> None:
     """The bytes that came from the caller are counted."""
     steps = [

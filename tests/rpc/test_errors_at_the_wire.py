@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -141,6 +142,40 @@ async def test_each_error_brings_its_details(
                 assert detail.retry_delay.seconds == TABLE[kind].retry_after_seconds
             case _:
                 assert name == "ErrorInfo"
+
+
+async def end_of(call: Any) -> grpc.aio.AioRpcError:
+    """The end of a call of whatever kind, whose request is empty."""
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await (call.read() if hasattr(call, "read") else call)
+    return failed.value
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["AssetService/Nope", "CacheService/" + "n" * 3000, "PeerService/Fetch", "Nothing"],
+    ids=["unknown", "long", "service", "no method"],
+)
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+async def test_a_method_of_a_later_release(served: Served, kind: str, method: str) -> None:
+    """A method that this release does not know is refused by name, as a field of one is."""
+    begin = getattr(served.channel, kind)(f"/assetd.v1.{method}")
+    failed = await end_of(begin(iter([b""]) if kind.startswith("stream") else b""))
+    assert failed.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert trailer(failed, "assetd-reason") == "NOT_BUILT"
+    info = details_of(failed)["ErrorInfo"]
+    assert isinstance(info, error_details_pb2.ErrorInfo)
+    assert info.metadata["field"].startswith(f"assetd.v1.{method}"[:150])
+    # And the server goes on.
+    assert (await served.assets.ResolveVersion(RESOLVE)).asset_version.version == "1.2"
+
+
+async def test_a_method_of_others_is_theirs(served: Served) -> None:
+    """What is not in our package is not ours to name: gRPC answers by itself."""
+    begin: Any = served.channel.unary_unary("/x.Y/Nope")
+    failed = await end_of(begin(b""))
+    assert failed.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert trailer(failed, "assetd-reason") is None
 
 
 async def test_events_before_a_failure_arrive(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from assetd_server.assets.orders import (
     PushHeader,
     ResolveOrder,
 )
-from assetd_server.model import AssetKind
+from assetd_server.model import AssetKind, NamePrefix
 from assetd_server.spec import Spec
 
 from tests.rpc.fakes import NOW, FakeAssets
@@ -104,7 +104,7 @@ async def test_evict(served: Served, assets: FakeAssets) -> None:
         selector=CacheSelector(name_prefix="nlp/"), dry_run=True
     )
     answer = await served.cache.Evict(request)
-    assert assets.asked == [EvictOrder(Selector(name_prefix="nlp/"), dry_run=True)]
+    assert assets.asked == [EvictOrder(Selector(name_prefix=NamePrefix("nlp/")), dry_run=True)]
     [entry] = answer.entries
     assert entry.outcome == cache_service_pb2.EvictResponse.Entry.OUTCOME_EVICTED
     assert (entry.freed_bytes, answer.freed_bytes) == (5, 5)
@@ -141,6 +141,8 @@ async def test_verify(served: Served, assets: FakeAssets) -> None:
         (CacheSelector(spec="nlp/ranker:1"), "selector.spec"),
         (CacheSelector(spec="nlp/ranker:1.2[a]"), "selector.spec"),
         (CacheSelector(spec="../x:1.2"), "selector.spec"),
+        (CacheSelector(name_prefix="/"), "selector.name_prefix"),
+        (CacheSelector(name_prefix="../"), "selector.name_prefix"),
     ],
 )
 async def test_a_selector_is_exact_and_never_empty(

@@ -69,6 +69,9 @@ KNOWN_TEXT = {
     "labels": {"stage": "prod"},
     "pushedBy": "ci",
 }
+UNLABELLED_TEXT = {
+    key: value for key, value in KNOWN_TEXT.items() if key not in ("labels", "pushedBy")
+}
 BARE = AssetVersion(name=AssetName("a"), version=None)
 PRESENT = CacheState(
     presence=Presence.PRESENT,
@@ -267,7 +270,7 @@ def test_a_page_of_files() -> None:
 
 
 def test_the_state_of_the_cache() -> None:
-    """All of it, with the daemon's version."""
+    """All of it, with the daemon's version, and no labels: thousands may hold one version."""
     status = CacheStatus(
         assets_dir="/assets",
         used_bytes=1,
@@ -298,13 +301,15 @@ def test_the_state_of_the_cache() -> None:
         "flights": [
             {
                 "flightId": "f1",
-                "assetVersion": KNOWN_TEXT,
+                "assetVersion": UNLABELLED_TEXT,
                 "progress": PROGRESS_TEXT,
                 "waiterCount": 2,
                 "startTime": NOW_TEXT,
             }
         ],
-        "holds": [{"assetVersion": KNOWN_TEXT, "caller": "ranker-server", "startTime": NOW_TEXT}],
+        "holds": [
+            {"assetVersion": UNLABELLED_TEXT, "caller": "ranker-server", "startTime": NOW_TEXT}
+        ],
         "store": "s3://bucket/prefix",
         "storeLastOkTime": NOW_TEXT,
         "warnings": ["look"],

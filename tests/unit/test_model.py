@@ -106,8 +106,9 @@ def test_names_that_a_push_accepts(text: str) -> None:
 def test_names_that_would_collide_are_not_pushed(text: str) -> None:
     """They would hide a version, or stand where an index, a lock or a marker of another stands."""
     name = AssetName(text)
-    with pytest.raises(InvalidNameError):
+    with pytest.raises(InvalidNameError) as failure:
         name.require_pushable()
+    assert failure.value.metadata["field"] == "header.spec"
 
 
 @pytest.mark.parametrize("text", ["", "a", "some/", "some/a", "a.", "a/.", "A-", LONG, f"a/{LONG}"])

@@ -239,7 +239,8 @@ type CacheSelector_Spec struct {
 
 type CacheSelector_NamePrefix struct {
 	// All versions of all assets whose names begin with this text, which is not empty.
-	// Close it with `/` to stay inside a folder: `ranker` also selects `ranker-large`.
+	// Close it with `/` to stay inside a folder: `ranker` also selects `ranker-large`. A
+	// text that no name can begin with is `INVALID_FIELD`.
 	NamePrefix string `protobuf:"bytes,2,opt,name=name_prefix,json=namePrefix,proto3,oneof"`
 }
 
@@ -313,9 +314,9 @@ type GetCacheStatusResponse struct {
 	PinnedCount int32 `protobuf:"varint,8,opt,name=pinned_count,json=pinnedCount,proto3" json:"pinned_count,omitempty"`
 	// How many of them somebody holds a lease on.
 	LeasedCount int32 `protobuf:"varint,9,opt,name=leased_count,json=leasedCount,proto3" json:"leased_count,omitempty"`
-	// The downloads under way, oldest first.
+	// The downloads under way, oldest first: as many as fit into 1 MiB, which is thousands.
 	Flights []*Flight `protobuf:"bytes,10,rep,name=flights,proto3" json:"flights,omitempty"`
-	// The holds of open `Fetch` streams, oldest first.
+	// The holds of open `Fetch` streams, oldest first: as many as fit into 1 MiB.
 	Holds []*Hold `protobuf:"bytes,11,rep,name=holds,proto3" json:"holds,omitempty"`
 	// The configured store as a URL without credentials. Empty: none.
 	Store string `protobuf:"bytes,12,opt,name=store,proto3" json:"store,omitempty"`
@@ -479,7 +480,7 @@ type Flight struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The same as in `FetchStarted.flight_id`.
 	FlightId string `protobuf:"bytes,1,opt,name=flight_id,json=flightId,proto3" json:"flight_id,omitempty"`
-	// What is being fetched.
+	// What is being fetched, without labels and pusher.
 	AssetVersion *AssetVersion `protobuf:"bytes,2,opt,name=asset_version,json=assetVersion,proto3" json:"asset_version,omitempty"`
 	// How far it is.
 	Progress *FetchProgress `protobuf:"bytes,3,opt,name=progress,proto3" json:"progress,omitempty"`
@@ -559,9 +560,9 @@ func (x *Flight) GetStartTime() *timestamppb.Timestamp {
 // One caller that keeps a version from being evicted by an open stream.
 type Hold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version.
+	// The version, without labels and pusher.
 	AssetVersion *AssetVersion `protobuf:"bytes,1,opt,name=asset_version,json=assetVersion,proto3" json:"asset_version,omitempty"`
-	// `FetchRequest.caller`, as the caller wrote it.
+	// `FetchRequest.caller`, as the caller wrote it, cut to 256 bytes.
 	Caller string `protobuf:"bytes,2,opt,name=caller,proto3" json:"caller,omitempty"`
 	// When the hold began.
 	StartTime     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
@@ -678,7 +679,9 @@ func (x *EvictRequest) GetDryRun() bool {
 // What became of the selected versions.
 type EvictResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The versions, ordered by name, then newest first. Empty when nothing was selected.
+	// The versions, ordered by name, then newest first. Empty when nothing was selected. As
+	// many as fit into 3 MiB, some 50,000 of common names: what is beyond was dealt with all
+	// the same, and counts in `freed_bytes`.
 	Entries []*EvictResponse_Entry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// The bytes that all of them gave back. The disk has them shortly afterwards: files are
 	// deleted in the background.
@@ -1164,7 +1167,7 @@ type VerifyResult struct {
 	// What it proved to be.
 	Outcome VerifyResult_Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=assetd.v1.VerifyResult_Outcome" json:"outcome,omitempty"`
 	// The files that were not as they should be, as paths inside the version, in bytewise
-	// order. For a file asset the one empty path.
+	// order: as many as fit into 1 MiB. For a file asset the one empty path.
 	DamagedPaths  []string `protobuf:"bytes,3,rep,name=damaged_paths,json=damagedPaths,proto3" json:"damaged_paths,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1279,7 +1282,7 @@ func (x *VerifyCompleted) GetDamagedCount() int32 {
 // One version.
 type EvictResponse_Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version.
+	// The version: its name and version alone.
 	AssetVersion *AssetVersion `protobuf:"bytes,1,opt,name=asset_version,json=assetVersion,proto3" json:"asset_version,omitempty"`
 	// What became of it; with `dry_run`, what would.
 	Outcome EvictResponse_Entry_Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=assetd.v1.EvictResponse_Entry_Outcome" json:"outcome,omitempty"`

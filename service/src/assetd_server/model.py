@@ -69,7 +69,7 @@ class AssetName(str):
         return tuple(self.split("/"))
 
     def require_pushable(self) -> None:
-        """Check the stricter grammar of a push.
+        """Check the stricter grammar of a push, whose header it is that errors name.
 
         Raises:
             InvalidNameError: a segment that modelkit could not fetch, that would hide a version, or
@@ -77,13 +77,13 @@ class AssetName(str):
         """
         for segment in self.segments:
             if not _PUSHABLE_SEGMENT.fullmatch(segment):
-                raise _invalid_name(
+                raise _not_pushable(
                     self, "each segment of a pushed name begins and ends with a letter or digit"
                 )
             if segment.endswith(_RESERVED_ENDINGS):
-                raise _invalid_name(self, f"{segment} ends in a reserved ending")
+                raise _not_pushable(self, f"{segment} ends in a reserved ending")
             if _VERSION_LIKE.fullmatch(segment):
-                raise _invalid_name(self, f"{segment} reads as a version")
+                raise _not_pushable(self, f"{segment} reads as a version")
 
 
 class NamePrefix(str):
@@ -196,8 +196,8 @@ def directory_digest(sha256_by_path: Mapping[str, str]) -> Digest:
     return Digest.of_hex(listing.hexdigest())
 
 
-def require_distinct_parts(paths: Iterable[PartPath]) -> None:
-    """Check that the paths can stand beside each other in one folder.
+def require_distinct_parts(paths: Iterable[PartPath], field: str = "spec") -> None:
+    """Check that the paths can stand beside each other in one folder; errors name `field`.
 
     Raises:
         InvalidPartError: a path twice, or `a` beside `a/b`.
@@ -208,9 +208,9 @@ def require_distinct_parts(paths: Iterable[PartPath]) -> None:
     ordered = sorted(path.replace("/", "\0") for path in paths)
     for path, following in pairwise(ordered):
         if path == following:
-            raise _invalid_part(path.replace("\0", "/"), "it is there twice")
+            raise _invalid_part(path.replace("\0", "/"), "it is there twice", field)
         if following.startswith(path + "\0"):
-            raise _invalid_part(path.replace("\0", "/"), "it is a file and a folder at once")
+            raise _invalid_part(path.replace("\0", "/"), "it is a file and a folder at once", field)
 
 
 class AssetKind(Enum):
@@ -279,9 +279,13 @@ class AssetVersion:
         return f"{self.name}:{self.version}" if self.version else str(self.name)
 
 
-def _invalid_name(name: str, why: str) -> InvalidNameError:
-    return InvalidNameError("{name!r} is no asset name: {why}", field="spec", name=name, why=why)
+def _invalid_name(name: str, why: str, field: str = "spec") -> InvalidNameError:
+    return InvalidNameError("{name!r} is no asset name: {why}", field=field, name=name, why=why)
 
 
-def _invalid_part(part: str, why: str) -> InvalidPartError:
-    return InvalidPartError("{part!r} is no part: {why}", field="spec", part=part, why=why)
+def _not_pushable(name: str, why: str) -> InvalidNameError:
+    return _invalid_name(name, why, field="header.spec")
+
+
+def _invalid_part(part: str, why: str, field: str = "spec") -> InvalidPartError:
+    return InvalidPartError("{part!r} is no part: {why}", field=field, part=part, why=why)

@@ -5,6 +5,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,13 +24,14 @@ from assetd_server.errors import (
     StoreUnavailableError,
     VersionNotFoundError,
 )
-from assetd_server.manifest import encode_index
+from assetd_server.manifest import encode_index, encode_manifest
 from assetd_server.model import AssetKind, Freshness, Presence, Source
+from assetd_server.rpc.answers import list_response
 from assetd_server.spec import Spec
 from assetd_server.versioning import Version, newest_first
 
 from tests.support.assets_bench import Bench, Daemon, digest_of, paths_of
-from tests.support.versions import put
+from tests.support.versions import manifest_of, put
 
 TREE = {".dot": b"0", "a": b"1", "b/c": b"22", "b/d/e": b"333", "b0": b"4444", "z": b""}
 # In the store: x/a 0.0 to 0.2, x/b 0.0 to 0.1, x/b/c 0.0. In the cache: x/a 0.1, z/local 1.0.
@@ -357,6 +359,40 @@ async def test_long_pages_are_cut(bench: Bench, daemon: Daemon) -> None:
     assert len(await list_all(daemon, page_size=4000)) == 4000
 
 
+@pytest.mark.parametrize(
+    ("name", "labels", "count"),
+    [
+        ("x/y", {chr(0x1F300 + n): "\U0001f600" * 512 for n in range(64)}, 34),
+        ("x/y", {f"{n}": "" for n in range(64)}, 2000),
+        ("/".join(["n" * 250] * 4), {}, 4000),
+    ],
+    ids=["long labels", "many labels", "long name"],
+)
+async def test_pages_are_cut_by_bytes(
+    bench: Bench, daemon: Daemon, name: str, labels: dict[str, str], count: int
+) -> None:
+    """No page is larger than its limit and one entry, whatever the pushers wrote on versions.
+
+    As it is on the wire, where a character may be four bytes.
+    """
+    manifest = replace(manifest_of(b"data"), labels=labels)
+    index = json.dumps({"versions": [f"0.{n}" for n in range(count)]}).encode()
+    await bench.memory.put(f"{name}.versions", index)
+    for n in range(count):
+        await bench.memory.put(f"{name}/0.{n}.meta", encode_manifest(manifest))
+    order = ListOrder(page_size=4000, scope=Scope.STORE, full=True)
+    entry = list_response(await daemon.assets.list(replace(order, page_size=1))).ByteSize()
+    found = 0
+    while True:
+        page = await daemon.assets.list(order)
+        assert list_response(page).ByteSize() <= 2**20 + entry
+        found += len(page.entries)
+        if not page.next_page_token:
+            break
+        order = replace(order, page_token=page.next_page_token)
+    assert found == count
+
+
 # ListFiles
 
 
@@ -436,11 +472,12 @@ async def test_a_part_narrows(tree: Daemon, part: str, expected: list[str]) -> N
 
 
 async def test_a_file_asset_has_one_file(daemon: Daemon) -> None:
-    """A file asset's only file has the empty path."""
+    """A file asset's only file has the empty path, and globs are matched with that."""
     await daemon.push("x/y", b"data")
     page = await files(daemon, "x/y")
     assert paths_in(page) == [""]
     assert page.files[0].part.size_bytes == 4
+    assert paths_in(await files(daemon, "x/y", include=["a"])) == []
     with pytest.raises(PartNotFoundError):
         await files(daemon, "x/y[a]")
 
@@ -481,6 +518,15 @@ async def test_what_modelkit_left_is_listed_as_it_stands(bench: Bench, tree: Dae
         0 + len(TREE[p]) for p in paths_in(page)
     ]
     assert bench.store.calls == []
+
+
+async def test_further_pages_need_no_store(bench: Bench, tree: Daemon) -> None:
+    """What an open spec stands for is asked for the first page, and never again."""
+    await tree.fetch("x/d")
+    first = await files(tree, page_size=2)
+    bench.store.go_down()
+    page = await files(tree, page_token=first.next_page_token)
+    assert paths_in(first) + paths_in(page) == sorted(TREE, key=str.encode)
 
 
 async def test_a_plain_path_has_no_files(bench: Bench) -> None:

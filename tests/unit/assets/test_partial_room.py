@@ -18,7 +18,7 @@ from assetd_server.assets.orders import FetchCompleted, FetchOrder
 from assetd_server.assets.selection import Selection
 from assetd_server.cache.budget import Limits
 from assetd_server.errors import AssetExceedsCacheError, CacheFullError
-from assetd_server.model import PartPath, Presence
+from assetd_server.model import NamePrefix, PartPath, Presence
 from assetd_server.spec import Spec
 
 from tests.support.assets_bench import SETTINGS, Bench, Daemon, first_of, flip_byte
@@ -116,7 +116,8 @@ async def test_held_or_pinned_parts_stay(bench: Bench, pushed: Daemon) -> None:
 
 
 @pytest.mark.parametrize(
-    "selector", [Selector(spec=Spec.parse("x/d:0.0")), Selector(name_prefix="x/"), Selector()]
+    "selector",
+    [Selector(spec=Spec.parse("x/d:0.0")), Selector(name_prefix=NamePrefix("x/")), Selector()],
 )
 async def test_an_operator_evicts_parts(pushed: Daemon, selector: Selector) -> None:
     """Selected as the version is: told with their own bytes, kept while held, then gone."""

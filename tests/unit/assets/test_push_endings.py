@@ -135,6 +135,15 @@ async def test_files_that_cannot_stand_together(
     assert (await state_of(bench))[0] == []
 
 
+async def test_files_in_each_others_way_are_named(daemon: Daemon) -> None:
+    """The field at fault is that of the announced paths, not the spec."""
+    first = PushHeader(Spec.parse("x/y"), AssetKind.DIRECTORY)
+    parts = [part_of(path, b"") for path in ("a", "a/b")]
+    with pytest.raises(InvalidPartError) as failure:
+        await daemon.push_steps([first, PushFiles(parts), PushCommit()])
+    assert failure.value.metadata["field"] == "files.files.path"
+
+
 async def test_an_announced_file_that_never_comes_is_noticed(daemon: Daemon) -> None:
     """Each announced file has to come whole; an empty one needs no chunk."""
     files = PushFiles([part_of("a", b"1"), part_of("b", b"")])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from assetd_server.assets.orders import CacheState
-from assetd_server.model import AssetVersion, PartPath
+from assetd_server.model import AssetVersion, NamePrefix, PartPath
 from assetd_server.spec import Spec
 
 
@@ -17,7 +17,7 @@ class Selector:
     """Which cached versions are meant: one, those of a prefix, or, where both are None, all."""
 
     spec: Spec | None = None
-    name_prefix: str | None = None
+    name_prefix: NamePrefix | None = None
 
 
 @dataclass(frozen=True)

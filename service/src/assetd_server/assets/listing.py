@@ -46,7 +46,9 @@ from assetd_server.versioning import Version, newest_first
 
 # A page may be cut here, so that no answer comes near gRPC's limit of 4 MiB.
 _MAX_PAGE_BYTES = 2**20
-_ENTRY_BYTES = 400
+# What an entry has beside its texts, and a label beside key and value.
+_ENTRY_BYTES = 300
+_LABEL_BYTES = 12
 
 
 class Listing:
@@ -112,7 +114,7 @@ class Listing:
                 known = version in listed if catalog is not None else None
                 entry = await self._entry(name, version, known, order, catalog)
                 entries.append(entry)
-                size += _ENTRY_BYTES + _label_bytes(entry.asset_version)
+                size += _entry_bytes(entry)
         return ListPage(entries, "", unreachable)
 
     async def _names(self, order: ListOrder, catalog: Catalog | None) -> Sequence[AssetName]:
@@ -162,15 +164,12 @@ class Listing:
             InvalidPageTokenError, InvalidFieldError: the token or a glob is none.
             NotCachedError: freshness CACHE, and the version is not in the cache.
             PartNotFoundError: the version has no part or folder of that name.
-            and what `Resolver.resolve` raises.
+            and for the first page what `Resolver.resolve` raises.
         """
         chosen = PartFilter(order.include, order.exclude)
         arguments = (str(order.spec), order.freshness, order.include, order.exclude)
         after = read_token(order.page_token, arguments, 2)
-        meaning = await self._resolver.resolve(order.spec, order.freshness, None)
-        version = _version_in(after[0]) if after else meaning.version
-        if version is None:
-            raise AssetNotFoundError("{name} is a plain path, no asset", name=order.spec.name)
+        version = _version_in(after[0]) if after else await self._version_of(order)
         paths = VersionPaths(order.spec.name, version)
         manifest, is_cached = await self._manifest(paths, order.freshness)
         require_part(order.spec.pinned_to(version), manifest.parts)
@@ -188,6 +187,12 @@ class Listing:
             files=[ListedFile(part, is_cached(part)) for part in page],
             next_page_token=make_token(arguments, (str(version), page[-1].path)) if more else "",
         )
+
+    async def _version_of(self, order: ListFilesOrder) -> Version:
+        meaning = await self._resolver.resolve(order.spec, order.freshness, None)
+        if meaning.version is None:
+            raise AssetNotFoundError("{name} is a plain path, no asset", name=order.spec.name)
+        return meaning.version
 
     async def _manifest(
         self, paths: VersionPaths, freshness: Freshness | None
@@ -230,5 +235,13 @@ def _version_in(token_text: str) -> Version:
         raise invalid_token() from None
 
 
-def _label_bytes(asset_version: AssetVersion) -> int:
-    return sum(len(key) + len(value) for key, value in asset_version.labels.items())
+def _entry_bytes(entry: ListEntry) -> int:
+    """Return about what the entry takes on the wire, whatever others wrote on the version."""
+    told, state = entry.asset_version, entry.cache_state
+    texts = [told.name, told.pushed_by, state.relative_path, state.path]
+    labels = told.labels.items()
+    return (
+        _ENTRY_BYTES
+        + sum(len(text.encode()) for text in texts)
+        + sum(_LABEL_BYTES + len(key.encode()) + len(value.encode()) for key, value in labels)
+    )

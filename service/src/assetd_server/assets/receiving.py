@@ -142,7 +142,7 @@ class Received:
         """
         if not self.announced:
             raise InvalidPushStreamError("a push needs at least one file", field="files")
-        require_distinct_parts(self.announced)
+        require_distinct_parts(self.announced, "files.files.path")
 
     def require_digest(self, parts: Sequence[Part], committed: Digest | None) -> Digest:
         """Return the digest of the whole, which is what header and commit announced.

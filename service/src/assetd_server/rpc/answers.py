@@ -3,9 +3,10 @@
 Decides nothing: every value here has a field there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Final, TypeVar, assert_never
 
 from assetd.v1 import asset_pb2, asset_service_pb2, cache_service_pb2
 from google.protobuf.duration_pb2 import Duration
@@ -42,6 +43,14 @@ from assetd_server.model import (
     Source,
     Verification,
 )
+
+T = TypeVar("T")
+
+# Of a list that has no pages. What stands in one message beside each other stays below gRPC's
+# limit of 4 MiB, which ends a call whose work was done.
+MAX_LISTED_BYTES: Final = 2**20
+# What a message inside of another takes beside its own bytes.
+_FRAME_BYTES: Final = 6
 
 KINDS: Mapping[AssetKind | None, asset_pb2.AssetKind.ValueType] = {
     None: asset_pb2.ASSET_KIND_UNSPECIFIED,
@@ -153,8 +162,8 @@ def cache_status_response(
         version_count=status.version_count,
         pinned_count=status.pinned_count,
         leased_count=status.leased_count,
-        flights=[_flight(flight) for flight in status.flights],
-        holds=[_hold(hold) for hold in status.holds],
+        flights=fitting(map(_flight, status.flights), cache_service_pb2.Flight.ByteSize),
+        holds=fitting(map(_hold, status.holds), cache_service_pb2.Hold.ByteSize),
         store=status.store,
         store_last_ok_time=timestamp(status.store_last_ok_time),
         warnings=status.warnings,
@@ -283,7 +292,7 @@ def _listed_file(listed: ListedFile) -> asset_service_pb2.ListFilesResponse.Entr
 def _flight(flight: FlightStatus) -> cache_service_pb2.Flight:
     return cache_service_pb2.Flight(
         flight_id=flight.flight_id,
-        asset_version=asset_version(flight.asset_version),
+        asset_version=_unlabelled(flight.asset_version),
         progress=_fetch_progress(flight.progress),
         waiter_count=flight.waiter_count,
         start_time=timestamp(flight.start_time),
@@ -292,10 +301,28 @@ def _flight(flight: FlightStatus) -> cache_service_pb2.Flight:
 
 def _hold(hold: HoldStatus) -> cache_service_pb2.Hold:
     return cache_service_pb2.Hold(
-        asset_version=asset_version(hold.asset_version),
+        asset_version=_unlabelled(hold.asset_version),
         caller=hold.caller,
         start_time=timestamp(hold.start_time),
     )
+
+
+def _unlabelled(version: AssetVersion) -> asset_pb2.AssetVersion:
+    """Return a version less what its pusher wrote on it, for lists that have no pages."""
+    return asset_version(replace(version, labels={}, pushed_by=""))
+
+
+def fitting(
+    items: Iterable[T], size: Callable[[T], int], max_bytes: int = MAX_LISTED_BYTES
+) -> list[T]:
+    """Return the first of `items`: as many as fit into a message beside each other."""
+    fit, taken = [], 0
+    for item in items:
+        taken += size(item) + _FRAME_BYTES
+        if taken > max_bytes:
+            break
+        fit.append(item)
+    return fit
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:

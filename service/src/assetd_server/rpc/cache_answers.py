@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import assert_never
+from typing import Final, assert_never
 
 from assetd.v1 import cache_service_pb2
 
@@ -16,7 +16,11 @@ from assetd_server.assets.cache_orders import (
     VerifyProgress,
     VerifyResult,
 )
-from assetd_server.rpc.answers import asset_version, cache_state, timestamp
+from assetd_server.model import AssetVersion
+from assetd_server.rpc.answers import asset_version, cache_state, fitting, timestamp
+
+# Some 50,000 versions of common names; see `answers.MAX_LISTED_BYTES`.
+_MAX_EVICTED_BYTES: Final = 3 * 2**20
 
 EVICT_OUTCOMES: Mapping[EvictOutcome, cache_service_pb2.EvictResponse.Entry.Outcome.ValueType] = {
     EvictOutcome.EVICTED: cache_service_pb2.EvictResponse.Entry.OUTCOME_EVICTED,
@@ -33,16 +37,20 @@ VERIFY_OUTCOMES: Mapping[VerifyOutcome, cache_service_pb2.VerifyResult.Outcome.V
 
 def evict_response(entries: Sequence[EvictEntry]) -> cache_service_pb2.EvictResponse:
     """Return the answer to Evict."""
+    entry_type = cache_service_pb2.EvictResponse.Entry
     return cache_service_pb2.EvictResponse(
-        entries=[
-            cache_service_pb2.EvictResponse.Entry(
-                asset_version=asset_version(entry.asset_version),
-                outcome=EVICT_OUTCOMES[entry.outcome],
-                freed_bytes=entry.freed_bytes,
-            )
-            for entry in entries
-        ],
+        entries=fitting(map(_evict_entry, entries), entry_type.ByteSize, _MAX_EVICTED_BYTES),
         freed_bytes=sum(entry.freed_bytes for entry in entries),
+    )
+
+
+def _evict_entry(entry: EvictEntry) -> cache_service_pb2.EvictResponse.Entry:
+    version = entry.asset_version
+    return cache_service_pb2.EvictResponse.Entry(
+        # What else is known of it would fill the answer, which has no pages.
+        asset_version=asset_version(AssetVersion(version.name, version.version)),
+        outcome=EVICT_OUTCOMES[entry.outcome],
+        freed_bytes=entry.freed_bytes,
     )
 
 
@@ -85,7 +93,9 @@ def _verify_result(result: VerifyResult) -> cache_service_pb2.VerifyResult:
     return cache_service_pb2.VerifyResult(
         asset_version=asset_version(result.asset_version),
         outcome=VERIFY_OUTCOMES[result.outcome],
-        damaged_paths=sorted(result.damaged_parts, key=str.encode),
+        damaged_paths=fitting(
+            sorted(result.damaged_parts, key=str.encode), lambda path: len(path.encode())
+        ),
     )
 
 

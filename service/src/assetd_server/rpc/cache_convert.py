@@ -4,6 +4,7 @@ from assetd.v1 import cache_service_pb2
 
 from assetd_server.assets.cache_orders import EvictOrder, Selector, VerifyOrder
 from assetd_server.errors import InvalidFieldError
+from assetd_server.model import NamePrefix
 from assetd_server.rpc.convert import field_named
 from assetd_server.rpc.later_fields import require_built
 from assetd_server.spec import Spec
@@ -15,7 +16,8 @@ def evict_order(request: cache_service_pb2.EvictRequest) -> EvictOrder:
     Raises:
         NotBuiltError: a field of a later release is set.
         InvalidSpecError, InvalidNameError, InvalidVersionError, InvalidPartError: the spec is none.
-        InvalidFieldError: the selector selects nothing, or no exact version.
+        InvalidFieldError: the selector selects nothing or no exact version, or no name begins with
+            its prefix.
     """
     require_built(request)
     return EvictOrder(_selector(request.selector), dry_run=request.dry_run)
@@ -53,7 +55,8 @@ def _selector(selector: cache_service_pb2.CacheSelector) -> Selector:
         case "spec":
             return Selector(spec=exact_spec(selector.spec, "selector.spec"))
         case "name_prefix" if selector.name_prefix:
-            return Selector(name_prefix=selector.name_prefix)
+            with field_named("selector.name_prefix"):
+                return Selector(name_prefix=NamePrefix(selector.name_prefix))
         case "all" if selector.all:
             return Selector()
     raise InvalidFieldError(

@@ -13,6 +13,7 @@ from grpc import StatusCode
 from structlog.typing import FilteringBoundLogger
 
 from assetd_server import telemetry
+from assetd_server.rpc.convert import MAX_CALLER_BYTES
 from assetd_server.rpc.status import MAX_VALUE_BYTES, cut
 from assetd_server.telemetry import Span
 
@@ -101,7 +102,11 @@ class CallLog:
 def _facts(message: Message) -> Facts:
     match message:
         case pb.FetchRequest():
-            return {"spec": _short(message.spec), "caller": message.caller, "hold": message.hold}
+            return {
+                "spec": _short(message.spec),
+                "caller": cut(message.caller, MAX_CALLER_BYTES),
+                "hold": message.hold,
+            }
         case pb.FetchResponse():
             return _fetch_facts(message)
         case pb.PushRequest() if message.HasField("header"):

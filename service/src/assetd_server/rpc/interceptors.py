@@ -19,9 +19,14 @@ from grpc.aio import ServerInterceptor, ServicerContext
 from structlog.contextvars import bound_contextvars
 from structlog.typing import FilteringBoundLogger
 
-from assetd_server.errors import InvalidFieldError, ShuttingDownError, TooManyRequestsError
+from assetd_server.errors import (
+    InvalidFieldError,
+    NotBuiltError,
+    ShuttingDownError,
+    TooManyRequestsError,
+)
 from assetd_server.rpc.call_log import CallLog
-from assetd_server.rpc.status import WireStatus, status_of
+from assetd_server.rpc.status import MAX_VALUE_BYTES, WireStatus, cut, status_of
 from assetd_server.telemetry import Telemetry
 
 Context = ServicerContext[Any, Any]
@@ -61,11 +66,16 @@ class CallInterceptor(ServerInterceptor):
         continuation: Callable[[HandlerCallDetails], "Awaitable[Handler | None]"],
         handler_call_details: HandlerCallDetails,
     ) -> "Handler | None":
-        """Return the handler of the call, within its surroundings if the method is ours."""
+        """Return the handler of the call, within its surroundings if the method is ours.
+
+        A method of ours that this release does not know is answered by one that says so.
+        """
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_OUR_PACKAGE):
+        if not method.startswith(_OUR_PACKAGE):
             return handler
+        if handler is None:
+            return self._refuse(method)
         if method not in self._handlers:
             self._handlers[method] = self._surround(handler, method)
         return self._handlers[method]
@@ -105,6 +115,21 @@ class CallInterceptor(ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(server_stream, read, write)
         return grpc.unary_unary_rpc_method_handler(unary, read, write)
 
+    def _refuse(self, method: str) -> Handler:
+        # Not kept: callers think of any number of names.
+        named = cut(method.removeprefix("/"), MAX_VALUE_BYTES)
+
+        async def refuse(_requests: AsyncIterator[object], context: Context) -> None:
+            async with self._call(f"/{named}", context):
+                raise NotBuiltError(
+                    "{field} is no method of this release of assetd: call another one, or upgrade"
+                    " the daemon",
+                    field=named,
+                )
+
+        # On the wire a stream of one message looks like a message alone, so this fits all kinds.
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
     @asynccontextmanager
     async def _call(self, method: str, context: Context) -> AsyncIterator["_Call"]:
         task = asyncio.current_task()
@@ -133,7 +158,7 @@ class _Call:
         task: "asyncio.Task[Any]",
     ) -> None:
         self._surroundings = surroundings
-        self._service, self._method = method.removeprefix("/").split("/", 1)
+        self._service, _, self._method = method.removeprefix("/").partition("/")
         self._context = context
         self._task = task
         # A stop has ended the call before it had.

@@ -14,7 +14,8 @@ Whatever names an asset takes one string:
     nlp/tokens:0.1[vocab/en.txt]      a file or folder inside a directory asset
 
 A spec is pinned when it names its version in full. Which of the two systems of
-versions an asset uses is read from the store.
+versions an asset uses is read from the store. A spec has at most 4,096 characters, each
+number of a version at most 18 digits.
 """
 
 from assetd.v1 import asset_pb2 as _asset_pb2
@@ -151,7 +152,7 @@ class FetchRequest(_message.Message):
     """
     caller: _builtins.str
     """Who is asking, such as `ranker-server`: shown in logs and in the daemon's status,
-    never believed where access is decided.
+    never believed where access is decided. Cut there to 256 bytes.
     """
     @_builtins.property
     def store_timeout(self) -> _duration_pb2.Duration:
@@ -165,12 +166,13 @@ class FetchRequest(_message.Message):
         stops at `/`, `**` does not. Empty: all files. With globs the answer's path is a
         partial version, apart from the version's final path, unless the whole version is
         present: then it is the answer. No file that they choose is `PART_NOT_FOUND`; so is a
-        part in the spec that they leave out. On a file asset they are `INVALID_FIELD`.
+        part in the spec that they leave out. On a file asset they are `INVALID_FIELD`. At most
+        100, each of 1 to 1,024 characters.
         """
 
     @_builtins.property
     def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Globs of files that are not wanted; they win over `include`."""
+        """Globs of files that are not wanted; they win over `include`. Bounded as those are."""
 
     @_builtins.property
     def progress_interval(self) -> _duration_pb2.Duration:
@@ -1098,7 +1100,10 @@ class ListFilesRequest(_message.Message):
     """As in `ListRequest.page_token`."""
     @_builtins.property
     def include(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Globs as in `FetchRequest.include`: shows what such a fetch would bring."""
+        """Globs as in `FetchRequest.include`: shows what such a fetch would bring. Where
+        such a fetch would be refused, since they choose no file or are set for a file asset,
+        the answer is what they match, perhaps nothing.
+        """
 
     @_builtins.property
     def exclude(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -14,7 +14,8 @@ Whatever names an asset takes one string:
     nlp/tokens:0.1[vocab/en.txt]      a file or folder inside a directory asset
 
 A spec is pinned when it names its version in full. Which of the two systems of
-versions an asset uses is read from the store.
+versions an asset uses is read from the store. A spec has at most 4,096 characters, each
+number of a version at most 18 digits.
 """
 
 from assetd.v1 import asset_service_pb2 as _asset_service_pb2

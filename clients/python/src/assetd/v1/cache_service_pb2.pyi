@@ -39,7 +39,8 @@ class CacheSelector(_message.Message):
     """One version, named in full and without a part."""
     name_prefix: _builtins.str
     """All versions of all assets whose names begin with this text, which is not empty.
-    Close it with `/` to stay inside a folder: `ranker` also selects `ranker-large`.
+    Close it with `/` to stay inside a folder: `ranker` also selects `ranker-large`. A
+    text that no name can begin with is `INVALID_FIELD`.
     """
     all: _builtins.bool
     """All versions. Must be true."""
@@ -125,11 +126,11 @@ class GetCacheStatusResponse(_message.Message):
     """The daemon's version."""
     @_builtins.property
     def flights(self) -> _containers.RepeatedCompositeFieldContainer[Global___Flight]:
-        """The downloads under way, oldest first."""
+        """The downloads under way, oldest first: as many as fit into 1 MiB, which is thousands."""
 
     @_builtins.property
     def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
-        """The holds of open `Fetch` streams, oldest first."""
+        """The holds of open `Fetch` streams, oldest first: as many as fit into 1 MiB."""
 
     @_builtins.property
     def store_last_ok_time(self) -> _timestamp_pb2.Timestamp:
@@ -192,7 +193,7 @@ class Flight(_message.Message):
     """How many callers wait. 0: all have left, and it is about to stop."""
     @_builtins.property
     def asset_version(self) -> _asset_pb2.AssetVersion:
-        """What is being fetched."""
+        """What is being fetched, without labels and pusher."""
 
     @_builtins.property
     def progress(self) -> _asset_pb2.FetchProgress:
@@ -229,10 +230,10 @@ class Hold(_message.Message):
     CALLER_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     caller: _builtins.str
-    """`FetchRequest.caller`, as the caller wrote it."""
+    """`FetchRequest.caller`, as the caller wrote it, cut to 256 bytes."""
     @_builtins.property
     def asset_version(self) -> _asset_pb2.AssetVersion:
-        """The version."""
+        """The version, without labels and pusher."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -333,7 +334,7 @@ class EvictResponse(_message.Message):
         """The bytes that it gave back; 0 when it stays."""
         @_builtins.property
         def asset_version(self) -> _asset_pb2.AssetVersion:
-            """The version."""
+            """The version: its name and version alone."""
 
         def __init__(
             self,
@@ -356,7 +357,10 @@ class EvictResponse(_message.Message):
     """
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EvictResponse.Entry]:
-        """The versions, ordered by name, then newest first. Empty when nothing was selected."""
+        """The versions, ordered by name, then newest first. Empty when nothing was selected. As
+        many as fit into 3 MiB, some 50,000 of common names: what is beyond was dealt with all
+        the same, and counts in `freed_bytes`.
+        """
 
     def __init__(
         self,
@@ -627,7 +631,7 @@ class VerifyResult(_message.Message):
     @_builtins.property
     def damaged_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The files that were not as they should be, as paths inside the version, in bytewise
-        order. For a file asset the one empty path.
+        order: as many as fit into 1 MiB. For a file asset the one empty path.
         """
 
     def __init__(

@@ -45,7 +45,8 @@ export type CacheSelector = Message<"assetd.v1.CacheSelector"> & {
   } | {
     /**
      * All versions of all assets whose names begin with this text, which is not empty.
-     * Close it with `/` to stay inside a folder: `ranker` also selects `ranker-large`.
+     * Close it with `/` to stay inside a folder: `ranker` also selects `ranker-large`. A
+     * text that no name can begin with is `INVALID_FIELD`.
      *
      * @generated from field: string name_prefix = 2;
      */
@@ -155,14 +156,14 @@ export type GetCacheStatusResponse = Message<"assetd.v1.GetCacheStatusResponse">
   leasedCount: number;
 
   /**
-   * The downloads under way, oldest first.
+   * The downloads under way, oldest first: as many as fit into 1 MiB, which is thousands.
    *
    * @generated from field: repeated assetd.v1.Flight flights = 10;
    */
   flights: Flight[];
 
   /**
-   * The holds of open `Fetch` streams, oldest first.
+   * The holds of open `Fetch` streams, oldest first: as many as fit into 1 MiB.
    *
    * @generated from field: repeated assetd.v1.Hold holds = 11;
    */
@@ -226,7 +227,7 @@ export type Flight = Message<"assetd.v1.Flight"> & {
   flightId: string;
 
   /**
-   * What is being fetched.
+   * What is being fetched, without labels and pusher.
    *
    * @generated from field: assetd.v1.AssetVersion asset_version = 2;
    */
@@ -268,14 +269,14 @@ export const FlightSchema: GenMessage<Flight> = /*@__PURE__*/
  */
 export type Hold = Message<"assetd.v1.Hold"> & {
   /**
-   * The version.
+   * The version, without labels and pusher.
    *
    * @generated from field: assetd.v1.AssetVersion asset_version = 1;
    */
   assetVersion?: AssetVersion | undefined;
 
   /**
-   * `FetchRequest.caller`, as the caller wrote it.
+   * `FetchRequest.caller`, as the caller wrote it, cut to 256 bytes.
    *
    * @generated from field: string caller = 2;
    */
@@ -331,7 +332,9 @@ export const EvictRequestSchema: GenMessage<EvictRequest> = /*@__PURE__*/
  */
 export type EvictResponse = Message<"assetd.v1.EvictResponse"> & {
   /**
-   * The versions, ordered by name, then newest first. Empty when nothing was selected.
+   * The versions, ordered by name, then newest first. Empty when nothing was selected. As
+   * many as fit into 3 MiB, some 50,000 of common names: what is beyond was dealt with all
+   * the same, and counts in `freed_bytes`.
    *
    * @generated from field: repeated assetd.v1.EvictResponse.Entry entries = 1;
    */
@@ -360,7 +363,7 @@ export const EvictResponseSchema: GenMessage<EvictResponse> = /*@__PURE__*/
  */
 export type EvictResponse_Entry = Message<"assetd.v1.EvictResponse.Entry"> & {
   /**
-   * The version.
+   * The version: its name and version alone.
    *
    * @generated from field: assetd.v1.AssetVersion asset_version = 1;
    */
@@ -658,7 +661,7 @@ export type VerifyResult = Message<"assetd.v1.VerifyResult"> & {
 
   /**
    * The files that were not as they should be, as paths inside the version, in bytewise
-   * order. For a file asset the one empty path.
+   * order: as many as fit into 1 MiB. For a file asset the one empty path.
    *
    * @generated from field: repeated string damaged_paths = 3;
    */
