@@ -69,6 +69,16 @@ def test_fetch_asks_for_what_its_options_say(daemon: ScriptedDaemon, run: Run) -
     assert request.caller.endswith("]")
 
 
+@pytest.mark.parametrize("long", ["inf", "1e10", "1e300"])
+def test_a_fetch_may_take_for_ever(daemon: ScriptedDaemon, run: Run, long: str) -> None:
+    """So may the store, or as good as."""
+    daemon.fetches.append(plays(started(), completed()))
+    ended = run("fetch", "nlp/ranker", "--timeout", long, "--store-timeout", long)
+    assert ended == Ended(0, f"{PATH}\n", "")
+    (request,) = daemon.fetch_requests
+    assert request.store_timeout.seconds == 10**9
+
+
 def test_fetch_prints_every_event_as_json(daemon: ScriptedDaemon, run: Run) -> None:
     """A line each, in the form that every protobuf library reads back."""
     events = [started(), progress(50), completed()]
@@ -457,6 +467,9 @@ def test_no_daemon_says_how_to_start_one(socket: Path, capsys: pytest.CaptureFix
         (["fetch"], "Missing argument 'SPEC'"),
         (["fetch", "nlp/ranker", "--freshness", "newest"], "'newest' is not one of"),
         (["fetch", "nlp/ranker", "--timeout", "0"], "0.0 is not in the range x>0"),
+        (["fetch", "nlp/ranker", "--timeout", "nan"], "nan is no number of seconds"),
+        (["fetch", "nlp/ranker", "--store-timeout", "nan"], "nan is no number of seconds"),
+        (["push", "/", "nlp/ranker", "--timeout", "nan"], "nan is no number of seconds"),
         (["push", "/nowhere/at/all", "nlp/ranker"], "'/nowhere/at/all' does not exist"),
         (["push", "/", "nlp/ranker", "--new", "--update"], "exclude each other"),
         (["nothing"], "No such command 'nothing'"),
