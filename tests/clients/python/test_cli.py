@@ -1,6 +1,7 @@
 """The command line in this process: what it prints where, and how it ends."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -493,6 +494,26 @@ def test_a_mistake_in_the_usage_is_told(
     out, err = capsys.readouterr()
     assert out == ""
     assert message in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fetch", "\udcff"],
+        ["fetch", "nlp/ranker", "--include", "\udcff"],
+        ["list", "\udcff"],
+        ["pin", "\udcff"],
+        ["push", os.devnull, "nlp/ranker", "--staged", "--label", "by=\udcff"],
+        ["push", "s3://bucket/\udcff", "nlp/ranker"],
+        ["--address", "unix:///\udcff", "status"],
+    ],
+)
+def test_an_argument_that_is_no_text_is_told(run: Run, arguments: list[str]) -> None:
+    """Python hands on bytes that are not UTF-8 in a form that nobody can send."""
+    ended = run(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("assetd: ")
+    assert ended.err.endswith("\\udcff is not UTF-8\n")
 
 
 def test_what_cannot_be_pushed_is_told(run: Run, tmp_path: Path) -> None:

@@ -240,6 +240,20 @@ def test_prefetch_reads_standard_input_and_pins(
     assert run("prefetch", "-") == Ended(0, "", "")
 
 
+def test_prefetch_reads_what_an_editor_marked(
+    daemon: ScriptedDaemon, run: Run, tmp_path: Path
+) -> None:
+    """A mark of the encoding is no part of the first spec; another encoding is told."""
+    path = tmp_path / "assets.txt"
+    path.write_text("a:1.2\n", encoding="utf-8-sig")
+    by_spec(daemon, {}, 1)
+    assert run("prefetch", str(path)) == Ended(0, "a:1.2\t/assets/a:1.2\n", "")
+    path.write_text("a:1.2\n", encoding="utf-16")
+    ended = run("prefetch", str(path))
+    assert (ended.code, ended.out) == (2, "")
+    assert "it is not UTF-8" in ended.err
+
+
 def test_prefetch_prints_each_answer_as_json(daemon: ScriptedDaemon, run: Run, file: Path) -> None:
     """The last event of each: those before it would be nobody's."""
     by_spec(daemon, {}, 3)

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
@@ -81,7 +81,8 @@ class Interrupts:
         signal.pthread_kill(main_thread, signal.SIGINT)
         if self._ends_in_time(signals):
             return
-        os.write(2, b"assetd: did not end when it was interrupted: ended at once\n")
+        with suppress(OSError):
+            os.write(2, b"assetd: did not end when it was interrupted: ended at once\n")
         os._exit(EXIT_INTERRUPTED)
 
     def _ends_in_time(self, signals: int) -> bool:
