@@ -26,10 +26,14 @@ class Late:
 del [Late()][0]
 time.sleep(600)
 """
+# Ready only where the interrupt is caught: it may come at once.
 NEVER_TAKEN = """
-print("ready", flush=True)
+said = False
 while True:
     try:
+        if not said:
+            said = True
+            print("ready", flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         print("dropped", flush=True)
@@ -38,9 +42,12 @@ LOCKED = """
 import threading
 mutex = threading.Lock()
 mutex.acquire()
-print("ready", flush=True)
+said = False
 while True:
     try:
+        if not said:
+            said = True
+            print("ready", flush=True)
         mutex.acquire()
     except KeyboardInterrupt:
         print("dropped", flush=True)
