@@ -141,6 +141,20 @@ def test_asyncio_tidies_up() -> None:
     assert tidied == ["all"]
 
 
+def test_what_ignores_interrupts_goes_on_ignoring_them() -> None:
+    """As a shell has it for what runs in the background, and what `assetd run` becomes there."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGINT)
+            with left_to_asyncio():
+                signal.raise_signal(signal.SIGINT)
+        assert not interrupts.came
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_other_threads_run_commands_too() -> None:
     """They get no signals, and ask for none."""
     codes: list[int] = []

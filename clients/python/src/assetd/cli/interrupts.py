@@ -25,7 +25,7 @@ class Interrupts:
     """While it is entered, an interrupt that does not end the command is repeated, once.
 
     After `remind_seconds`; as long after that, the process ends at once. On any other thread than
-    the main one, which gets no signals, it does nothing.
+    the main one, which gets no signals, it does nothing; nor where they are ignored.
     """
 
     def __init__(self, remind_seconds: float = REMIND_SECONDS) -> None:
@@ -34,7 +34,7 @@ class Interrupts:
         self.came = False
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        if can_be_interrupted():
             self._begin()
         return self
 
@@ -94,13 +94,23 @@ class Interrupts:
         return False
 
 
+def can_be_interrupted() -> bool:
+    """Tell whether this thread gets interrupts.
+
+    A shell has those that it runs in the background ignore them: Ctrl-C is for who stands in front.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
 @contextmanager
 def left_to_asyncio() -> Iterator[None]:
     """Have an interrupt cancel what asyncio runs in the block, so that it can tidy up.
 
     asyncio sees to that only where the handler is Python's own.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not can_be_interrupted():
         yield
         return
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
