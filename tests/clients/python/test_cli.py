@@ -473,6 +473,7 @@ def test_no_daemon_says_how_to_start_one(socket: Path, capsys: pytest.CaptureFix
         (["push", "/", "nlp/ranker", "--timeout", "nan"], "nan is no number of seconds"),
         (["push", "/nowhere/at/all", "nlp/ranker"], "'/nowhere/at/all' does not exist"),
         (["push", "/", "nlp/ranker", "--new", "--update"], "exclude each other"),
+        (["push", "", "nlp/ranker", "--staged"], "PATH is empty"),
         (["nothing"], "No such command 'nothing'"),
         (["evict"], "say which versions"),
         (["evict", "nlp/ranker:1.2", "--all"], "say which versions"),
