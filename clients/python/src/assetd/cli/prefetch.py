@@ -12,6 +12,7 @@ from assetd.asset import Asset
 from assetd.cli.output import Session, for_each, json_option, one_line, print_message
 from assetd.cli.progress import FetchReport, display_for, progress_options
 from assetd.client import Client
+from assetd.errors import InvalidFieldError
 
 if TYPE_CHECKING:
     from assetd.v1.asset_service_pb2 import FetchResponse
@@ -116,8 +117,17 @@ class Prefetch:
             on_event=self._print if self._session.as_json else None,
         ) as asset:
             if self._pins:
-                self._client.pin(f"{asset.name}:{asset.version}")
+                self._pin(asset)
             return asset
+
+    def _pin(self, asset: Asset) -> None:
+        if not asset.version:
+            # As one may stand that no daemon brought, where there is no store.
+            raise InvalidFieldError(
+                f"{asset.name} is present, and cannot be pinned: it has no version",
+                metadata={"field": "spec", "spec": asset.name},
+            )
+        self._client.pin(f"{asset.name}:{asset.version}")
 
     def _print(self, response: "FetchResponse") -> None:
         if response.HasField("completed"):
