@@ -1,11 +1,14 @@
 """The command line where its standard streams are closed, full or broken."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from assetd.cli.streams import unfailing
 from assetd.v1.cache_service_pb2 import EvictResponse
 
 from tests.clients.python.scripted import (
@@ -19,6 +22,9 @@ from tests.clients.python.scripted import (
 )
 from tests.clients.python.test_fast_path import put_file
 from tests.clients.python.test_run import held
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 ASSETD = Path(sys.executable).with_name("assetd")
 CLOSED = "2>&-"
@@ -49,6 +55,30 @@ def test_the_exit_code_needs_no_standard_error(
     daemon.resolves.append(Failure("NOT_FOUND", "ASSET_NOT_FOUND", "no such asset"))
     ended = shell(daemon, redirection, "resolve", "nlp/ranker", PYTHONUNBUFFERED=unbuffered)
     assert (ended.returncode, ended.stdout, ended.stderr) == (3, "", "")
+
+
+class Interrupted(io.FileIO):
+    """A file that writes three bytes at a time, and is interrupted right after each line."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write what a pipe that is nearly full might take."""
+        part = bytes(data)[:3]
+        written = super().write(part)
+        if part.endswith(b"\n"):
+            raise KeyboardInterrupt
+        return written
+
+
+def test_a_line_is_written_once(tmp_path: Path) -> None:
+    """All of it, and also where an interrupt comes just then."""
+    path = tmp_path / "lines"
+    with io.TextIOWrapper(io.BufferedWriter(Interrupted(path, "w"))) as stream:
+        ours = unfailing(stream)
+        for line in ("once\n", "twice\n"):
+            with pytest.raises(KeyboardInterrupt):
+                ours.write(line)
+        ours.close()
+    assert path.read_text() == "once\ntwice\n"
 
 
 @pytest.mark.parametrize("redirection", UNWRITABLE)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -58,16 +58,16 @@ def unfailing(stream: TextIO) -> TextIO:
     raw = getattr(buffer, "raw", buffer)
     if not isinstance(raw, io.FileIO):
         return stream
+    # Nothing is kept between the two: it would fail later on, or where an interrupt comes in the
+    # middle of a line, be written twice.
+    file = cast("BinaryIO", _Unfailing(raw))
     return io.TextIOWrapper(
-        io.BufferedWriter(_Unfailing(raw)),
-        encoding=stream.encoding,
-        errors=stream.errors,
-        line_buffering=True,
+        file, encoding=stream.encoding, errors=stream.errors, write_through=True
     )
 
 
 class _Unfailing(io.RawIOBase):
-    """A file that takes everything. Nothing is kept, so that nothing fails later on."""
+    """A file that takes everything."""
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
@@ -76,10 +76,10 @@ class _Unfailing(io.RawIOBase):
         return True
 
     def write(self, data: "ReadableBuffer", /) -> int:
+        left = memoryview(data)
         with suppress(OSError):
-            written = self._raw.write(data)
-            if written is not None:
-                return written
+            while left and (written := self._raw.write(left)):
+                left = left[written:]
         return memoryview(data).nbytes
 
     def fileno(self) -> int:
