@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -152,6 +153,13 @@ async def test_a_timeout_ends_a_fetch(
     with pytest.raises(assetd.CallTimeoutError):
         await client.fetch("nlp/ranker", hold=with_hold, timeout=SOON_SECONDS)
     assert await left(stuck)
+
+
+async def test_a_timeout_may_be_endless(daemon: ScriptedDaemon, client: assetd.aio.Client) -> None:
+    """As `math.inf` says, and not over at once."""
+    daemon.fetches.append(plays(started(), completed()))
+    await client.fetch("nlp/ranker", timeout=math.inf)
+    await client.status(timeout=1e10)
 
 
 async def test_a_silent_stream_is_joined_again(daemon: ScriptedDaemon) -> None:

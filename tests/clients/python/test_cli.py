@@ -1,6 +1,7 @@
 """The command line in this process: what it prints where, and how it ends."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_fetch_asks_for_what_its_options_say(daemon: ScriptedDaemon, run: Run) -
     assert (list(request.include), list(request.exclude)) == (["*.json", "a/**"], ["*.bin"])
     assert request.part_only
     assert request.caller.endswith("]")
+
+
+@pytest.mark.parametrize("long", ["inf", "1e10", "1e300"])
+def test_a_fetch_may_take_for_ever(daemon: ScriptedDaemon, run: Run, long: str) -> None:
+    """So may the store, or as good as."""
+    daemon.fetches.append(plays(started(), completed()))
+    ended = run("fetch", "nlp/ranker", "--timeout", long, "--store-timeout", long)
+    assert ended == Ended(0, f"{PATH}\n", "")
+    (request,) = daemon.fetch_requests
+    assert request.store_timeout.seconds == 10**9
 
 
 def test_fetch_prints_every_event_as_json(daemon: ScriptedDaemon, run: Run) -> None:
@@ -457,8 +468,12 @@ def test_no_daemon_says_how_to_start_one(socket: Path, capsys: pytest.CaptureFix
         (["fetch"], "Missing argument 'SPEC'"),
         (["fetch", "nlp/ranker", "--freshness", "newest"], "'newest' is not one of"),
         (["fetch", "nlp/ranker", "--timeout", "0"], "0.0 is not in the range x>0"),
+        (["fetch", "nlp/ranker", "--timeout", "nan"], "nan is no number of seconds"),
+        (["fetch", "nlp/ranker", "--store-timeout", "nan"], "nan is no number of seconds"),
+        (["push", "/", "nlp/ranker", "--timeout", "nan"], "nan is no number of seconds"),
         (["push", "/nowhere/at/all", "nlp/ranker"], "'/nowhere/at/all' does not exist"),
         (["push", "/", "nlp/ranker", "--new", "--update"], "exclude each other"),
+        (["push", "", "nlp/ranker", "--staged"], "PATH is empty"),
         (["nothing"], "No such command 'nothing'"),
         (["evict"], "say which versions"),
         (["evict", "nlp/ranker:1.2", "--all"], "say which versions"),
@@ -480,6 +495,26 @@ def test_a_mistake_in_the_usage_is_told(
     out, err = capsys.readouterr()
     assert out == ""
     assert message in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fetch", "\udcff"],
+        ["fetch", "nlp/ranker", "--include", "\udcff"],
+        ["list", "\udcff"],
+        ["pin", "\udcff"],
+        ["push", os.devnull, "nlp/ranker", "--staged", "--label", "by=\udcff"],
+        ["push", "s3://bucket/\udcff", "nlp/ranker"],
+        ["--address", "unix:///\udcff", "status"],
+    ],
+)
+def test_an_argument_that_is_no_text_is_told(run: Run, arguments: list[str]) -> None:
+    """Python hands on bytes that are not UTF-8 in a form that nobody can send."""
+    ended = run(*arguments)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("assetd: ")
+    assert ended.err.endswith("\\udcff is not UTF-8\n")
 
 
 def test_what_cannot_be_pushed_is_told(run: Run, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.clients.python.scripted import (
     VERSION,
     Context,
     Failure,
+    OpenFetch,
     ScriptedDaemon,
     all_checked,
     checked,
@@ -238,6 +239,35 @@ def test_prefetch_reads_standard_input_and_pins(
     assert sorted(request.spec for request in daemon.pin_requests) == ["a:1.2", "b:1.2"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("# nothing\n"))
     assert run("prefetch", "-") == Ended(0, "", "")
+
+
+def test_prefetch_pins_no_more_than_versions(
+    daemon: ScriptedDaemon, run: Run, tmp_path: Path
+) -> None:
+    """What has none is told of; nobody is asked to pin `notes.txt:`."""
+    (tmp_path / "assets.txt").write_text("notes.txt\n")
+    bare = asset_pb2.AssetVersion(name="notes.txt")
+    daemon.fetches.append(OpenFetch(started(bare), completed("/assets/notes.txt", bare)))
+    assert run("prefetch", str(tmp_path / "assets.txt"), "--pin") == Ended(
+        2,
+        "",
+        "assetd: notes.txt is present, and cannot be pinned: it has no version (INVALID_FIELD)\n",
+    )
+    assert daemon.pin_requests == []
+
+
+def test_prefetch_reads_what_an_editor_marked(
+    daemon: ScriptedDaemon, run: Run, tmp_path: Path
+) -> None:
+    """A mark of the encoding is no part of the first spec; another encoding is told."""
+    path = tmp_path / "assets.txt"
+    path.write_text("a:1.2\n", encoding="utf-8-sig")
+    by_spec(daemon, {}, 1)
+    assert run("prefetch", str(path)) == Ended(0, "a:1.2\t/assets/a:1.2\n", "")
+    path.write_text("a:1.2\n", encoding="utf-16")
+    ended = run("prefetch", str(path))
+    assert (ended.code, ended.out) == (2, "")
+    assert "it is not UTF-8" in ended.err
 
 
 def test_prefetch_prints_each_answer_as_json(daemon: ScriptedDaemon, run: Run, file: Path) -> None:

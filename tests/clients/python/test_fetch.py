@@ -1,5 +1,6 @@
 """Fetch: what a caller gets, however the daemon and the way to it behave."""
 
+import math
 import os
 from pathlib import Path
 
@@ -374,6 +375,19 @@ def test_a_timeout_is_for_the_call_with_its_repeats(daemon: ScriptedDaemon) -> N
     # Far apart: gRPC rounds up what it sends.
     assert cut.time_remaining > 500
     assert last.time_remaining < 200
+
+
+def test_a_timeout_may_be_endless(daemon: ScriptedDaemon, client: Client) -> None:
+    """As `math.inf` says, and not over at once; NaN says nothing."""
+    daemon.fetches.append(plays(started(), completed()))
+    daemon.fetches.append(plays(started(), completed()))
+    client.fetch("nlp/ranker", timeout=math.inf, store_timeout=math.inf)
+    client.fetch("nlp/ranker", timeout=1e10, store_timeout=10**400)
+    assert [r.store_timeout.seconds for r in daemon.fetch_requests] == [10**9] * 2
+    with pytest.raises(ValueError, match="NaN"):
+        client.fetch("nlp/ranker", timeout=math.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        client.fetch("nlp/ranker", store_timeout=math.nan)
 
 
 def test_a_closed_client_says_so(client: Client) -> None:

@@ -1,20 +1,25 @@
 """Ctrl-C reaches its end, wherever in Python it falls."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import click
 import pytest
 from assetd import Client
+from assetd import __main__ as assetd_main
 from assetd.cli import assetd, main
 from assetd.cli.interrupts import EXIT_INTERRUPTED, Interrupts, left_to_asyncio
 
 from tests.clients.python.scripted import GUARD_SECONDS, ScriptedDaemon
+from tests.conftest import ROOT
 
 # What Python does with an interrupt in a destructor: prints it, and drops it.
 DROPPED_ONCE = """
@@ -26,10 +31,14 @@ class Late:
 del [Late()][0]
 time.sleep(600)
 """
+# Ready only where the interrupt is caught: it may come at once.
 NEVER_TAKEN = """
-print("ready", flush=True)
+said = False
 while True:
     try:
+        if not said:
+            said = True
+            print("ready", flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         print("dropped", flush=True)
@@ -38,9 +47,12 @@ LOCKED = """
 import threading
 mutex = threading.Lock()
 mutex.acquire()
-print("ready", flush=True)
+said = False
 while True:
     try:
+        if not said:
+            said = True
+            print("ready", flush=True)
         mutex.acquire()
     except KeyboardInterrupt:
         print("dropped", flush=True)
@@ -58,10 +70,11 @@ except KeyboardInterrupt:
 REFUSAL = "assetd: did not end when it was interrupted: ended at once\n"
 
 
-def interrupted(body: str) -> tuple[int, str, str]:
-    """Run the code, interrupt it once when it is ready, and return how it ended."""
+def interrupted(*arguments: str, **variables: str) -> tuple[int, str, str]:
+    """Run Python, interrupt it once when it is ready, and return how it ended."""
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, body],
+        [sys.executable, *arguments],
+        env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -75,13 +88,27 @@ def interrupted(body: str) -> tuple[int, str, str]:
 
 def test_an_interrupt_that_python_drops_is_repeated() -> None:
     """And what is printed of the first is not the user's concern."""
-    assert interrupted(DROPPED_ONCE) == (EXIT_INTERRUPTED, "", "")
+    assert interrupted("-c", SCRIPT, DROPPED_ONCE) == (EXIT_INTERRUPTED, "", "")
 
 
 @pytest.mark.parametrize("body", [NEVER_TAKEN, LOCKED])
 def test_a_command_that_does_not_end_is_ended(body: str) -> None:
     """After one reminder, wherever it stands."""
-    assert interrupted(body) == (EXIT_INTERRUPTED, "dropped\n" * 2, REFUSAL)
+    assert interrupted("-c", SCRIPT, body) == (EXIT_INTERRUPTED, "dropped\n" * 2, REFUSAL)
+
+
+def test_an_interrupt_while_it_starts_is_one_too(tmp_path: Path) -> None:
+    """Most of that is imports; this one takes for ever."""
+    (tmp_path / "click.py").write_text("print('ready', flush=True)\nimport time\ntime.sleep(600)\n")
+    ended = interrupted("-m", "assetd", "list", PYTHONPATH=str(tmp_path))
+    assert ended == (EXIT_INTERRUPTED, "", "")
+    assert assetd_main.EXIT_INTERRUPTED == EXIT_INTERRUPTED
+
+
+def test_the_program_starts_there() -> None:
+    """The script that is installed is no other."""
+    project = tomllib.loads((ROOT / "clients/python/pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"assetd": f"{assetd_main.__name__}:{assetd_main.main.__name__}"}
 
 
 def test_nothing_stays_behind() -> None:
@@ -112,6 +139,20 @@ def test_asyncio_tidies_up() -> None:
     with pytest.raises(KeyboardInterrupt), Interrupts(), left_to_asyncio():
         asyncio.run(work())
     assert tidied == ["all"]
+
+
+def test_what_ignores_interrupts_goes_on_ignoring_them() -> None:
+    """As a shell has it for what runs in the background, and what `assetd run` becomes there."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGINT)
+            with left_to_asyncio():
+                signal.raise_signal(signal.SIGINT)
+        assert not interrupts.came
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_other_threads_run_commands_too() -> None:

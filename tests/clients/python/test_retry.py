@@ -171,10 +171,24 @@ def test_a_deadline_counts_down_to_nothing() -> None:
     assert deadline.error().metadata == {"timeout_seconds": "10"}
 
 
-def test_without_a_deadline_nothing_passes() -> None:
-    """No limit is no limit, however long it takes."""
+@pytest.mark.parametrize("timeout", [None, math.inf, 1e10, pytest.param(10**400, id="1e400")])
+def test_without_a_deadline_nothing_passes(timeout: float | None) -> None:
+    """No limit is no limit, however long it takes; what gRPC cannot count to is none."""
     clock = Clock()
-    deadline = Deadline(None, clock)
+    deadline = Deadline(timeout, clock)
     clock.now = math.nextafter(math.inf, 0)
     assert deadline.remaining_seconds() is None
     assert not deadline.passes_within(1)
+
+
+@pytest.mark.parametrize("timeout", [1e9, 0, -1, -math.inf])
+def test_every_other_timeout_is_a_limit(timeout: float) -> None:
+    """Also one that has passed already, as what is left of some other time may have."""
+    clock = Clock()
+    assert Deadline(timeout, clock).remaining_seconds() == max(timeout, 0)
+
+
+def test_a_timeout_is_a_number() -> None:
+    """NaN would never pass, and gRPC would take it for one that has."""
+    with pytest.raises(ValueError, match="NaN"):
+        Deadline(math.nan)

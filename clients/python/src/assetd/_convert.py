@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 
+from assetd._retry import LONGEST_SECONDS, require_number
 from assetd.asset import (
     Asset,
     AssetKind,
@@ -63,10 +64,15 @@ def freshness_number(freshness: str | None) -> asset_pb2.Freshness.ValueType:
 
 
 def duration(seconds: float | None) -> Duration | None:
-    """Return the duration, to the nanosecond; None stays unset."""
+    """Return the duration, to the nanosecond; None stays unset, and infinity is thirty years.
+
+    Raises:
+        ValueError: it is NaN.
+    """
     if seconds is None:
         return None
-    nanoseconds = round(seconds * 1e9)
+    require_number(seconds)
+    nanoseconds = round(max(-LONGEST_SECONDS, min(seconds, LONGEST_SECONDS)) * 1e9)
     return Duration(seconds=nanoseconds // 10**9, nanos=nanoseconds % 10**9)
 
 

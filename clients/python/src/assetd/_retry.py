@@ -57,13 +57,38 @@ class RetryPolicy:
         return replace(self, patience_seconds=math.inf, connect_patience_seconds=math.inf)
 
 
+# Thirty years. gRPC counts in nanoseconds: what is much longer is over for it at once.
+LONGEST_SECONDS = 1e9
+
+
+def require_number(seconds: float) -> None:
+    """Refuse what no clock ever reaches, and no comparison finds.
+
+    Raises:
+        ValueError: it is NaN.
+    """
+    # Not `math.isnan`, which fails for an integer that is too long for a float.
+    if seconds != seconds:
+        raise ValueError("NaN is no number of seconds")
+
+
 class Deadline:
-    """The moment at which a call has to be over, repeats included. `None`: never."""
+    """The moment at which a call has to be over, repeats included.
+
+    Never for `None`, and for anything longer than `LONGEST_SECONDS`, infinity included.
+    """
 
     def __init__(self, timeout: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.timeout = timeout
+        """Begin now.
+
+        Raises:
+            ValueError: the timeout is NaN.
+        """
+        if timeout is not None:
+            require_number(timeout)
+        self.timeout = None if timeout is None or timeout > LONGEST_SECONDS else timeout
         self._clock = clock
-        self.end = math.inf if timeout is None else clock() + timeout
+        self.end = math.inf if self.timeout is None else clock() + self.timeout
 
     def remaining_seconds(self) -> float | None:
         """Return what is left, never below 0; None without an end."""

@@ -34,7 +34,8 @@ class Client(Pushing, Tending):
 
     A call that finds the daemon UNAVAILABLE is repeated with growing pauses, see `RetryPolicy`;
     every other failure is raised at once, as one of `assetd.errors`. Every method takes `timeout`,
-    in seconds for the whole call with its repeats; without one a call takes as long as it takes.
+    in seconds for the whole call with its repeats; without one, or with `math.inf`, a call takes as
+    long as it takes. NaN is a ValueError.
 
     Nothing is dialled, and grpc is not imported, before the first call. gRPC does not survive a
     fork: make clients after it.

@@ -13,6 +13,7 @@ from assetd.cli.doctor import doctor
 from assetd.cli.interrupts import EXIT_INTERRUPTED, Interrupts
 from assetd.cli.output import (
     EXIT_OTHER,
+    EXIT_USAGE,
     Session,
     exit_code,
     print_error,
@@ -23,6 +24,7 @@ from assetd.cli.push import push
 from assetd.cli.run import run
 from assetd.cli.serve import serve
 from assetd.cli.show import list_versions, resolve, status
+from assetd.cli.streams import usable_streams
 from assetd.cli.tend import evict, pin, unpin, verify
 from assetd.cli.transfer import fetch
 from assetd.errors import AssetdError
@@ -79,7 +81,7 @@ for command in (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, by default that of the process, and return its exit code."""
     try:
-        with Interrupts() as interrupts:
+        with usable_streams(), Interrupts() as interrupts:
             return run_command(arguments, interrupts)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -112,9 +114,13 @@ def tell(failure: Exception, session: Session) -> int | None:
     if isinstance(failure, AssetdError):
         print_failure(failure, as_json=session.as_json)
         return exit_code(failure)
+    if isinstance(failure, UnicodeEncodeError) and failure.reason == "surrogates not allowed":
+        # Of an argument, where Python keeps bytes that are no text; gRPC takes only text.
+        print_error(f"{failure.object} is not UTF-8")
+        return EXIT_USAGE
     if isinstance(failure, OSError):
         # A broken pipe is none of these: click ends quietly when whoever reads has seen enough.
         where = f"{failure.filename}: " if failure.filename else ""
-        print_error(f"{where}{failure.strerror}")
+        print_error(f"{where}{failure.strerror or failure}")
         return EXIT_OTHER
     return None

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
@@ -25,7 +25,7 @@ class Interrupts:
     """While it is entered, an interrupt that does not end the command is repeated, once.
 
     After `remind_seconds`; as long after that, the process ends at once. On any other thread than
-    the main one, which gets no signals, it does nothing.
+    the main one, which gets no signals, it does nothing; nor where they are ignored.
     """
 
     def __init__(self, remind_seconds: float = REMIND_SECONDS) -> None:
@@ -34,7 +34,7 @@ class Interrupts:
         self.came = False
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
+        if can_be_interrupted():
             self._begin()
         return self
 
@@ -81,7 +81,8 @@ class Interrupts:
         signal.pthread_kill(main_thread, signal.SIGINT)
         if self._ends_in_time(signals):
             return
-        os.write(2, b"assetd: did not end when it was interrupted: ended at once\n")
+        with suppress(OSError):
+            os.write(2, b"assetd: did not end when it was interrupted: ended at once\n")
         os._exit(EXIT_INTERRUPTED)
 
     def _ends_in_time(self, signals: int) -> bool:
@@ -93,13 +94,23 @@ class Interrupts:
         return False
 
 
+def can_be_interrupted() -> bool:
+    """Tell whether this thread gets interrupts.
+
+    A shell has those that it runs in the background ignore them: Ctrl-C is for who stands in front.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
 @contextmanager
 def left_to_asyncio() -> Iterator[None]:
     """Have an interrupt cancel what asyncio runs in the block, so that it can tidy up.
 
     asyncio sees to that only where the handler is Python's own.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not can_be_interrupted():
         yield
         return
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)

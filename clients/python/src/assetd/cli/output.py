@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 EXIT_OTHER = 1
+EXIT_USAGE = 2
 EXIT_DATA_LOSS = 7
 EXIT_TO_MEND = 8
 # By code, so that a reason of a newer daemon has its exit code too.
 EXIT_CODES = {
-    "INVALID_ARGUMENT": 2,
+    "INVALID_ARGUMENT": EXIT_USAGE,
     "NOT_FOUND": 3,
     "ALREADY_EXISTS": 4,
     "ABORTED": 4,

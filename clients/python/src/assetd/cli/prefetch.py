@@ -1,9 +1,10 @@
 """The command `assetd prefetch`: many versions at once, as a node or an image is prepared."""
 
+import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -11,6 +12,7 @@ from assetd.asset import Asset
 from assetd.cli.output import Session, for_each, json_option, one_line, print_message
 from assetd.cli.progress import FetchReport, display_for, progress_options
 from assetd.client import Client
+from assetd.errors import InvalidFieldError
 
 if TYPE_CHECKING:
     from assetd.v1.asset_service_pb2 import FetchResponse
@@ -29,8 +31,19 @@ A file may say:
 """
 
 
+class Listing(click.File):
+    """A file of specs, or standard input."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the open file."""
+        if value == "-" and sys.stdin is None:
+            self.fail("standard input is closed", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command(epilog=PREFETCH_EXAMPLES)
-@click.argument("file", type=click.File(encoding="utf-8"))
+# -sig: some editors begin a file with a mark that is no part of the first spec.
+@click.argument("file", type=Listing(encoding="utf-8-sig"))
 @click.option("--pin", is_flag=True, help="Pin every version that was fetched.")
 @click.option(
     "--parallel",
@@ -51,7 +64,10 @@ def prefetch(
     line, and lines that begin with #, are notes; - reads standard input. Goes on after a failure;
     the exit code is the highest. With --json the event `completed` of each fetch is printed.
     """
-    specs = read_specs(file)
+    try:
+        specs = read_specs(file)
+    except UnicodeDecodeError:
+        raise click.BadParameter("it is not UTF-8", param_hint="FILE") from None
     display = display_for(progress, quiet=quiet or session.as_json)
     with session.client() as client, FetchReport(display) as report:
         fetching = Prefetch(session, client, report, pins=pin)
@@ -101,8 +117,17 @@ class Prefetch:
             on_event=self._print if self._session.as_json else None,
         ) as asset:
             if self._pins:
-                self._client.pin(f"{asset.name}:{asset.version}")
+                self._pin(asset)
             return asset
+
+    def _pin(self, asset: Asset) -> None:
+        if not asset.version:
+            # As one may stand that no daemon brought, where there is no store.
+            raise InvalidFieldError(
+                f"{asset.name} is present, and cannot be pinned: it has no version",
+                metadata={"field": "spec", "spec": asset.name},
+            )
+        self._client.pin(f"{asset.name}:{asset.version}")
 
     def _print(self, response: "FetchResponse") -> None:
         if response.HasField("completed"):

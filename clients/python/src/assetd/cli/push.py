@@ -123,6 +123,8 @@ def push(
     """
     if new and update:
         raise click.UsageError("--new and --update exclude each other")
+    if not path:
+        raise click.UsageError("PATH is empty")
     display = display_for(progress, quiet=quiet or session.as_json)
     answers = _Answers(as_json=session.as_json)
     name = str(push_id or uuid.uuid4())

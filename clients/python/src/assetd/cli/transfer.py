@@ -1,12 +1,29 @@
 """`assetd fetch`. Options in, one line out: what a fetch is, only the client knows."""
 
+import math
+from typing import Any
+
 import click
 
 from assetd.asset import Freshness, Resolution
 from assetd.cli.output import Session, json_option, print_message, warn_of_fallback
 from assetd.cli.progress import FetchReport, display_for, progress_options
 
-SECONDS = click.FloatRange(min=0, min_open=True)
+
+class Seconds(click.FloatRange):
+    """How long something may take, `inf` included."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number. NaN is none, though click finds it in every range."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return number
+
+
+SECONDS = Seconds(min=0, min_open=True)
 
 FETCH_EXAMPLES = """\b
 Examples:
