@@ -164,19 +164,9 @@ FETCHES = [
         *("store_timeout", "it must be positive"),
     ),
     bad(
-        FetchRequest(spec="good/file", progress_interval=Duration(seconds=-1)),
-        "INVALID_FIELD",
-        *("progress_interval", "must not be negative"),
-    ),
-    bad(
         FetchRequest(spec="good/file", freshness=99),  # type: ignore[arg-type]
         "INVALID_FIELD",
         *("freshness", "99", "the API names"),
-    ),
-    bad(
-        FetchRequest(spec="good/file", caller="x" * 300),
-        "INVALID_FIELD",
-        *("caller", "at most 256"),
     ),
 ]
 
