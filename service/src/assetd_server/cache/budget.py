@@ -6,7 +6,7 @@ is told to the ledger by those who look (`cache.scan`) or change it (`assets.roo
 evicted at all (leases, pins, the store's word) is decided there too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 
@@ -162,16 +162,16 @@ class Budget:
         """Give room back. Idempotent."""
         self._reservations.discard(reservation)
 
-    def missing_bytes(self, needed_bytes: int, disk: Disk, replaced: str = "") -> int:
+    def missing_bytes(self, needed_bytes: int, disk: Disk, replaced: Collection[str] = ()) -> int:
         """Return how much has to be freed before `needed_bytes` may be written; 0 = they fit.
 
-        What they replace (the key of an entry, if there is one) goes when they stand: it counts on
-        the disk, and not against the limit of the cache.
+        What they replace (the keys of entries, where there are such) goes when they stand: it
+        counts on the disk, and not against the limit of the cache.
         """
         missing = needed_bytes + self.remaining_bytes - self._spendable(disk)
         if self.limits.max_bytes is not None:
-            standing = self._entries.get(replaced)
-            going = standing.size_bytes if standing else 0
+            standing = (self._entries.get(key) for key in replaced)
+            going = sum(entry.size_bytes for entry in standing if entry)
             taken = self._used_bytes + self.reserved_bytes - going
             missing = max(missing, taken + needed_bytes - self.limits.max_bytes)
         return max(missing, 0)
