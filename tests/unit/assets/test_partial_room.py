@@ -14,7 +14,7 @@ from assetd_server.assets.cache_orders import (
     VerifyOutcome,
     VerifyResult,
 )
-from assetd_server.assets.orders import FetchCompleted, FetchOrder
+from assetd_server.assets.orders import FetchCompleted, FetchOrder, ResolveOrder
 from assetd_server.assets.selection import Selection
 from assetd_server.cache.budget import Limits
 from assetd_server.errors import AssetExceedsCacheError, CacheFullError
@@ -173,6 +173,21 @@ async def test_an_operator_evicts_parts(pushed: Daemon, selector: Selector) -> N
         # Its files go in the background.
         while left_overs(pushed.root):  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def test_who_holds_parts_does_not_hold_the_version(pushed: Daemon) -> None:
+    """The whole of it, which came later, is told as free, and goes when an operator says so."""
+    events = pushed.assets.fetch(FetchOrder(Spec.parse("x/d"), selection=JSON, hold=True))
+    await first_of(events, FetchCompleted)
+    await pushed.fetch("x/d")
+    state = (await pushed.assets.resolve(ResolveOrder(Spec.parse("x/d:0.0")))).cache_state
+    assert (state.leased, state.hold_count) == (False, 0)
+    for leased in (False, True):
+        [entry] = await pushed.assets.evict(EvictOrder(Selector(spec=Spec.parse("x/d:0.0"))))
+        assert entry.outcome is (EvictOutcome.LEASED if leased else EvictOutcome.EVICTED)
+    state = (await pushed.assets.resolve(ResolveOrder(Spec.parse("x/d:0.0")))).cache_state
+    assert (state.presence, state.hold_count) == (Presence.PARTIAL, 1)
+    await events.aclose()
 
 
 async def test_parts_are_verified_and_repaired(pushed: Daemon) -> None:

@@ -114,7 +114,7 @@ class Fetcher:
                 lease = await self._lease(landed) if order.hold else None
                 if order.hold and lease is None and landed.paths is not None:
                     continue
-                async with aclosing(self._hold(order, landed, lease, began)) as events_of_hold:
+                async with aclosing(self._hold(order, landed, lease, began, use)) as events_of_hold:
                     async for event in events_of_hold:
                         yield event
             return
@@ -124,15 +124,25 @@ class Fetcher:
         )
 
     async def _hold(
-        self, order: FetchOrder, landed: Answer, lease: Lease | None, began: float
+        self,
+        order: FetchOrder,
+        landed: Answer,
+        lease: Lease | None,
+        began: float,
+        use: AsyncExitStack,
     ) -> AsyncGenerator[FetchEvent, None]:
         if not order.hold:
             yield self._completed(landed, began)
             return
-        with (
-            self._used_at_the_end(landed),
-            self._holds.hold(lease, landed.asset_version, order.caller),
-        ):
+        async with AsyncExitStack() as held:
+            held.enter_context(self._used_at_the_end(landed))
+            held.enter_context(
+                self._holds.hold(lease, landed.paths, landed.asset_version, order.caller)
+            )
+            if landed.paths is not None:
+                # What else the call was about may go: of parts that are held the whole version.
+                await held.enter_async_context(self._finder.using(landed.paths))
+                await use.aclose()
             yield self._completed(landed, began)
             await self._draining.wait()
             raise ShuttingDownError(
