@@ -13,6 +13,8 @@ The protocol
  hit    hold; waits for no growth; fsyncs receipt, directory and Q before the answer.
  full   as in cache_model.py; once it stands, durable, the partial version is retired: the hold exclusively, LOCK_EX|LOCK_NB on it
         (either busy: it stays), compare inodes, rename into trash, fsync, unlock, delete.     evict: the same.
+ tidy   the hold exclusively, LOCK_EX|LOCK_NB on Q/v, compare inodes, and only then: what the receipt does not list is unlinked;
+        where it lists nothing, all of it, the folder last.
  lease  open Q/v, LOCK_SH|LOCK_NB, look at receipt and parts, compare inodes last.
 
 Invariants (unless an operator acted, where that is to blame)
@@ -35,7 +37,7 @@ from cache_model import Fs, Program, bug, sync
 
 cm.TORN.update(Ra="E", Rb="E", Rab="E")
 BUGS = ("two-growers grow-unleased receipt-first no-sync-between receipt-in-place no-hold replace-shared no-sync-parent hit-no-sync retire-first "
-        "retire-no-ex evict-no-ex no-recheck-ex no-recheck-reader evict-in-place evict-no-sync trash-no-sync trust-list no-fsync").split()
+        "retire-no-ex evict-no-ex no-recheck-ex no-recheck-reader evict-in-place evict-no-sync trash-no-sync trust-list no-fsync tidy-no-ex").split()
 
 def listed(receipt): return receipt[1:] if receipt and receipt[0] == "R" else ""
 
@@ -141,6 +143,20 @@ def full():
         yield "note", "ok A ab"
         yield take_away("T/p", bug("retire-no-ex"))
 def evict(): yield take_away("T/q", bug("evict-no-ex"))
+def tidy():
+    if not bug("tidy-no-ex"):
+        yield "openc", "p", "C/part"
+        if not (yield "flock", "p", "E"): yield "close", "p"; return
+    while (yield "open", "x", "Q/v"):
+        if not bug("tidy-no-ex") and not (yield "flock", "x", "E"): break
+        if (yield "same", "x", "Q/v"):
+            have = listed((yield "read", "@x/R"))
+            for p in "ab":
+                if p not in have: yield "unlink", "@x/" + p
+            if not have: yield "unlink", "@x/R"; yield "rmdir", "Q/v"
+            break
+        yield "close", "x"
+    yield "close", "x", "p"
 def hit():
     """A caller who finds what it wants, beside a growth that is under way."""
     yield hold()
@@ -283,12 +299,19 @@ CONFIGS = {                                       # name: (SIGKILLs of the daemo
     "operator-kill": (1, None, dict(D1=grow, D2=evict, O=operator)),
     "operator-full": (0, None, dict(D1=grow_any, D2=full, O=operator)),
     "kill-twice": (2, None, dict(D1=grow_any, D2=full)),
+    "tidy": (1, None, dict(D1=grow_any, D2=tidy, R=reader)),
+    "tidy-growers": (0, None, dict(D1=grow, D2=grow_b, D3=tidy)),
+    "tidy-evict": (1, None, dict(D1=grow, D2=tidy, D3=evict)),
+    "tidy-full": (1, None, dict(D1=grow, D2=tidy, D3=full)),
+    "tidy-operator": (0, None, dict(D1=grow, D2=tidy, R=reader, O=operator)),
     "evict-twice": (0, None, dict(D1=grow, D2=evict, D3=evict, R=reader)),
     "power-evict-any": (1, "any", dict(D1=grow, D2=evict)),
     "power-evict-ordered": (1, "ordered", dict(D1=grow_any, D2=evict)),
     "power-full-any": (0, "any", dict(D1=grow, D2=full)),
     "power-full-ordered": (0, "ordered", dict(D1=grow, D2=full)),
     "power-force-any": (1, "any", dict(D1=grow_or_force)),
+    "power-tidy-any": (1, "any", dict(D1=grow, D2=tidy)),
+    "power-tidy-ordered": (1, "ordered", dict(D1=grow_any, D2=tidy)),
     "power-growers-any": (0, "any", dict(D1=grow, D2=grow_b)),
     "power-growers-ordered": (0, "ordered", dict(D1=grow, D2=grow_b)),
     "hit": (1, None, dict(D1=grow_any, D2=hit, D3=evict)),

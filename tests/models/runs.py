@@ -178,5 +178,6 @@ BUGS: Final = (
         "evict-no-sync power-evict-any 1",
         "trash-no-sync power-evict-any 1",
         "no-fsync power-force 1",
+        "tidy-no-ex tidy-growers 1",
     ),
 )

@@ -7,9 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 from assetd_server.assets.housekeeping import Chore, Housekeeping
+from assetd_server.assets.orders import FetchCompleted, FetchOrder
+from assetd_server.assets.selection import Selection
+from assetd_server.cache.layout import PartialPaths
 from assetd_server.errors import IoError
+from assetd_server.spec import Spec
 
-from tests.support.assets_bench import SETTINGS, Bench, paths_of
+from tests.support.assets_bench import SETTINGS, Bench, first_of, paths_of
 from tests.support.clocks import BEGINNING, ManualClock
 from tests.support.limited import until
 from tests.support.versions import left_overs
@@ -96,3 +100,53 @@ async def test_old_downloads_are_swept_while_the_daemon_runs(bench: Bench) -> No
     await clock.until_asleep()
     clock.advance(SETTINGS.staging_max_age_seconds)
     await until(lambda: left_overs(daemon.root) == [])
+
+
+@pytest.mark.parametrize("has_receipt", [True, False])
+async def test_what_a_killed_growth_has_left_is_deleted(bench: Bench, *, has_receipt: bool) -> None:
+    """At the start: parts that no receipt lists count for nothing, and take no room any more."""
+    clock = ManualClock()
+    daemon = bench.daemon(clock=clock)
+    await bench.daemon().push("x/d", {"a": b"1", "b": b"22"})
+    await daemon.fetch("x/d", selection=Selection(include=("a",)))
+    folder = daemon.root / PartialPaths.of(paths_of("x/d:0.0")).data
+    (folder / "parts/b").write_bytes(b"22")
+    if not has_receipt:
+        (folder / "receipt").unlink()
+    await daemon.assets.start()
+    await clock.until_asleep()
+    assert not (folder / "parts/b").exists()
+    assert (folder / "parts/a").exists() is has_receipt
+    assert (await daemon.assets.status()).used_bytes == int(has_receipt)
+
+
+async def test_what_is_in_use_is_tidied_later(bench: Bench) -> None:
+    """A call may be about to add to it: then it is left for the next time."""
+    clock = ManualClock()
+    daemon = bench.daemon(clock=clock)
+    await bench.daemon().push("x/d", {"a": b"1", "b": b"22"})
+    await daemon.fetch("x/d", selection=Selection(include=("a",)))
+    left = daemon.root / PartialPaths.of(paths_of("x/d:0.0")).data / "parts/left"
+    left.touch()
+    order = FetchOrder(Spec.parse("x/d"), selection=Selection(include=("a",)), hold=True)
+    events = daemon.assets.fetch(order)
+    await first_of(events, FetchCompleted)
+    await daemon.assets.start()
+    await clock.until_asleep()
+    assert left.exists()
+    await events.aclose()
+    clock.advance(SETTINGS.staging_max_age_seconds)
+    await until(lambda: not left.exists())
+
+
+async def test_a_link_in_the_way_keeps_nobody_from_being_tidied(bench: Bench) -> None:
+    """Who fetches is told of it; it is not followed, and the others go on."""
+    clock = ManualClock()
+    daemon = bench.daemon(clock=clock)
+    asset = daemon.root / ".assetd/partial/x/d"
+    for version in ("0.0", "0.1", "0.2"):
+        (asset / version).mkdir(parents=True)
+    (asset / "0.1/receipt").symlink_to(daemon.root)
+    await daemon.assets.start()
+    await clock.until_asleep()
+    assert [path.name for path in asset.iterdir()] == ["0.1"]

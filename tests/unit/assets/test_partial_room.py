@@ -14,7 +14,7 @@ from assetd_server.assets.cache_orders import (
     VerifyOutcome,
     VerifyResult,
 )
-from assetd_server.assets.orders import FetchCompleted, FetchOrder
+from assetd_server.assets.orders import FetchCompleted, FetchOrder, ResolveOrder
 from assetd_server.assets.selection import Selection
 from assetd_server.cache.budget import Limits
 from assetd_server.errors import AssetExceedsCacheError, CacheFullError
@@ -96,6 +96,44 @@ async def test_parts_make_room_for_themselves(bench: Bench, pushed: Daemon) -> N
     assert here(daemon) == some("a.json", "sub/c.json", "sub/d.bin")
 
 
+async def test_the_whole_fits_in_the_room_of_its_parts(bench: Bench, pushed: Daemon) -> None:
+    """They go when it stands: they are taken over, and nobody has to go for it, themselves first.
+
+    However the fetch of another version begins meanwhile.
+    """
+    await pushed.push("x/e", b"e" * 60)
+    await pushed.push("x/f", b"f" * 60)
+    daemon = limited(bench, 1200)
+    await daemon.fetch("x/d", selection=BINS)
+    await daemon.fetch("x/e")
+    gate = bench.store.pause("read", "x/d/0.0/a.json")
+    fetching = asyncio.create_task(daemon.fetched("x/d"))
+    await gate.reached()
+    with pytest.raises(CacheFullError):
+        await daemon.fetch("x/f")
+    gate.open()
+    whole = await fetching
+    assert whole.transferred_bytes == size_of("a.json", "sub/c.json")
+    assert whole.reused_bytes == size_of("b.bin", "sub/d.bin")
+    assert not (daemon.root / DATA).exists()
+    assert (daemon.root / "x/e/0.0").exists()
+    assert (await daemon.assets.status()).used_bytes == size_of(*TREE) + 60
+
+
+@pytest.mark.usefixtures("pushed")
+async def test_parts_that_are_held_do_not_go_for_the_whole(bench: Bench) -> None:
+    """They would stand beside it: where there is no room for both, it is refused."""
+    daemon = limited(bench, 1200)
+    events = daemon.assets.fetch(FetchOrder(Spec.parse("x/d"), selection=JSON, hold=True))
+    await first_of(events, FetchCompleted)
+    with pytest.raises(CacheFullError):
+        await daemon.fetch("x/d")
+    assert here(daemon) == some("a.json", "sub/c.json")
+    await events.aclose()
+    await daemon.fetch("x/d")
+    assert here(daemon) == {}
+
+
 async def test_held_or_pinned_parts_stay(bench: Bench, pushed: Daemon) -> None:
     """A hold and a pin keep parts as they keep versions; a pin outlives the growth."""
     await pushed.push("x/e", b"e" * 60)
@@ -136,6 +174,21 @@ async def test_an_operator_evicts_parts(pushed: Daemon, selector: Selector) -> N
         # Its files go in the background.
         while left_overs(pushed.root):  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def test_who_holds_parts_does_not_hold_the_version(pushed: Daemon) -> None:
+    """The whole of it, which came later, is told as free, and goes when an operator says so."""
+    events = pushed.assets.fetch(FetchOrder(Spec.parse("x/d"), selection=JSON, hold=True))
+    await first_of(events, FetchCompleted)
+    await pushed.fetch("x/d")
+    state = (await pushed.assets.resolve(ResolveOrder(Spec.parse("x/d:0.0")))).cache_state
+    assert (state.leased, state.hold_count) == (False, 0)
+    for leased in (False, True):
+        [entry] = await pushed.assets.evict(EvictOrder(Selector(spec=Spec.parse("x/d:0.0"))))
+        assert entry.outcome is (EvictOutcome.LEASED if leased else EvictOutcome.EVICTED)
+    state = (await pushed.assets.resolve(ResolveOrder(Spec.parse("x/d:0.0")))).cache_state
+    assert (state.presence, state.hold_count) == (Presence.PARTIAL, 1)
+    await events.aclose()
 
 
 async def test_parts_are_verified_and_repaired(pushed: Daemon) -> None:

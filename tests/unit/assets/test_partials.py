@@ -1,6 +1,7 @@
 """Partial versions as a caller sees them: what is fetched, what is a hit, who shares or waits."""
 
 import asyncio
+import fcntl
 import json
 from contextlib import aclosing
 from pathlib import Path
@@ -41,11 +42,13 @@ from tests.support.assets_bench import (
     digest_of,
     first_of,
     flip_byte,
+    flocked,
     may_be_moved,
     names_of,
     paths_of,
     started_of,
 )
+from tests.support.clocks import ManualClock
 from tests.support.trees import read_tree
 from tests.support.versions import put, put_ours
 
@@ -571,6 +574,37 @@ async def test_a_hold_keeps_the_partial_version(pushed: Daemon) -> None:
     assert (entry.cache_state.leased, entry.cache_state.hold_count) == (True, 1)
     await events.aclose()
     assert may_be_moved(pushed.root / DATA)
+
+
+async def test_a_hold_waits_for_who_replaces_other_parts(bench: Bench, pushed: Daemon) -> None:
+    """A repair keeps leases away until it is durable; nothing is refused for that."""
+    clock = ManualClock()
+    await pushed.fetch("x/d", selection=JSON)
+    daemon = bench.daemon(root=pushed.root, clock=clock)
+    events = daemon.assets.fetch(FetchOrder(Spec.parse("x/d"), selection=JSON, hold=True))
+    with flocked(daemon.root / DATA, fcntl.LOCK_EX) as locked:
+        assert locked
+        holding = asyncio.create_task(first_of(events, FetchCompleted))
+        for _ in range(4):
+            await clock.until_asleep()
+            clock.advance(1)
+        await clock.until_asleep()
+    clock.advance(1)
+    await holding
+    assert not may_be_moved(daemon.root / DATA)
+    await events.aclose()
+
+
+async def test_a_hold_does_not_wait_for_ever(pushed: Daemon) -> None:
+    """ASSET_IN_USE after some seconds."""
+    await pushed.fetch("x/d", selection=JSON)
+    began = pushed.clock.monotonic()
+    with (
+        flocked(pushed.root / DATA, fcntl.LOCK_EX),
+        pytest.raises(AssetInUseError, match="replaced or removed every time"),
+    ):
+        await pushed.fetch("x/d", selection=JSON, hold=True)
+    assert 3 < pushed.clock.monotonic() - began < 10
 
 
 async def test_without_a_store_a_hold_needs_the_receipt(bench: Bench, pushed: Daemon) -> None:

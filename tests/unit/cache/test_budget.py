@@ -149,9 +149,9 @@ def test_what_is_missing_is_by_the_tighter_bound(limits: Limits, needed: int, mi
 def test_what_is_replaced_counts_on_the_disk_alone() -> None:
     """It goes when its successor stands; until then both need room on the disk."""
     budget = budget_of(entry("a", 100), limits=Limits(max_bytes=100))
-    assert budget.missing_bytes(100, DISK, replaced="a") == 0
-    assert budget.missing_bytes(100, DISK, replaced="b") == 100
-    assert budget.missing_bytes(100, Disk(1000, 99), replaced="a") == 1
+    assert budget.missing_bytes(100, DISK, replaced=("a",)) == 0
+    assert budget.missing_bytes(100, DISK, replaced=("b",)) == 100
+    assert budget.missing_bytes(100, Disk(1000, 99), replaced=("a",)) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -293,7 +293,9 @@ def test_a_failure_at_any_call_keeps_what_is_here(scratch: Path, code: int) -> N
         fs.heal()
         assert type(failure) in (expected, type(None)), fs.calls[number]
         failures += failure is not None
-        assert here(assets_dir) in (of(*FIRST), of(*FIRST, *SECOND)), fs.calls[number]
+        stands = here(assets_dir)
+        assert stands in (of(*FIRST), of(*FIRST, *SECOND)), fs.calls[number]
+        assert read_tree(root / PLACE.parts) == stands, fs.calls[number]
         grow(assets_dir, *SECOND)
         assert here(assets_dir) == of(*FIRST, *SECOND)
         assert left_overs(root) == []
@@ -305,7 +307,7 @@ def test_a_failure_at_any_call_keeps_what_is_here(scratch: Path, code: int) -> N
 def test_a_kill_at_any_call_keeps_what_is_here(scratch: Path) -> None:
     """Whatever call a kill comes at, parts that were here stay, and what counts is whole.
 
-    The rest is fetched over what was left.
+    The rest is deleted, and fetched again.
     """
     for number, root in every_root(scratch):
         fs = FaultyFileSystem()
@@ -316,10 +318,136 @@ def test_a_kill_at_any_call_keeps_what_is_here(scratch: Path) -> None:
         restarted = AssetsDir(str(root), FaultyFileSystem())
         assert recover(restarted).writable
         assert left_overs(root) == []
-        assert here(restarted) in (of(*FIRST), of(*FIRST, *SECOND)), fs.calls[-1]
+        partial = PartialVersions(restarted)
+        assert partial.untidied() == [PLACE]
+        assert partial.tidy(PLACE)
+        assert partial.untidied() == []
+        stands = here(restarted)
+        assert stands in (of(*FIRST), of(*FIRST, *SECOND)), fs.calls[-1]
+        assert read_tree(root / PLACE.parts) == stands, fs.calls[-1]
         grow(restarted, *SECOND)
         assert here(restarted) == of(*FIRST, *SECOND)
         restarted.close()
+
+
+def test_a_first_growth_that_fails_leaves_nothing(scratch: Path) -> None:
+    """Whatever call fails: no byte of what nobody was told of stays, or the parts are here."""
+    number, failed = 0, True
+    while failed:
+        number += 1
+        root = scratch / str(number)
+        root.mkdir()
+        fs = FaultyFileSystem()
+        assets_dir = AssetsDir(str(root), fs)
+        fs.fail(number, errno.EIO)
+        with suppress(AssetError):
+            grow(assets_dir, *FIRST)
+        failed = fs.planned == 0
+        fs.heal()
+        stands = [path for path in (root / PLACE.data).rglob("*") if path.is_file()]
+        assert here(assets_dir) == of(*FIRST) or stands == [], fs.calls[number]
+        assets_dir.close()
+    assert number > 40
+
+
+# What counts for nothing
+
+
+def litter(root: Path) -> None:
+    """Leave what a growth leaves that is killed before its receipt."""
+    for path in ("left", "sub/left", "own/left"):
+        file = root / PLACE.part(PartPath(path))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"left")
+
+
+def test_what_no_receipt_lists_is_deleted(assets_dir: AssetsDir, root: Path) -> None:
+    """Parts and their folders; without a receipt, or with one that says nothing, all of it."""
+    partial = grow(assets_dir, *FIRST)
+    litter(root)
+    assert partial.tidy(PLACE)
+    assert read_tree(root / PLACE.parts) == here(assets_dir) == of(*FIRST)
+    assert not (root / PLACE.parts / "own").exists()
+    for raw in (None, b"{}"):
+        grow(assets_dir, *FIRST)
+        (root / PLACE.receipt).unlink()
+        if raw is not None:
+            (root / PLACE.receipt).write_bytes(raw)
+        assert not partial.tidy(PLACE)
+        assert not (root / PLACE.data).exists()
+    assert not partial.tidy(PLACE)
+    assert partial.untidied() == []
+
+
+def test_what_grows_is_tidied_again(assets_dir: AssetsDir, fs: FaultyFileSystem) -> None:
+    """Once, and what has not grown since is not looked at."""
+    partial = grow(assets_dir, *FIRST)
+    assert partial.tidy(PLACE)
+    assert partial.untidied() == []
+    staged = StagedVersion(assets_dir, PLACE, AssetKind.DIRECTORY)
+    staged.seal(replace(WHOLE, manifest=replace(WHOLE.manifest, parts=())))
+    fs.fail(1, errno.EIO, "rename")
+    with pytest.raises(IoError):
+        partial.grow(staged, WHOLE, {})
+    assert partial.untidied() == [PLACE]
+    staged.discard()
+
+
+def test_what_is_leased_is_tidied_later(assets_dir: AssetsDir, root: Path) -> None:
+    """What counts for nothing now may be what somebody has held since before."""
+    partial = grow(assets_dir, *FIRST)
+    lease = take_lease(assets_dir, PLACE)
+    assert lease is not None
+    litter(root)
+    before = read_tree(root / PLACE.parts)
+    assert partial.tidy(PLACE)
+    assert read_tree(root / PLACE.parts) == before
+    assert partial.untidied() == [PLACE]
+    lease.release()
+    assert partial.tidy(PLACE)
+    assert read_tree(root / PLACE.parts) == of(*FIRST)
+
+
+def test_what_a_later_release_lists_is_not_tidied(assets_dir: AssetsDir, root: Path) -> None:
+    """Nobody here can tell what of it counts."""
+    partial = grow(assets_dir, *FIRST)
+    (root / PLACE.receipt).write_bytes(b'{"format": 99}')
+    assert partial.tidy(PLACE)
+    assert read_tree(root / PLACE.parts) == of(*FIRST)
+
+
+@pytest.mark.parametrize("has_receipt", [True, False])
+def test_a_kill_while_it_is_tidied_costs_nothing(scratch: Path, *, has_receipt: bool) -> None:
+    """What is listed stays, and the next run deletes the rest."""
+    number, tidied = 0, False
+    while not tidied:
+        number += 1
+        root = scratch / str(number)
+        root.mkdir()
+        with closing(AssetsDir(str(root), FaultyFileSystem())) as assets_dir:
+            grow(assets_dir, *FIRST)
+        litter(root)
+        if not has_receipt:
+            (root / PLACE.receipt).unlink()
+        fs = FaultyFileSystem()
+        dying = AssetsDir(str(root), fs)
+        fs.stop(number)
+        with suppress(Stopped):
+            PartialVersions(dying).tidy(PLACE)
+            tidied = True
+        with closing(AssetsDir(str(root), FaultyFileSystem())) as assets_dir:
+            partial = PartialVersions(assets_dir)
+            expected = of(*FIRST) if has_receipt else {}
+            assert here(assets_dir, partial) == expected
+            assert partial.tidy(PLACE) is has_receipt
+            assert here(assets_dir, partial) == expected
+        assert (root / PLACE.data).exists() is has_receipt
+        if has_receipt:
+            assert read_tree(root / PLACE.parts) == expected
+        if tidied:
+            fs.heal()
+            dying.close()
+    assert number > 15
 
 
 @pytest.mark.parametrize("planted", [PLACE.folder, PLACE.data, PLACE.parts, f"{PLACE.parts}/sub"])

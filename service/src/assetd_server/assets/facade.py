@@ -50,6 +50,7 @@ from assetd_server.assets.sources import Sources
 from assetd_server.assets.states import States
 from assetd_server.assets.tending import Tending
 from assetd_server.assets.threads import Threads
+from assetd_server.assets.tidying import Tidying
 from assetd_server.assets.uses import Uses
 from assetd_server.assets.verifying import Verifier
 from assetd_server.cache.layout import AssetsDir, VersionPaths
@@ -217,8 +218,10 @@ class Assets:
     def _make_chores(self) -> list[Chore]:
         often_enough = self._settings.staging_max_age_seconds / 4
         interval_seconds = min(often_enough, _MAX_SWEEP_INTERVAL_SECONDS)
+        tidying = Tidying(self._partial, self._ledger, self._uses, self._disk)
         return [
             Chore("sweep of staging", interval_seconds, self._sweep_staging),
+            Chore("partial versions", interval_seconds, tidying.run),
             Chore("order of use", _TEND_INTERVAL_SECONDS, self._ledger.tend),
             Chore("ended pushes", _TEND_INTERVAL_SECONDS, self.settle_pushes),
             Chore("dropped versions", _LOOK_INTERVAL_SECONDS, self.look_again),

@@ -46,7 +46,11 @@ _T = TypeVar("_T")
 # gRPC retries a call by itself only while nothing has come: leave it that chance for a while.
 _SILENT_SECONDS = 5.0
 # A version can be replaced or deleted by hand between our last look and the lease; not for ever.
-_ROUNDS = 5
+_ROUNDS = 10
+# Whoever replaces some parts of it keeps leases away until they are durable. There is no waiting
+# for a lease: look again after a while, and later each time; for some six seconds in all.
+_PAUSE_SECONDS = 0.05
+_MAX_PAUSE_SECONDS = 1.0
 
 
 class Fetcher:
@@ -96,7 +100,10 @@ class Fetcher:
         began = self._clock.monotonic()
         replaces = order.force_download or self._force_download
         started = False
+        pause_seconds = 0.0
         for _ in range(_ROUNDS):
+            if pause_seconds:
+                await self._clock.sleep(pause_seconds)
             landed: Answer | None = None
             # From the first look to the answer nobody evicts what this call is about.
             async with AsyncExitStack() as use:
@@ -113,8 +120,9 @@ class Fetcher:
                     continue
                 lease = await self._lease(landed) if order.hold else None
                 if order.hold and lease is None and landed.paths is not None:
+                    pause_seconds = min(2 * pause_seconds or _PAUSE_SECONDS, _MAX_PAUSE_SECONDS)
                     continue
-                async with aclosing(self._hold(order, landed, lease, began)) as events_of_hold:
+                async with aclosing(self._hold(order, landed, lease, began, use)) as events_of_hold:
                     async for event in events_of_hold:
                         yield event
             return
@@ -124,15 +132,25 @@ class Fetcher:
         )
 
     async def _hold(
-        self, order: FetchOrder, landed: Answer, lease: Lease | None, began: float
+        self,
+        order: FetchOrder,
+        landed: Answer,
+        lease: Lease | None,
+        began: float,
+        use: AsyncExitStack,
     ) -> AsyncGenerator[FetchEvent, None]:
         if not order.hold:
             yield self._completed(landed, began)
             return
-        with (
-            self._used_at_the_end(landed),
-            self._holds.hold(lease, landed.asset_version, order.caller),
-        ):
+        async with AsyncExitStack() as held:
+            held.enter_context(self._used_at_the_end(landed))
+            held.enter_context(
+                self._holds.hold(lease, landed.paths, landed.asset_version, order.caller)
+            )
+            if landed.paths is not None:
+                # What else the call was about may go: of parts that are held the whole version.
+                await held.enter_async_context(self._finder.using(landed.paths))
+                await use.aclose()
             yield self._completed(landed, began)
             await self._draining.wait()
             raise ShuttingDownError(

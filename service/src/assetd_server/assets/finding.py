@@ -3,7 +3,7 @@
 Downloads nothing. What is missing is for `assets.fetch` to have flown in.
 """
 
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -66,10 +66,10 @@ class Finder:
             return Hit(meaning.resolution, plain)
         spec = order.spec.pinned_to(meaning.version)
         miss = Miss(meaning.resolution, spec, VersionPaths(spec.name, meaning.version))
-        await use.enter_async_context(self._uses.shared(miss.paths.data))
+        await use.enter_async_context(self.using(miss.paths))
         if order.selection is not None:
             parts = PartialPaths.of(miss.paths)
-            await use.enter_async_context(self._uses.shared(parts.data))
+            await use.enter_async_context(self.using(parts))
         if replaces:
             return miss
         hit = await self.hit(order, spec, miss.paths, verify=order.verify)
@@ -85,6 +85,10 @@ class Finder:
             if hit is None:
                 raise self._absent(spec)
         return miss if hit is None else Hit(meaning.resolution, hit)
+
+    def using(self, paths: VersionPaths) -> AbstractAsyncContextManager[None]:
+        """Use what stands there for the length of a block: nobody evicts it."""
+        return self._uses.shared(paths.data)
 
     def _also_cached(self, order: FetchOrder) -> AlsoCached | None:
         if order.selection is None:

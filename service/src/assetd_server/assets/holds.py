@@ -25,10 +25,19 @@ class Holds:
         self._next = 0
 
     @contextmanager
-    def hold(self, lease: Lease | None, asset_version: AssetVersion, caller: str) -> Iterator[None]:
-        """Show a hold for the length of the block, and end its lease."""
+    def hold(
+        self,
+        lease: Lease | None,
+        paths: VersionPaths | None,
+        asset_version: AssetVersion,
+        caller: str,
+    ) -> Iterator[None]:
+        """Show a hold for the length of the block, and end its lease.
+
+        `paths` are those of what is held, a version or parts of it; a plain path has none.
+        """
         self._next += 1
-        number, key = self._next, str(asset_version)
+        number, key = self._next, paths.data if paths else ""
         self._held[number] = HoldStatus(asset_version, caller, self._clock.now())
         self._counts[key] += 1
         try:
@@ -40,8 +49,8 @@ class Holds:
                 lease.release()
 
     def count(self, paths: VersionPaths) -> int:
-        """Return how many holds of this daemon keep the version."""
-        return self._counts[paths.spec]
+        """Return how many holds of this daemon keep the version; of partial paths, its parts."""
+        return self._counts[paths.data]
 
     def __iter__(self) -> Iterator[HoldStatus]:
         return iter(list(self._held.values()))

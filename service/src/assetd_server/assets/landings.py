@@ -16,7 +16,7 @@ from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import Transfer
 from assetd_server.assets.uses import Uses
-from assetd_server.cache.layout import AssetsDir
+from assetd_server.cache.layout import AssetsDir, PartialPaths
 from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.partial import PartialVersions, find_in_parts
 from assetd_server.cache.publish import Publisher
@@ -42,6 +42,7 @@ class Landings:
         clock: Clock,
         settings: AssetsSettings,
     ) -> None:
+        self._uses = uses
         transfer = Transfer(
             catalog.store,
             disk,
@@ -87,6 +88,8 @@ class Landings:
         """
         if flight.state.selection is not None:
             return await self._parts.land(flight)
-        landed = await self._whole.land(flight)
+        # What is here in part is taken over: until then it makes room for nobody, itself included.
+        async with self._uses.shared(PartialPaths.of(flight.state.paths).data):
+            landed = await self._whole.land(flight)
         await self._parts.give_way(flight.state.paths)
         return landed

@@ -275,9 +275,9 @@ class Pusher:
         self, push: _Push, work: asyncio.Task[T]
     ) -> AsyncGenerator[PushProgress, None]:
         """Tell how far the push is until the work ends; a caller who leaves cancels it."""
-        # It has begun then, and says in which phase.
-        await asyncio.sleep(0)
         try:
+            # It has begun then, and says in which phase.
+            await asyncio.sleep(0)
             while not work.done():
                 yield push.received.progress(push.received.phase_now)
                 await asyncio.wait([work], timeout=_PROGRESS_INTERVAL_SECONDS)

@@ -44,11 +44,8 @@ class _Need:
     paths: VersionPaths
     size_bytes: int
     staged_bytes: int
-
-    @property
-    def replaced(self) -> str:
-        """What goes when it stands; nothing for parts, which stand beside what is here."""
-        return "" if isinstance(self.paths, PartialPaths) else self.paths.data
+    # What goes when it stands; nothing for parts, which stand beside what is here.
+    replaced: Collection[str]
 
 
 class Room:
@@ -100,7 +97,19 @@ class Room:
     async def _need(self, paths: VersionPaths, size_bytes: int) -> _Need:
         if self._budget.limits.any:
             await self._ledger.refresh()
-        return _Need(paths, size_bytes, self._ledger.download_begins(paths))
+        replaced = await self._replaced(paths)
+        return _Need(paths, size_bytes, self._ledger.download_begins(paths), replaced)
+
+    async def _replaced(self, paths: VersionPaths) -> Collection[str]:
+        if isinstance(paths, PartialPaths):
+            return ()
+        parts = PartialPaths.of(paths)
+        return (paths.data, parts.data) if await self.gives_way(parts) else (paths.data,)
+
+    async def gives_way(self, parts: PartialPaths) -> bool:
+        """Tell whether parts of a version may go once the whole of it stands: nobody holds them."""
+        entry = self._budget.get(parts.data)
+        return entry is not None and not await self._ledger.leased([entry])
 
     async def _disk_for(self, need: _Need) -> Disk:
         disk = await self._ledger.disk()

@@ -6,7 +6,7 @@ is told to the ledger by those who look (`cache.scan`) or change it (`assets.roo
 evicted at all (leases, pins, the store's word) is decided there too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 
@@ -163,16 +163,16 @@ class Budget:
         """Give room back. Idempotent."""
         self._reservations.discard(reservation)
 
-    def missing_bytes(self, needed_bytes: int, disk: Disk, replaced: str = "") -> int:
+    def missing_bytes(self, needed_bytes: int, disk: Disk, replaced: Collection[str] = ()) -> int:
         """Return how much has to be freed before `needed_bytes` may be written; 0 = they fit.
 
-        What they replace (the key of an entry, if there is one) goes when they stand: it counts on
-        the disk, and not against the limit of the cache.
+        What they replace (the keys of entries, where there are such) goes when they stand: it
+        counts on the disk, and not against the limit of the cache.
         """
         on_disk = needed_bytes + self.remaining_bytes - self._spendable(disk)
         return max(on_disk, self._above_max_bytes(needed_bytes, replaced), 0)
 
-    def is_disk_full(self, needed_bytes: int, disk: Disk, replaced: str = "") -> bool:
+    def is_disk_full(self, needed_bytes: int, disk: Disk, replaced: Collection[str] = ()) -> bool:
         """Tell whether it is the disk that has no room for them, whatever the limits say.
 
         False where `max_bytes` leaves no room for them either: there it is the cache that is full.
@@ -185,11 +185,11 @@ class Budget:
         """Return what of the disk no download under way will need, were nothing to stay free."""
         return max(disk.free_bytes - self.remaining_bytes, 0)
 
-    def _above_max_bytes(self, needed_bytes: int, replaced: str) -> int:
+    def _above_max_bytes(self, needed_bytes: int, replaced: Collection[str]) -> int:
         if self.limits.max_bytes is None:
             return 0
-        standing = self._entries.get(replaced)
-        going = standing.size_bytes if standing else 0
+        standing = (self._entries.get(key) for key in replaced)
+        going = sum(entry.size_bytes for entry in standing if entry)
         taken = self._used_bytes + self.reserved_bytes - going
         return taken + needed_bytes - self.limits.max_bytes
 

@@ -2,8 +2,8 @@
 
 A partial version only grows. Its receipt holds the manifest of the whole version and says which
 parts are here and how each was checked, so that what is wanted of it can be told without the store.
-A part counts once the receipt lists it: what a kill leaves beside is ignored, and overwritten. No
-marker is ever written here, and nothing at a final path. Knows no store. All methods block.
+A part counts once the receipt lists it: what a kill leaves beside is ignored, until it is deleted.
+No marker is ever written here, and nothing at a final path. Knows no store. All methods block.
 """
 
 import fcntl
@@ -38,7 +38,8 @@ from assetd_server.cache.receipt import (
     receipt_in,
 )
 from assetd_server.cache.reuse import candidates, find_equal
-from assetd_server.errors import AssetInUseError, ReadOnlyError, UnsafePathError
+from assetd_server.cache.unlisted import delete_below
+from assetd_server.errors import AssetError, AssetInUseError, ReadOnlyError, UnsafePathError
 from assetd_server.manifest import Manifest, Part
 from assetd_server.model import AssetKind, AssetName, PartPath, Verification
 from assetd_server.versioning import Version
@@ -100,6 +101,8 @@ class PartialVersions:
         self._dir = assets_dir
         self._fs = assets_dir.fs
         self._settled: set[str] = set()
+        # Where nothing has been added to since all that lies there was seen to count.
+        self._tidied: set[str] = set()
         self._decoded = lru_cache(_RECEIPTS_KEPT)(self._read)
 
     def look(self, paths: VersionPaths) -> PartialReceipt | None:
@@ -159,6 +162,37 @@ class PartialVersions:
             found = versions_in(self._dir, f"{PARTIAL}/{name}")
         return [version for version in found if self.look(VersionPaths(name, version))]
 
+    def untidied(self) -> list[PartialPaths]:
+        """Return where something may lie that counts for nothing, with a receipt or without one."""
+        with os_errors(PARTIAL):
+            every = [
+                PartialPaths(name, version)
+                for name in names_in(self._dir, PARTIAL)
+                for version in versions_in(self._dir, f"{PARTIAL}/{name}")
+            ]
+        return [paths for paths in every if paths.data not in self._tidied]
+
+    def tidy(self, paths: PartialPaths) -> bool:
+        """Delete what the receipt does not list, or all where none can be read.
+
+        That is what a growth has left that was killed, or failed. The caller has the version
+        exclusively. What is leased stays, for a later call, and so does what a later release wrote.
+        A kill in mid-way leaves less of what counts for nothing. Returns whether anything stands.
+
+        Raises:
+            UnsafePathError, ReadOnlyError, IoError: some of it stays.
+        """
+        with suppress(AssetInUseError), os_errors(paths.data), exclusive(self._dir, paths):
+            marker, receipt = self._receipt(paths)
+            if receipt is not None:
+                listed = receipt.present
+                delete_below(self._dir, paths.parts, lambda path: path not in listed)
+            elif marker is not Marker.NEWER:
+                self._dir.remove_tree(paths.data)
+                return False
+            self._tidied.add(paths.data)
+        return True
+
     def grow(
         self,
         staged: StagedVersion,
@@ -177,15 +211,19 @@ class PartialVersions:
             AssetInUseError: a part that is listed would have to be replaced, and is leased.
             UnsafePathError: a link stands in the way, or a later release of assetd wrote the
                 receipt.
-            DiskFullError, IoError: not acknowledged; what the receipt does not list is ignored.
+            DiskFullError, IoError: not acknowledged; what the receipt does not list is deleted.
         """
         paths = PartialPaths.of(staged.paths)
         moved = [path for path in added if path not in equal]
         staged.close()
         self._settled.discard(paths.data)
+        self._tidied.discard(paths.data)
         with os_errors(paths.data):
             replaces = self._replaces(paths, moved)
-            with self._locked(paths, fcntl.LOCK_EX if replaces else fcntl.LOCK_SH):
+            with (
+                self._locked(paths, fcntl.LOCK_EX if replaces else fcntl.LOCK_SH),
+                self._taken_back_on_failure(paths, moved),
+            ):
                 for folder in self._move(staged, paths, moved):
                     self._dir.fsync(folder)
                 grown = _grown(self.known(paths), receipt, added)
@@ -233,6 +271,30 @@ class PartialVersions:
                 if same_inode(self._dir, fd, paths.data):
                     yield
                     return
+
+    @contextmanager
+    def _taken_back_on_failure(
+        self, paths: PartialPaths, moved: Collection[PartPath]
+    ) -> Iterator[None]:
+        """Delete of what the block has moved in what the receipt does not list, should it fail."""
+        try:
+            yield
+        except (AssetError, OSError):
+            # What cannot be deleted either is left to `tidy`.
+            with suppress(AssetError, OSError):
+                self._take_back(paths, moved)
+            raise
+
+    def _take_back(self, paths: PartialPaths, moved: Collection[PartPath]) -> None:
+        _, receipt = self._receipt(paths)
+        # Nothing else: others may hold what stood here before. These have never been told of.
+        unlisted = set(moved) - (receipt.present.keys() if receipt else set())
+        delete_below(self._dir, paths.parts, lambda path: path in unlisted)
+        # With what else lies there they stay.
+        with self._dir.folder(paths.data) as fd:
+            self._fs.rmdir(fd, paths.parts.rpartition("/")[2])
+        with self._dir.folder(paths.folder) as fd:
+            self._fs.rmdir(fd, paths.leaf)
 
     def _move(
         self, staged: StagedVersion, paths: PartialPaths, moved: Iterable[PartPath]
