@@ -134,18 +134,24 @@ class PartUpload:
         if self._size_bytes <= PIECE_BYTES:
             self._small = data
             return
-        if self._upload is None:
-            self._upload = await self._begin()
+        upload = self._upload or await self._begin()
         for task in self._sending:
             if task.done():
                 task.result()
         number = len(self._sending) + 1
-        sending = self._send(self._upload, number, self._offset, data)
+        sending = self._send(upload, number, self._offset, data)
         self._sending.append(asyncio.create_task(sending))
         self._offset += len(data)
 
     async def _begin(self, *, for_copies: bool = False) -> Upload:
-        upload = await self._store.start_upload(self._key, for_copies=for_copies)
+        """Return an upload that is begun and noted; what is begun is known, for `abandon` to drop.
+
+        Also where the caller is cancelled meanwhile: the store may have begun it by then.
+        """
+        return await to_the_end(self._begin_and_note(for_copies))
+
+    async def _begin_and_note(self, for_copies: bool) -> Upload:
+        upload = self._upload = await self._store.start_upload(self._key, for_copies=for_copies)
         await self._place.claims.note_upload(self._place.claimed, upload)
         return upload
 
@@ -155,10 +161,10 @@ class PartUpload:
         That it can, `finish` tells.
         """
         self._is_copy = True
-        self._upload = await self._begin(for_copies=True)
+        upload = await self._begin(for_copies=True)
         for number, offset in enumerate(range(0, self._size_bytes, COPY_BYTES), 1):
             length = min(COPY_BYTES, self._size_bytes - offset)
-            copy = partial(self._store.copy_part, self._upload, number, offset, length, source)
+            copy = partial(self._store.copy_part, upload, number, offset, length, source)
             self._sending.append(asyncio.create_task(self._in_turn(copy)))
 
     async def _send(self, upload: Upload, number: int, offset: int, data: bytes) -> str:
