@@ -67,6 +67,22 @@ async def test_an_upload_of_a_caller_who_leaves_is_dropped(bench: Bench, daemon:
     assert bench.memory.upload_count == 0
 
 
+async def test_an_upload_that_is_begun_behind_a_leaving_caller_is_dropped(
+    bench: Bench, daemon: Daemon
+) -> None:
+    """Who leaves before the store has said the upload's name leaves no upload either."""
+    gate = bench.store.hold_answer("start_upload", KEY)
+    pushing = asyncio.create_task(push_large(daemon))
+    await gate.reached()
+    pushing.cancel()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    gate.open()
+    with pytest.raises(asyncio.CancelledError):
+        await pushing
+    assert bench.memory.upload_count == 0
+
+
 async def test_the_failure_counts_not_the_cleaning_up(bench: Bench, daemon: Daemon) -> None:
     """Where dropping the upload fails as well, the caller hears of what went wrong first."""
     error = StoreAccessDeniedError("the store refuses")

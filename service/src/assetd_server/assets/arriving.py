@@ -7,7 +7,7 @@ from assetd_server.assets.arriving_part import ArrivingPart
 from assetd_server.assets.kept_uploads import KeptUploads
 from assetd_server.assets.part_upload import Place
 from assetd_server.assets.shielding import ended
-from assetd_server.assets.storing import Count, Stored
+from assetd_server.assets.storing import Stored
 from assetd_server.errors import PushMismatchError
 from assetd_server.manifest import Part
 from assetd_server.model import PartPath
@@ -25,9 +25,8 @@ class ArrivingParts:
     Call `complete`, or `abandon`, at the end.
     """
 
-    def __init__(self, place: Place, count: Count, kept: KeptUploads) -> None:
+    def __init__(self, place: Place, kept: KeptUploads) -> None:
         self._place = place
-        self._count = count
         self._kept = kept
         self._resumed: dict[PartPath, ArrivingPart] = {}
         self._arriving: dict[PartPath, ArrivingPart] = {}
@@ -88,7 +87,7 @@ class ArrivingParts:
         self._kept.stop(arriving)
         stored = await arriving.finish()
         self._stored[stored.part.path] = stored
-        self._count(stored.part.size_bytes or 0)
+        self._place.count(stored.part.path, stored.part.size_bytes or 0)
 
     async def _settle_down_to(self, count: int) -> None:
         """Wait until no more parts than that are on their last step; raise what one raised."""

@@ -44,6 +44,9 @@ _SHORT_BYTES = 256 * 2**10
 
 T = TypeVar("T")
 
+# Takes how many bytes of a part are in the store by now.
+Count = Callable[[PartPath, int], None]
+
 
 def piece_bytes_of(size_bytes: int) -> int:
     """Return the length of every piece but the last of a part with that size."""
@@ -54,7 +57,8 @@ def piece_bytes_of(size_bytes: int) -> int:
 class Place:
     """Where the parts of one claimed version go, and what may be used on the way.
 
-    `budget` bounds the bytes that all pushes hold in memory together, `turns` the calls.
+    `budget` bounds the bytes that all pushes hold in memory together, `turns` the calls. `count` is
+    told of each piece that the store has taken.
     """
 
     catalog: Catalog
@@ -63,6 +67,7 @@ class Place:
     budget: ByteBudget
     turns: asyncio.Semaphore
     threads: Threads
+    count: Count = lambda *_: None
 
     @property
     def store(self) -> ObjectStore:
@@ -93,6 +98,7 @@ class PartUpload:
         self._place = place
         self._store = place.store
         self._key = place.key(part)
+        self._path = part.path
         self._size_bytes = part.size_bytes or 0
         self._small = b""
         self._is_copy = False
@@ -100,6 +106,7 @@ class PartUpload:
         self._upload: Upload | None = None
         self._sending: list[asyncio.Task[str]] = []
         self._offset = 0
+        self._taken_bytes = 0
 
     @property
     def sent_bytes(self) -> int:
@@ -118,6 +125,7 @@ class PartUpload:
         if self._upload is not None:
             await place.claims.note_upload(place.claimed, self._upload)
         self._place = place
+        place.count(self._path, self._taken_bytes)
 
     async def reserve(self, length: int) -> None:
         """Return when there is room in memory for the next piece."""
@@ -134,18 +142,24 @@ class PartUpload:
         if self._size_bytes <= PIECE_BYTES:
             self._small = data
             return
-        if self._upload is None:
-            self._upload = await self._begin()
+        upload = self._upload or await self._begin()
         for task in self._sending:
             if task.done():
                 task.result()
         number = len(self._sending) + 1
-        sending = self._send(self._upload, number, self._offset, data)
+        sending = self._send(upload, number, self._offset, data)
         self._sending.append(asyncio.create_task(sending))
         self._offset += len(data)
 
     async def _begin(self, *, for_copies: bool = False) -> Upload:
-        upload = await self._store.start_upload(self._key, for_copies=for_copies)
+        """Return an upload that is begun and noted; what is begun is known, for `abandon` to drop.
+
+        Also where the caller is cancelled meanwhile: the store may have begun it by then.
+        """
+        return await to_the_end(self._begin_and_note(for_copies))
+
+    async def _begin_and_note(self, for_copies: bool) -> Upload:
+        upload = self._upload = await self._store.start_upload(self._key, for_copies=for_copies)
         await self._place.claims.note_upload(self._place.claimed, upload)
         return upload
 
@@ -155,27 +169,30 @@ class PartUpload:
         That it can, `finish` tells.
         """
         self._is_copy = True
-        self._upload = await self._begin(for_copies=True)
+        upload = await self._begin(for_copies=True)
         for number, offset in enumerate(range(0, self._size_bytes, COPY_BYTES), 1):
             length = min(COPY_BYTES, self._size_bytes - offset)
-            copy = partial(self._store.copy_part, self._upload, number, offset, length, source)
-            self._sending.append(asyncio.create_task(self._in_turn(copy)))
+            copy = partial(self._store.copy_part, upload, number, offset, length, source)
+            self._sending.append(asyncio.create_task(self._in_turn(copy, length)))
 
     async def _send(self, upload: Upload, number: int, offset: int, data: bytes) -> str:
         try:
             send = partial(self._store.upload_part, upload, number, offset, data)
-            return await self._in_turn(send)
+            return await self._in_turn(send, len(data))
         finally:
             self._release(len(data))
 
-    async def _in_turn(self, call: Callable[[], Awaitable[str]]) -> str:
+    async def _in_turn(self, call: Callable[[], Awaitable[str]], length: int) -> str:
         """Return the receipt of a piece that is sent, or copied, when its turn comes."""
         try:
             async with self._place.turns:
-                return await call()
+                receipt = await call()
         except UploadNotFoundError:
             # Somebody took this push for dead, and ended what it had begun.
             raise ClaimLostError from None
+        self._taken_bytes += length
+        self._place.count(self._path, self._taken_bytes)
+        return receipt
 
     def _release(self, count: int) -> None:
         self._held_bytes -= count
@@ -261,8 +278,9 @@ class PartUpload:
             # The bytes have been let go, or were never here.
             raise ClaimLostError
         upload = await self._begin()
+        self._taken_bytes = 0
         send = partial(self._store.upload_part, upload, 1, 0, self._small)
-        self._sending = [asyncio.create_task(self._in_turn(send))]
+        self._sending = [asyncio.create_task(self._in_turn(send, len(self._small)))]
         return upload
 
     async def _prove(self, part: Part, info: ObjectInfo) -> ObjectInfo | None:

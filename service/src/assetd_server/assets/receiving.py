@@ -43,6 +43,7 @@ class Received:
     wanted: set[PartPath] = field(default_factory=set)
     received_bytes: int = 0
     stored_bytes: int = 0
+    stored_of: dict[PartPath, int] = field(default_factory=dict)
     phase: PushPhase | None = None
     claimed: ClaimedVersion | ExistingVersion | None = None
 
@@ -61,9 +62,20 @@ class Received:
         is_stored = self.stored_bytes == self.total_bytes
         return PushPhase.COMMITTING if is_stored else PushPhase.STORING
 
-    def count(self, stored_bytes: int) -> None:
-        """Count bytes that are in the store by now."""
-        self.stored_bytes += stored_bytes
+    def count(self, path: PartPath, stored_bytes: int) -> None:
+        """Take how many bytes of a file are in the store by now.
+
+        Of one that has to be stored once more nothing is counted again, nor taken off.
+        """
+        more_bytes = stored_bytes - self.stored_of.get(path, 0)
+        if more_bytes > 0:
+            self.stored_of[path] = stored_bytes
+            self.stored_bytes += more_bytes
+
+    def count_anew(self) -> None:
+        """Count from nothing: all has to be stored under another claim."""
+        self.stored_of.clear()
+        self.stored_bytes = 0
 
     def progress(self, phase: PushPhase) -> PushProgress:
         """Return how far the push is."""

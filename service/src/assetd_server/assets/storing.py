@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
-from assetd_server.assets.part_upload import PartUpload, Place, find_equal, piece_bytes_of
+from assetd_server.assets.part_upload import Count, PartUpload, Place, find_equal, piece_bytes_of
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.stock import StoredPart
 from assetd_server.assets.transfer import first_error
@@ -29,7 +29,6 @@ from assetd_server.store.base import (
 _PARTS_AT_ONCE = 16
 
 ReadPart = Callable[[PartPath, int, int], Awaitable[bytes]]
-Count = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,7 @@ class Stored:
     info: ObjectInfo
 
 
-async def store_parts(
-    place: Place, parts: Iterable[Part], read: ReadPart, count: Count
-) -> dict[str, Stored]:
+async def store_parts(place: Place, parts: Iterable[Part], read: ReadPart) -> dict[str, Stored]:
     """Store parts whose checksums are known; `read` gives ranges of their bytes.
 
     Raises:
@@ -54,7 +51,7 @@ async def store_parts(
     async def store(part: Part) -> Stored:
         return await store_read(place, part, read)
 
-    return await for_each(parts, store, count)
+    return await for_each(parts, store, place.count)
 
 
 async def store_read(place: Place, part: Part, read: ReadPart) -> Stored:
@@ -171,7 +168,7 @@ async def for_each(
             stored = await find(part)
         if stored is not None:
             found[part.path] = stored
-            count(part.size_bytes or 0)
+            count(part.path, part.size_bytes or 0)
 
     try:
         async with asyncio.TaskGroup() as group:

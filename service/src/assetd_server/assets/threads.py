@@ -3,11 +3,12 @@
 Two pools, so that a hit, which takes microseconds, never waits behind an fsync that takes seconds.
 """
 
-import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
+
+from assetd_server.blocking import run_to_its_end
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -26,7 +27,7 @@ class Threads:
         writing, closing its descriptor) must not race with it. A call that has not begun is
         dropped.
         """
-        return await self._run(partial(call, *args, **kwargs), None)
+        return await run_to_its_end(self._pool, partial(call, *args, **kwargs))
 
     async def obtain(
         self,
@@ -40,34 +41,9 @@ class Threads:
         As `run`; and what a cancelled caller can no longer take is handed to `give_back`, in the
         pool as well.
         """
-        return await self._run(partial(call, *args, **kwargs), give_back)
-
-    async def _run(self, call: Callable[[], _R], give_back: Callable[[_R], object] | None) -> _R:
-        # The future of `run_in_executor` says that it was cancelled while the thread goes on; only
-        # the pool's own future knows whether the call has begun.
-        begun = self._pool.submit(call)
-        ended = asyncio.wrap_future(begun)
-        try:
-            return await asyncio.shield(ended)
-        except asyncio.CancelledError:
-            if not begun.cancel():
-                await _settled(ended)
-                if give_back is not None and ended.exception() is None:
-                    undone = self._pool.submit(give_back, ended.result())
-                    await _settled(asyncio.wrap_future(undone))
-            raise
+        work = partial(call, *args, **kwargs)
+        return await run_to_its_end(self._pool, work, give_back=give_back)
 
     def close(self) -> None:
         """Wait for the calls under way and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-
-async def _settled(future: "asyncio.Future[_R]") -> None:
-    """Wait for the future's end, however often the caller is cancelled meanwhile."""
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError:
-            continue
-    if not future.cancelled():
-        future.exception()  # seen: asyncio complains of failures that nobody looked at

@@ -273,7 +273,11 @@ class ObjectStore(ABC):
 
     @abstractmethod
     async def abort_upload(self, upload: Upload) -> None:
-        """Drop an upload. Idempotent; after it the upload can no longer be completed."""
+        """Drop an upload. Idempotent; after it the upload can no longer be completed.
+
+        Nor does a part arrive, and stay, whose task was cancelled and has ended before: it took
+        effect by then, or never will.
+        """
 
     @abstractmethod
     def uploads(self, prefix: str) -> AsyncIterator[UnfinishedUpload]:

@@ -16,6 +16,11 @@ class BodyFile(io.RawIOBase):
     def __init__(self, data: Buffer) -> None:
         self._view = memoryview(data).cast("B")
         self._position = 0
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """Let every further read fail: the part ends half sent, and no store takes it then."""
+        self._is_cut = True
 
     def readable(self) -> bool:
         """Say yes."""
@@ -37,6 +42,8 @@ class BodyFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer`, or what of it there are bytes for."""
+        if self._is_cut:
+            raise OSError("the part is not wanted any more")
         block = self._view[self._position : self._position + len(buffer)]
         buffer[: block.nbytes] = block
         self._position += block.nbytes

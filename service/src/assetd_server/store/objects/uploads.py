@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
 
+from assetd_server.blocking import run_to_its_end
 from assetd_server.store.base import (
     Buffer,
     CopySource,
@@ -96,13 +98,16 @@ class S3Uploads(ObjectStore):
         data: Buffer,
     ) -> str:
         """Send UploadPart with its checksum; see `ObjectStore.upload_part`."""
-        return await self._call(upload.key, self._send_part, upload, number, data)
+        body = BodyFile(data)
+        send = partial(self._send_part, upload, number, data, body)
+        with translated(self._failures, upload.key):
+            return await self._see_to_its_end(send, hurry=body.cut)
 
-    def _send_part(self, upload: Upload, number: int, data: Buffer) -> str:
+    def _send_part(self, upload: Upload, number: int, data: Buffer, body: BodyFile) -> str:
         is_checked = self._checks and not upload.for_copies
         checked = {"ChecksumCRC64NVME": checksum_text(data)} if is_checked else {}
         answer = self._client.upload_part(
-            **self._named(upload), **checked, PartNumber=number, Body=BodyFile(data)
+            **self._named(upload), **checked, PartNumber=number, Body=body
         )
         return receipt_of(answer["ETag"], answer.get("ChecksumCRC64NVME") if is_checked else None)
 
@@ -111,8 +116,9 @@ class S3Uploads(ObjectStore):
     ) -> str:
         """Send UploadPartCopy with the source's ETag; see `ObjectStore.copy_part`."""
         wanted = self._named(upload) | copied_range(source, offset, length)
+        copy = partial(self._client.upload_part_copy, **wanted, PartNumber=number)
         try:
-            answer = await self._run(self._client.upload_part_copy, **wanted, PartNumber=number)
+            answer = await self._see_to_its_end(copy)
         except SDK_ERRORS as error:
             refusal, bucket = refusal_of(error), bucket_of(source)
             raise self._failures.of_copy(upload.key, bucket, source.key, refusal) from error
@@ -139,13 +145,14 @@ class S3Uploads(ObjectStore):
         self, upload: Upload, receipts: Sequence[str], **condition: str
     ) -> ObjectInfo:
         parts = [completed_part(n, receipt) for n, receipt in enumerate(receipts, start=1)]
-        answer = await self._call(
-            upload.key,
+        complete = partial(
             self._client.complete_multipart_upload,
             **self._named(upload),
             **condition,
             MultipartUpload={"Parts": parts},
         )
+        with translated(self._failures, upload.key):
+            answer = await self._see_to_its_end(complete)
         if not upload.for_copies and not answer.get("ChecksumCRC64NVME"):
             self._warn()
         # Some servers (versitygw 1.8) say yes where the upload is gone and the key is somebody
@@ -200,6 +207,16 @@ class S3Uploads(ObjectStore):
     async def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, lambda: call(*args, **kwargs))
+
+    async def _see_to_its_end(
+        self, call: Callable[[], T], hurry: Callable[[], object] | None = None
+    ) -> T:
+        """Return what a call of an upload returns; a cancelled caller waits for its end.
+
+        S3 takes parts that come after the upload was aborted, and keeps them: whoever aborts must
+        know that none is under way. The client's timeouts bound the wait.
+        """
+        return await run_to_its_end(self._executor, call, hurry=hurry)
 
 
 def _whole_keys(
