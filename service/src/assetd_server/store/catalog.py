@@ -347,7 +347,7 @@ class Catalog:
             raise error(
                 "a key of {what!r} would have {length} bytes, and a store takes {limit_bytes}:"
                 " choose a shorter one",
-                field="spec",
+                field="files.files.path" if part else "header.spec",
                 what=part or name,
                 length=length,
                 limit_bytes=MAX_KEY_BYTES,
