@@ -104,7 +104,8 @@ def assert_is_the_story(story: str) -> None:
     assert shown["assetd push model nlp/minilm"].startswith("nlp/minilm:0.0\n(")
     assert "byte for byte the same\n" in story
     (hit,) = [answer for command, answer in shown.items() if "fetch nlp/minilm --json" in command]
-    assert re.match(r'"source": "SOURCE_CACHE", "elapsed": "[\d.]+s".*\n\(\d+\.\d\d s\)\n', hit)
+    said = r'"source": "SOURCE_CACHE", "reusedBytes": "\d+", "elapsed": "[\d.]+s".*'
+    assert re.match(rf"{said}\n\(\d+\.\d\d s\)\n", hit)
     assert shown["assetd push model nlp/minilm --update"].startswith("nlp/minilm:0.1\n(")
     assert shown["assetd push model nlp/minilm --bump-major"].startswith("nlp/minilm:1.0\n(")
     assert shown["assetd resolve nlp/minilm"] == "nlp/minilm:1.0\n"
