@@ -5,7 +5,7 @@ The server is the test's own: it takes a request as far as it is told, and answe
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import botocore.session
@@ -32,8 +32,21 @@ class SlowServer:
     body_bytes: int = 0
     wanted_bytes: int = 0
 
+    serving: set["asyncio.Task[object]"] = field(default_factory=set)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.serving.add(task)
+        # Whoever cuts its part short resets the connection.
+        with suppress(OSError):
+            await self._serve(reader, writer)
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         [length] = [line for line in head.split(b"\r\n") if line.startswith(b"content-length:")]
         self.wanted_bytes = int(length.split(b":")[1])
@@ -49,7 +62,6 @@ class SlowServer:
             await self.may_answer.wait()
             self.answered = True
             writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: "p1"\r\n\r\n')
-        writer.close()
 
 
 @asynccontextmanager
@@ -68,6 +80,7 @@ async def slow_store() -> AsyncIterator[tuple[ObjectStore, SlowServer]]:
             slow.may_read.set()
             slow.may_answer.set()
             await store.close()
+            await asyncio.gather(*slow.serving)
 
 
 async def turns_of_the_loop() -> None:
