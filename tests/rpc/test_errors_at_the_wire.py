@@ -1,6 +1,6 @@
 """The error table, read where a caller reads it: at the far end of a channel."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,6 @@ from tests.rpc.serving import Served, serving
 RESOLVE = pb.ResolveVersionRequest(spec="nlp/ranker")
 Fail = Callable[[Served], Awaitable[grpc.aio.AioRpcError]]
 ERRORS = AssetError.__subclasses__()
-
-
-@pytest.fixture
-def assets() -> FakeAssets:
-    """What the server serves; a test gives it the error."""
-    return FakeAssets()
-
-
-@pytest.fixture
-async def served(tmp_path: Path, assets: FakeAssets) -> AsyncIterator[Served]:
-    """The server."""
-    async with serving(tmp_path, assets) as served:
-        yield served
 
 
 def sample(kind: type[AssetError]) -> AssetError:

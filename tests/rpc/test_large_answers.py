@@ -1,8 +1,6 @@
 """Answers that have no pages: whatever they would hold, a caller's gRPC takes them, at 4 MiB."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from assetd.v1.cache_service_pb2 import (
@@ -22,7 +20,7 @@ from assetd_server.model import AssetName, AssetVersion, PartPath
 from assetd_server.versioning import Version
 
 from tests.rpc.fakes import NOW, RANKER, STATUS, FakeAssets
-from tests.rpc.serving import Served, serving
+from tests.rpc.serving import Served
 
 # As much as a pusher may write on a version.
 LABELS = {chr(0x1F300 + n): "\U0001f600" * 512 for n in range(64)}
@@ -30,19 +28,6 @@ LABELLED = replace(RANKER, labels=LABELS)
 LONG_NAMED = AssetVersion(AssetName("/".join(["n" * 250] * 4)), Version.of(1, 2))
 PROGRESS = FetchProgress(FetchPhase.DOWNLOADING, 4, 8, 1, 2, 16, None, None, 1)
 ALL = CacheSelector(all=True)
-
-
-@pytest.fixture
-def assets() -> FakeAssets:
-    """What the server serves."""
-    return FakeAssets()
-
-
-@pytest.fixture
-async def served(tmp_path: Path, assets: FakeAssets) -> AsyncIterator[Served]:
-    """The server."""
-    async with serving(tmp_path, assets) as served:
-        yield served
 
 
 async def test_many_evictions(served: Served, assets: FakeAssets) -> None:

@@ -1,8 +1,5 @@
 """Every method over a real channel: the order reaches the assets, their answer the caller."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import grpc
 import pytest
 from assetd.v1 import asset_pb2, cache_service_pb2
@@ -21,22 +18,9 @@ from assetd_server.model import AssetKind, NamePrefix
 from assetd_server.spec import Spec
 
 from tests.rpc.fakes import NOW, FakeAssets
-from tests.rpc.serving import Served, serving
+from tests.rpc.serving import Served
 
 SPEC = Spec.parse("nlp/ranker:1")
-
-
-@pytest.fixture
-def assets() -> FakeAssets:
-    """What the server serves."""
-    return FakeAssets()
-
-
-@pytest.fixture
-async def served(tmp_path: Path, assets: FakeAssets) -> AsyncIterator[Served]:
-    """The server."""
-    async with serving(tmp_path, assets) as served:
-        yield served
 
 
 async def test_resolve(served: Served, assets: FakeAssets) -> None:
