@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from assetd_server.assets.orders import Bump, PushMode
+from assetd_server.assets.orders import PushMode
 from assetd_server.errors import (
     AssetError,
     AssetExistsError,
@@ -130,24 +130,6 @@ async def test_what_others_have_begun_meanwhile_is_seen(
     assert await bench.listed("x/d") == [theirs]
     assert [key for key in bench.memory.keys if key.endswith(".meta")] == [f"x/d/{theirs}.meta"]
     assert (await quick.push("x/d", b"next")).asset_version.version is not None
-
-
-# The next number
-
-
-@pytest.mark.parametrize(
-    ("spec", "bump", "version"),
-    [("x/d", None, "0.2"), ("x/d", Bump.MAJOR, "1.0"), ("x/d:0", None, "0.2")],
-)
-async def test_a_number_that_others_name_does_not_move_the_next(
-    bench: Bench, spec: str, bump: Bump | None, version: str
-) -> None:
-    """A claim may be given up: the next number follows what exists, past what is claimed."""
-    daemon = bench.daemon()
-    await daemon.push("x/d", b"first")
-    async with claimed(bench, "x/d:7.5", "x/d:0.1"):
-        pushed = await daemon.push(spec, b"next", bump=bump)
-    assert str(pushed.asset_version.version) == version
 
 
 # A dry run

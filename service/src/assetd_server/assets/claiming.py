@@ -208,11 +208,11 @@ class Claiming:
         if plan.mode is PushMode.NEW and others - survey.known:
             raise contended(plan)
         system = one_system(survey.known or others) or plan.default_system
-        version = self._following(plan, system, survey.known)
-        while version in others or (
-            not plan.bump_major and survey.is_given_up(version, not_by=plan.kind)
-        ):
-            version = self._following(plan, system, {version})
+        known = survey.known | {other for other in others if other.system is system}
+        version = self._following(plan, system, known)
+        while not plan.bump_major and survey.is_given_up(version, not_by=plan.kind):
+            known |= {version}
+            version = self._following(plan, system, known)
         return version
 
     def _following(
