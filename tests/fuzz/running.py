@@ -79,7 +79,8 @@ def _reported(target: str, folder: Path, ended: subprocess.CompletedProcess[byte
             base64.b64decode(said["input"]),
             said["details"],
         )
-    crashes = [path.read_bytes() for path in sorted(folder.glob("crash-*"))]
+    kinds = ("crash", "oom", "timeout")
+    crashes = [path.read_bytes() for kind in kinds for path in sorted(folder.glob(f"{kind}-*"))]
     last = ended.stderr.decode(errors="replace")[-4000:]
     why = f"the process ended with {ended.returncode}"
     return Fuzzed(target, 0, 0, 0, 0.0, why, crashes[0] if crashes else b"", last)
