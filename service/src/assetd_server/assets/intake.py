@@ -6,7 +6,6 @@ once the version is claimed.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 from assetd_server.assets.arriving import ArrivingParts
@@ -129,7 +128,7 @@ class SpooledIntake(Intake):
     async def store(self, place: Place) -> dict[str, Stored]:
         """Read the spool into the store; see `Intake.store`."""
         self._received.count_anew()
-        return await store_parts(_counted(place, self._received), self._parts, self._read)
+        return await store_parts(place, self._parts, self._read)
 
     async def _read(self, path: PartPath, offset: int, length: int) -> bytes:
         return await self._threads.run(self._spool.read, path, offset, length)
@@ -146,7 +145,7 @@ class StreamedIntake(Intake):
         self, received: Received, place: Place, versions: KnownVersions, kept: KeptUploads
     ) -> None:
         self._received = received
-        self._place = _counted(place, received)
+        self._place = place
         self._versions = versions
         self._arriving = ArrivingParts(self._place, kept)
         self._stock: Stock | None = None
@@ -200,7 +199,7 @@ class StreamedIntake(Intake):
         """
         if place.claimed is not self._place.claimed:
             self._received.count_anew()
-            before, place = self._place.claimed, _counted(place, self._received)
+            before = self._place.claimed
             self._stored = {
                 path: await self._store_again(place, before, stored.part)
                 for path, stored in self._stored.items()
@@ -263,7 +262,7 @@ class SourceIntake(Intake):
         self._received.count_anew()
         kind = self._received.plan.kind
         stock = await look_at_stock(place.catalog, self._versions, place.claimed, kind)
-        store = partial(self._store, _counted(place, self._received), stock)
+        store = partial(self._store, place, stock)
         stored = await for_each(self._parts, store, self._received.count)
         await self._source.check_unchanged()
         return stored
@@ -288,11 +287,6 @@ class SourceIntake(Intake):
     async def discard(self, *, is_cut: bool) -> None:  # noqa: ARG002
         """Close the source, which stays as it is."""
         await self._source.close()
-
-
-def _counted(place: Place, received: Received) -> Place:
-    """Return the place of parts whose pieces the push counts."""
-    return replace(place, count=received.count)
 
 
 def _needs_no(step: str) -> InvalidPushStreamError:

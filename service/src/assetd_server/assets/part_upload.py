@@ -67,7 +67,7 @@ class Place:
     budget: ByteBudget
     turns: asyncio.Semaphore
     threads: Threads
-    count: Count = lambda *_: None
+    count: Count
 
     @property
     def store(self) -> ObjectStore:

@@ -204,7 +204,7 @@ class Pusher:
             version, is_final = claimed.version, True
             if isinstance(claimed, ClaimedVersion) and header.content is None:
                 push.intake = StreamedIntake(
-                    push.received, self._place(claimed), self._versions, self._kept
+                    push.received, self._place(push, claimed), self._versions, self._kept
                 )
         return PushAccepted(plan.push_id, str(version), is_final)
 
@@ -221,8 +221,16 @@ class Pusher:
         spool = await self._disk.obtain(Spool.discard, Spool, self._dir, claim_id)
         return SpooledIntake(push.received, spool, self._disk)
 
-    def _place(self, claimed: ClaimedVersion) -> Place:
-        return Place(self._catalog, self._claimed, claimed, self._budget, self._turns, self._disk)
+    def _place(self, push: _Push, claimed: ClaimedVersion) -> Place:
+        return Place(
+            self._catalog,
+            self._claimed,
+            claimed,
+            self._budget,
+            self._turns,
+            self._disk,
+            push.received.count,
+        )
 
     async def _take_until_commit(
         self, push: _Push, steps: AsyncIterator[PushStep]
@@ -345,7 +353,7 @@ class Pusher:
 
     async def _create_claimed(self, push: _Push, claimed: ClaimedVersion) -> ExistingVersion | None:
         """Store and commit under this claim; None where it is lost, or another's push won."""
-        place = self._place(claimed)
+        place = self._place(push, claimed)
         try:
             stored = await push.intake.store(place)
             await confirm(place, push.plan.kind, stored.values())
