@@ -87,11 +87,7 @@ class Tending:
         return looked
 
     async def _required(self, spec: Spec) -> CachedVersion:
-        paths = _paths(spec)
-        cached = await self._disk.run(self._states.of, paths)
-        if cached.state.presence is Presence.ABSENT:
-            raise NotCachedError("{spec} is not in the cache", spec=spec)
-        return cached
+        return _require_present(spec, await self._disk.run(self._states.of, _paths(spec)))
 
     async def evict(self, order: EvictOrder) -> list[EvictEntry]:
         """Evict what is selected, and tell of each that could go or has to stay.
@@ -180,9 +176,14 @@ class Tending:
         ):
             await self._required(spec)
             await self._disk.run(change, paths)
-            await self._required(spec)
-            cached = await self._states.told(paths, self._disk)
+            cached = _require_present(spec, await self._states.told(paths, self._disk))
         return Pinned(cached.asset_version, cached.state)
+
+
+def _require_present(spec: Spec, cached: CachedVersion) -> CachedVersion:
+    if cached.state.presence is Presence.ABSENT:
+        raise NotCachedError("{spec} is not in the cache", spec=spec)
+    return cached
 
 
 def _paths(spec: Spec) -> VersionPaths:
