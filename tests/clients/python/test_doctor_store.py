@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from assetd.cli import main
-from assetd.cli.stored import age_text, some_text
+from assetd.cli.stored import age_text
 from assetd.v1.asset_service_pb2 import ListResponse
 from assetd.v1.cache_service_pb2 import GetCacheStatusResponse
+from assetd_server.store.index_repair import some_of
 from assetd_server.store.local.root import LOCK_COUNT
 
 from tests.clients.python.conftest import Ended, Run
@@ -203,7 +204,7 @@ def test_a_claim_that_cannot_be_read_fails(doctor: Run, store: Path) -> None:
 )
 def test_of_many_keys_some_are_named(count: int, text: str) -> None:
     """A version may lack thousands, and a line is for people."""
-    assert some_text([str(number) for number in range(count)]) == text
+    assert some_of([str(number) for number in range(count)]) == text
 
 
 def test_a_damaged_index_fails_until_it_is_repaired(doctor: Run, store: Path) -> None:

@@ -19,7 +19,7 @@ from assetd_server.model import AssetName, NamePrefix
 from assetd_server.store.base import ObjectStore, UnfinishedUpload
 from assetd_server.store.catalog import Catalog, PlaceKind, place_of
 from assetd_server.store.claims import Claim, Claims, ClaimState
-from assetd_server.store.index_repair import DamagedIndex, IndexRepair
+from assetd_server.store.index_repair import DamagedIndex, IndexRepair, some_of
 from assetd_server.store.inventory import StoredAsset, StoredVersion, take_inventory
 from assetd_server.store.probe import PROBE_PREFIX
 from assetd_server.versioning import Version
@@ -71,6 +71,11 @@ class OddVersion:
     part_count: int
     size_bytes: int
     lacks: tuple[str, ...] = ()
+
+    @property
+    def lacking(self) -> str:
+        """Some of what it lacks, and how many others, for people."""
+        return some_of(self.lacks)
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ class Inspector:
         """Return what there is of the assets whose names begin with `prefix`.
 
         Lists every key below it, and reads every manifest, as nothing else shows that it is whole:
-        minutes, where there are millions of the one or a hundred thousand of the other.
+        the more there are, the longer it takes.
 
         Raises:
             StoreUnavailableError, StoreAccessDeniedError.

@@ -46,7 +46,7 @@ class DamagedIndex:
             return BadIndexError(
                 "no version is written as in {keys}: rename its .meta and its parts, 7 to 7.0 for"
                 " one, or move them away, before the index can be written anew",
-                keys=_some(self.strays),
+                keys=some_of(self.strays),
             )
         if not self.versions:
             return BadIndexError(
@@ -61,8 +61,8 @@ class DamagedIndex:
                 " one system: delete by hand those of the one that is to go, each version's .meta"
                 " and parts, before the index can be written anew",
                 name=self.name,
-                numbers=_some(numbers),
-                dates=_some(dates),
+                numbers=some_of(numbers),
+                dates=some_of(dates),
             )
         return None
 
@@ -152,7 +152,7 @@ def _changed(key: str) -> PushInProgressError:
     return PushInProgressError("somebody has written {key}, or is about to: look again", key=key)
 
 
-def _some(items: Sequence[object]) -> str:
+def some_of(items: Sequence[object]) -> str:
     """Name some of the items, and count the others."""
     named = ", ".join(map(str, items[:_MAX_NAMED]))
     others = len(items) - _MAX_NAMED

@@ -18,8 +18,8 @@ from assetd_server.versioning import Version
 class StoredVersion:
     """What was seen of one version.
 
-    `part_hashes` is the sum of the hashes of its parts' keys: two sets of keys that are not equal
-    have two sums, and no key has to be kept.
+    `part_hashes` is the sum of the hashes of its parts' keys: other keys have another sum, but for
+    one case in some 2^64, and no key has to be kept.
     """
 
     has_claim: bool = False

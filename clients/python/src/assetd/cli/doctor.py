@@ -78,9 +78,9 @@ def doctor(
     Where assetd[server] is installed, and a store is configured as for `assetd serve`, the store
     itself is looked through: is it atomic, which pushes hold claims, which uploads are unfinished,
     what does not fit together. All keys are listed and the .meta of every version is read, one
-    request each: seconds for a thousand versions, minutes for a hundred thousand, unless --prefix
-    names fewer. Of what the versions consist of, names and sizes are compared, and no byte is read.
-    That changes nothing but keys below .assetd/probe/, which are removed again.
+    request each: the more there are, the longer it takes, and --prefix names fewer. Of what the
+    versions consist of, names and sizes are compared, and no byte is read. That changes nothing but
+    keys below .assetd/probe/, which are removed again.
     """
     order = StoreOrder(store, prefix, not no_probe, repair, release_older_than)
     require_valid(order)

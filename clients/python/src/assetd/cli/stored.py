@@ -5,7 +5,7 @@ does for `assetd serve`. Decides nothing: what is found, and what is done about 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 # A push that began so long ago is hardly under way any more.
 OLD_SECONDS = 24 * 3600
-# Enough to see what it is about.
-MAX_NAMED = 5
 NO_STORE = (
     "no store is configured here: set ASSETD_STORE and the credentials as for `assetd serve`, or"
     " name it by --store"
@@ -228,7 +226,7 @@ def odd_finding(odd: "OddVersion") -> Finding:
         "orphaned": f"{count_text(odd.part_count, 'part')}, {size_text(odd.size_bytes)}, of a push"
         " that ended: a push of the version uses or replaces them",
         "incomplete": f"lacks {count_text(len(odd.lacks), 'object')} that its .meta names, or has"
-        f" another size of: {some_text(odd.lacks)}; nobody can fetch all of it: restore what it"
+        f" another size of: {odd.lacking}; nobody can fetch all of it: restore what it"
         " lacks, or delete its .meta and take it out of the index",
         "litter": "is complete, and a claim is left beside it: --repair removes it",
     }
@@ -273,12 +271,6 @@ def _mended(runner: asyncio.Runner, deeds: "AsyncIterator[Mended]") -> Iterator[
         else:
             reason = f"{mended.failure} ({mended.failure.reason})"
             yield fail("mended", f"not {mended.deed.value} {mended.what}: {reason}")
-
-
-def some_text(keys: Sequence[str]) -> str:
-    """Name some of the keys, and count the others."""
-    named, others = ", ".join(keys[:MAX_NAMED]), len(keys) - MAX_NAMED
-    return f"{named} and {others} more" if others > 0 else named
 
 
 def age_text(seconds: float) -> str:
