@@ -4,17 +4,21 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
-from assetd_server.assets.orders import PushMode
+from assetd_server.assets.orders import PushCommit, PushHeader, PushMode
+from assetd_server.assets.source_uris import StagedPath
 from assetd_server.errors import (
     AssetError,
     AssetExistsError,
+    InvalidPartError,
     InvalidVersionError,
     PushInProgressError,
     PushMismatchError,
     VersionExistsError,
 )
+from assetd_server.spec import Spec
 
 from tests.support.assets_bench import Bench, digest_of, opened_bench
 from tests.support.versions import Content
@@ -144,3 +148,15 @@ async def test_a_dry_run_knows_what_its_push_has_made(bench: Bench) -> None:
     assert str(again.asset_version.version) == "0.0"
     with pytest.raises(PushMismatchError):
         await daemon.push("x/d", LIST, push_id=PUSH_ID, validate_only=True)
+
+
+async def test_a_dry_run_refuses_what_no_store_can_hold(bench: Bench) -> None:
+    """Of what is staged as well: a part whose key would be too long."""
+    daemon = bench.daemon()
+    deep = daemon.root.joinpath(".assetd/push/run", *["n" * 250] * 4)
+    deep.mkdir(parents=True)
+    (deep / "part").write_bytes(b"data")
+    header = PushHeader(Spec.parse("x/d"), None, content=StagedPath("run"), validate_only=True)
+    with pytest.raises(InvalidPartError):
+        await daemon.push_steps([header, PushCommit()])
+    rmtree(daemon.root / ".assetd/push/run")

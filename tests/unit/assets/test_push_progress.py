@@ -82,6 +82,15 @@ async def test_what_the_store_copies_counts_too(bench: Bench, daemon: Daemon) ->
     (daemon.root / ".assetd/push/large").unlink()
 
 
+@pytest.mark.usefixtures("bench")
+async def test_what_is_staged_is_hashed_first(daemon: Daemon) -> None:
+    """Nothing is said to be stored before it is."""
+    events = await daemon.push_steps(steps_for(daemon, "staged"))
+    phases = [event.phase for event in events if isinstance(event, PushProgress)]
+    assert phases[0] is PushPhase.HASHING
+    (daemon.root / ".assetd/push/large").unlink()
+
+
 def test_nothing_is_counted_twice() -> None:
     """A file that is stored once more counts where it comes further; another claim begins anew."""
     received = Received(PushHeader(Spec.parse("x/y"), AssetKind.DIRECTORY), None)  # type: ignore[arg-type]
