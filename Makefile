@@ -131,7 +131,7 @@ soak-deaths: setup ## A daemon that dies every two seconds for ten minutes, with
 	$(BIN)/python -m tests.soak.deaths $(SOAKED)
 
 .PHONY: soak-leases
-soak-leases: setup ## A million evictions against leases from three namespaces, call by call (root)
+soak-leases: setup ## A million rounds of evictions against leases from three namespaces (root)
 	$(BIN)/python -m tests.soak.leases $(SOAKED)
 
 .PHONY: soak-differential

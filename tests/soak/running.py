@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 STATES: Final = ROOT / ".soak"
 _SAVE_EVERY_SECONDS: Final = 5.0
-_AT_ONCE: Final = 2
+AT_ONCE: Final = 2
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,9 +68,9 @@ class Soak:
     ) -> bool:
         """Do the work, two at a time; tell whether there was time for all."""
         waiting, going = iter(left), dict[Future[R], T]()
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
             while True:
-                for run in itertools.islice(waiting, 0 if self.is_over else _AT_ONCE - len(going)):
+                for run in itertools.islice(waiting, 0 if self.is_over else AT_ONCE - len(going)):
                     going[threads.submit(work, run)] = run
                 if not going:
                     return next(waiting, None) is None
