@@ -14,13 +14,14 @@ from assetd_server.assets.cache_orders import (
     VerifyEvent,
     VerifyOrder,
 )
+from assetd_server.assets.chores import make_chores
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.evicting import Evictions
 from assetd_server.assets.fetch import Fetcher
 from assetd_server.assets.finding import Finder
 from assetd_server.assets.flight import Flights
 from assetd_server.assets.holds import Holds
-from assetd_server.assets.housekeeping import Chore, Housekeeping
+from assetd_server.assets.housekeeping import Housekeeping
 from assetd_server.assets.landing import FlightState, Landed, status_of
 from assetd_server.assets.landings import Landings
 from assetd_server.assets.ledger import Ledger
@@ -65,12 +66,6 @@ from assetd_server.store.base import ObjectStore
 from assetd_server.store.catalog import Catalog
 from assetd_server.telemetry import Telemetry
 
-# What a daemon that is killed forgets of who was used last.
-_TEND_INTERVAL_SECONDS = 60.0
-_LOOK_INTERVAL_SECONDS = 5.0
-# Often enough that what is too old does not stay much longer.
-_MAX_SWEEP_INTERVAL_SECONDS = 600.0
-
 
 class Assets:
     """Everything that can be asked of one ASSETS_DIR and its store (None: none is configured)."""
@@ -104,6 +99,15 @@ class Assets:
         self._catalog = Catalog(store, clock.sleep, clock.now) if store else None
         self._partial = PartialVersions(assets_dir)
         self._ledger = Ledger(assets_dir, settings.limits, self._disk, clock)
+        self._tidying = Tidying(
+            assets_dir,
+            self._lookup,
+            self._partial,
+            self._ledger,
+            self._uses,
+            self._disk,
+            alone=store is None,
+        )
         self._states = States(
             assets_dir,
             self._lookup,
@@ -140,8 +144,16 @@ class Assets:
             settings.force_download,
         )
         self._pushes = self._make_pushes()
-        self._sweep = StagingSweep(assets_dir, settings.staging_max_age_seconds)
-        self._housekeeping = Housekeeping(clock, self._make_chores())
+        chores = make_chores(
+            StagingSweep(assets_dir, settings.staging_max_age_seconds),
+            self._tidying,
+            self._ledger,
+            self.settle_pushes,
+            self.look_again,
+            self._disk,
+            clock,
+        )
+        self._housekeeping = Housekeeping(clock, chores)
         self._background: asyncio.Task[None] | None = None
         self._listing = Listing(
             self._catalog,
@@ -197,6 +209,7 @@ class Assets:
             self._room,
             self._ledger,
             self._uses,
+            self._tidying,
             self._disk,
             telemetry,
             self._clock,
@@ -214,22 +227,6 @@ class Assets:
     def warnings(self) -> Sequence[str]:
         """What an operator should look at, a sentence each."""
         return self._settings.warnings
-
-    def _make_chores(self) -> list[Chore]:
-        often_enough = self._settings.staging_max_age_seconds / 4
-        interval_seconds = min(often_enough, _MAX_SWEEP_INTERVAL_SECONDS)
-        tidying = Tidying(self._partial, self._ledger, self._uses, self._disk)
-        return [
-            Chore("sweep of staging", interval_seconds, self._sweep_staging),
-            Chore("partial versions", interval_seconds, tidying.run),
-            Chore("order of use", _TEND_INTERVAL_SECONDS, self._ledger.tend),
-            Chore("ended pushes", _TEND_INTERVAL_SECONDS, self.settle_pushes),
-            Chore("dropped versions", _LOOK_INTERVAL_SECONDS, self.look_again),
-        ]
-
-    async def _sweep_staging(self) -> None:
-        now = self._clock.now().timestamp()
-        await self._disk.run(self._sweep.sweep, now, self._clock.monotonic())
 
     async def load(self) -> None:
         """Read what has to be known before the first request.

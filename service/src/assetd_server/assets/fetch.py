@@ -31,7 +31,7 @@ from assetd_server.assets.room import Room
 from assetd_server.assets.selection import wanted_parts
 from assetd_server.assets.shielding import ended
 from assetd_server.assets.threads import Threads
-from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
+from assetd_server.cache.layout import AssetsDir, PartialPaths
 from assetd_server.cache.leases import Lease, take_lease
 from assetd_server.errors import (
     AssetInUseError,
@@ -254,7 +254,7 @@ class Fetcher:
                 yield state.meter.snapshot()
         if replaces and not state.replaces and landed.source is Source.CACHE:
             return  # we joined a flight that was content with what this caller wants replaced
-        checking = asyncio.create_task(self._landed(order, found, paths, landed))
+        checking = asyncio.create_task(self._landed(order, found, landed))
         try:
             # Bytes that others were content with may have to be hashed for this caller.
             while not (await asyncio.wait([checking], timeout=order.progress_interval_seconds))[0]:
@@ -281,9 +281,7 @@ class Fetcher:
             return standing
         raise AssertionError("a flight lands only with a plan")
 
-    async def _landed(
-        self, order: FetchOrder, found: Miss, paths: VersionPaths, landed: Landed
-    ) -> Answer | None:
+    async def _landed(self, order: FetchOrder, found: Miss, landed: Landed) -> Answer | None:
         """Return the answer; None where the bytes that others were content with are damaged."""
         receipt, verification = landed.receipt, landed.receipt.verification
         wants_digest = order.verify or order.expected_digest is not None
@@ -295,7 +293,7 @@ class Fetcher:
         require_digest(found.spec, receipt.manifest.digest, order.expected_digest)
         return answer(
             found.spec,
-            paths,
+            landed.paths,
             receipt,
             landed.source,
             verification,

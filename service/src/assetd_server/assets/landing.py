@@ -21,6 +21,7 @@ from assetd_server.assets.selection import Selection
 from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import StoredPart, Transfer
+from assetd_server.assets.turns import Turns
 from assetd_server.cache.hashing import hash_parts, strangers
 from assetd_server.cache.ingest import StagedVersion
 from assetd_server.cache.layout import AssetsDir, VersionPaths
@@ -68,6 +69,20 @@ class FlightState:
     # The manifest is known; then, what of it is here already is counted.
     planned: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
+    # Another flight had to end first, and may have brought what this one is for.
+    queued: bool = False
+
+    def plan(self, manifest: Manifest, meter: ProgressMeter) -> None:
+        """Tell who waits what the flight is about."""
+        self.manifest, self.meter = manifest, meter
+        self.planned.set()
+
+    def queue(self) -> None:
+        """Tell who waits that another flight has to end first."""
+        if self.meter is not None:
+            self.meter.phase = FetchPhase.QUEUED
+        self.queued = True
+        self.begun.set()
 
     def add_link(self, link: SpanLink) -> None:
         """Note another call that waits, before or after the download's span has begun."""
@@ -85,6 +100,8 @@ class Landed:
     source: Source
     transferred_bytes: int
     reused_bytes: int
+    # Where; a version that landed whole meanwhile has the parts too.
+    paths: VersionPaths
 
 
 FetchFlight = Flight[FlightState, Landed]
@@ -131,6 +148,7 @@ class Landing:
         publisher: Publisher,
         room: Room,
         ledger: Ledger,
+        turns: Turns,
         disk: Threads,
         telemetry: Telemetry,
         clock: Clock,
@@ -145,6 +163,7 @@ class Landing:
         self._publisher = publisher
         self._room = room
         self._ledger = ledger
+        self._turns = turns
         self._disk = disk
         self._telemetry = telemetry
         self._clock = clock
@@ -167,9 +186,9 @@ class Landing:
         ) as state.span:
             manifest = await self._catalog.manifest(state.paths.name, state.paths.version)
             meter = ProgressMeter(self._clock, manifest.size_bytes, len(manifest.parts))
-            state.manifest, state.meter = manifest, meter
-            state.planned.set()
-            landed = await self._adopt_or_download(state, manifest, meter)
+            state.plan(manifest, meter)
+            async with self._turns.turn(state.paths.data, state.queue):
+                landed = await self._adopt_or_download(state, manifest, meter)
             await self._ledger.look_again(state.paths)
             return landed
 
@@ -206,7 +225,7 @@ class Landing:
         finally:
             lock.release()
         self._ledger.landed(state.paths, manifest.size_bytes or 0)
-        return Landed(receipt, Source.CACHE, 0, manifest.size_bytes or 0)
+        return Landed(receipt, Source.CACHE, 0, manifest.size_bytes or 0, state.paths)
 
     async def _download_unlocked(
         self, state: FlightState, manifest: Manifest, meter: ProgressMeter, lock: ModelkitLock
@@ -273,11 +292,11 @@ class Landing:
                 verification = receipt.verification if is_equal else Verification.SIZE
                 adopted = replace(receipt, verification=verification)
                 await self._disk.run(self._publisher.adopt, state.paths, adopted)
-                return _landed(adopted, meter)
+                return _landed(adopted, meter, state.paths)
             await self._disk.run(self._publisher.publish, staged, receipt)
         finally:
             lock.release()
-        return _landed(receipt, meter)
+        return _landed(receipt, meter, state.paths)
 
     async def _stands_equal(self, staged: StagedVersion, receipt: Receipt) -> bool:
         """Tell whether what stands there has the very bytes that were staged: it stays then."""
@@ -330,10 +349,10 @@ def status_of(flight: FetchFlight) -> FlightStatus:
     return FlightStatus(flight.flight_id, version, progress, flight.waiter_count, flight.start_time)
 
 
-def _landed(receipt: Receipt, meter: ProgressMeter) -> Landed:
+def _landed(receipt: Receipt, meter: ProgressMeter, paths: VersionPaths) -> Landed:
     all_was_here = meter.reused_bytes > 0 and not meter.arrived_bytes
     source = Source.CACHE if all_was_here else Source.STORE
-    return Landed(receipt, source, meter.arrived_bytes, meter.reused_bytes)
+    return Landed(receipt, source, meter.arrived_bytes, meter.reused_bytes, paths)
 
 
 def _unlock(lock: ModelkitLock | None) -> None:

@@ -14,7 +14,9 @@ from assetd_server.assets.reusing import Reuse
 from assetd_server.assets.room import Room
 from assetd_server.assets.settings import AssetsSettings
 from assetd_server.assets.threads import Threads
+from assetd_server.assets.tidying import Tidying
 from assetd_server.assets.transfer import Transfer
+from assetd_server.assets.turns import Turns
 from assetd_server.assets.uses import Uses
 from assetd_server.cache.layout import AssetsDir, PartialPaths
 from assetd_server.cache.lookup import Lookup
@@ -37,12 +39,14 @@ class Landings:
         room: Room,
         ledger: Ledger,
         uses: Uses,
+        tidying: Tidying,
         disk: Threads,
         telemetry: Telemetry,
         clock: Clock,
         settings: AssetsSettings,
     ) -> None:
         self._uses = uses
+        self._tidying = tidying
         transfer = Transfer(
             catalog.store,
             disk,
@@ -53,6 +57,7 @@ class Landings:
         )
         finders = [partial(find_in_parts, versions), partial(find_in_versions, lookup)]
         reuse = Reuse(assets_dir, disk, finders)
+        turns = Turns()
         self._whole = Landing(
             catalog,
             transfer,
@@ -62,6 +67,7 @@ class Landings:
             Publisher(assets_dir, lookup),
             room,
             ledger,
+            turns,
             disk,
             telemetry,
             clock,
@@ -72,13 +78,15 @@ class Landings:
             transfer,
             reuse,
             assets_dir,
+            lookup,
             versions,
             room,
-            ledger,
-            uses,
+            turns,
             disk,
             telemetry,
             clock,
+            # What one request brings is not worth the wait for a whole version.
+            little_bytes=settings.range_bytes,
         )
 
     async def land(self, flight: FetchFlight) -> Landed:
@@ -91,5 +99,5 @@ class Landings:
         # What is here in part is taken over: until then it makes room for nobody, itself included.
         async with self._uses.shared(PartialPaths.of(flight.state.paths).data):
             landed = await self._whole.land(flight)
-        await self._parts.give_way(flight.state.paths)
+        await self._tidying.give_way(flight.state.paths)
         return landed

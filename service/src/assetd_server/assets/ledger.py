@@ -202,6 +202,11 @@ class Ledger:
             return None
         return self._clock.now() - timedelta(seconds=self._clock.monotonic() - seen)
 
+    def is_unused(self, paths: VersionPaths) -> bool:
+        """Tell whether the version stands, and its last use lies `min_age` back."""
+        entry = self.budget.get(paths.data)
+        return entry is not None and self.budget.old_enough(entry, self._clock.monotonic())
+
     def landed(self, paths: VersionPaths, size_bytes: int) -> None:
         """Note that the version, or that many bytes of it, stand now, with our receipt."""
         self._changed.add(paths.data)

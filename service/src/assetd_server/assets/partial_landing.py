@@ -1,14 +1,13 @@
 """What a flight of some parts does: make them stand in the partial version, checked and durable.
 
 What is here already stays; what is missing is staged, verified, and moved in. Flights with other
-selections wait for each other, version by version, so that each part is downloaded once. Knows
-nothing of callers, and of the final path nothing either: `assets.landing` has that.
+selections wait for each other, version by version, so that each part is downloaded once; and for
+the flight of the whole version, unless they want little. Knows nothing of callers, and writes
+nothing at the final path: `assets.landing` does.
 """
 
-import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Set
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Set
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from assetd_server.assets.clock import Clock
@@ -20,7 +19,6 @@ from assetd_server.assets.landing import (
     stored_parts,
     with_hashes,
 )
-from assetd_server.assets.ledger import Ledger
 from assetd_server.assets.orders import FetchPhase
 from assetd_server.assets.partials import weakest
 from assetd_server.assets.present import contradicts
@@ -28,17 +26,16 @@ from assetd_server.assets.progress import ProgressMeter
 from assetd_server.assets.reusing import Reuse
 from assetd_server.assets.room import Room
 from assetd_server.assets.selection import Selection, wanted_parts
-from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.threads import Threads
 from assetd_server.assets.transfer import Transfer
-from assetd_server.assets.uses import Uses
-from assetd_server.cache.evict import Outcome, empty_trash
+from assetd_server.assets.turns import Turns
 from assetd_server.cache.hashing import hash_parts
 from assetd_server.cache.ingest import StagedVersion
 from assetd_server.cache.layout import AssetsDir, PartialPaths, VersionPaths
+from assetd_server.cache.lookup import Lookup
 from assetd_server.cache.partial import PartialVersions
 from assetd_server.cache.receipt import Receipt
-from assetd_server.errors import AssetError, AssetInUseError, UnsafePathError
+from assetd_server.errors import AssetInUseError, UnsafePathError
 from assetd_server.manifest import Manifest, Part
 from assetd_server.model import PartPath, Source, Verification
 from assetd_server.spec import Spec
@@ -59,13 +56,14 @@ class PartialLanding:
         transfer: Transfer,
         reuse: Reuse,
         assets_dir: AssetsDir,
+        lookup: Lookup,
         versions: PartialVersions,
         room: Room,
-        ledger: Ledger,
-        uses: Uses,
+        turns: Turns,
         disk: Threads,
         telemetry: Telemetry,
         clock: Clock,
+        little_bytes: int,
     ) -> None:
         self._catalog = catalog
         self._telemetry = telemetry
@@ -73,17 +71,17 @@ class PartialLanding:
         self.transfer = transfer
         self.reuse = reuse
         self.dir = assets_dir
+        self._lookup = lookup
         self.versions = versions
         self.room = room
-        self.ledger = ledger
-        self._uses = uses
         self.disk = disk
         self.clock = clock
-        self._turns: dict[str, asyncio.Lock] = {}
-        self._waiting: Counter[str] = Counter()
+        self._little_bytes = little_bytes
+        # Those of the whole versions' flights, by their paths; and our own, by those of the parts.
+        self._turns = turns
 
     async def land(self, flight: FetchFlight) -> Landed:
-        """Return when all that is wanted stands in the partial version.
+        """Return when all that is wanted stands in the partial version, or in the whole one.
 
         Raises:
             VersionNotFoundError, AssetNotFoundError: the store has no such version.
@@ -102,40 +100,17 @@ class PartialLanding:
             meter = ProgressMeter(self.clock, _size(wanted), len(wanted))
             growth = _Growth(self, state, paths, manifest, wanted, meter)
             await growth.look()
-            state.manifest, state.meter = manifest, meter
-            state.planned.set()
-            async with self._turn(paths) as turn:
-                if turn.locked():
-                    meter.phase = FetchPhase.QUEUED
-                    state.begun.set()
-                async with turn:
-                    return await growth.run()
-
-    async def give_way(self, paths: VersionPaths) -> None:
-        """Remove the partial version of one that stands whole; it stays where it is in use."""
-        # The version itself has landed, whatever becomes of this.
-        with suppress(AssetError):
-            await to_the_end(self._give_way(PartialPaths.of(paths)))
-
-    async def _give_way(self, paths: PartialPaths) -> None:
-        with self._uses.exclusive(paths.data) as ours:
-            evicted = await self.disk.run(self.versions.evict, paths) if ours else None
-            if evicted is None or evicted.outcome is not Outcome.EVICTED:
-                return
-            self.ledger.gone(paths)
-        await self.disk.run(empty_trash, self.dir, evicted.trash)
-
-    @asynccontextmanager
-    async def _turn(self, paths: PartialPaths) -> AsyncIterator[asyncio.Lock]:
-        """Yield what the flights of a version take one after the other."""
-        turn = self._turns.setdefault(paths.data, asyncio.Lock())
-        self._waiting[paths.data] += 1
-        try:
-            yield turn
-        finally:
-            self._waiting[paths.data] -= 1
-            if not self._waiting[paths.data]:
-                del self._turns[paths.data], self._waiting[paths.data]
+            state.plan(manifest, meter)
+            whole = VersionPaths(paths.name, paths.version)
+            async with AsyncExitStack() as turns:
+                if growth.missing_bytes > self._little_bytes:
+                    await turns.enter_async_context(self._turns.turn(whole.data, state.queue))
+                await turns.enter_async_context(self._turns.turn(paths.data, state.queue))
+                if state.queued and not state.replaces:
+                    receipt = await self.disk.run(self._lookup.hit, whole)
+                    if receipt is not None:
+                        return growth.overtaken(receipt, whole)
+                return await growth.run()
 
 
 class _Growth:
@@ -186,6 +161,18 @@ class _Growth:
             name=self._paths.name,
             version=self._paths.version,
         )
+
+    @property
+    def missing_bytes(self) -> int:
+        """What is not here of all that is wanted, as far as was looked."""
+        return _size(self._wanted) - _size(self._of(self._present.keys()))
+
+    def overtaken(self, receipt: Receipt, paths: VersionPaths) -> Landed:
+        """Return what landed where the whole version has come before us."""
+        absent = {part.path for part in self._wanted} - self._present.keys()
+        self._count(absent)
+        self._begun.set()
+        return Landed(receipt, Source.CACHE, 0, _size(self._wanted), paths)
 
     async def look(self) -> None:
         """Take note of what is here, and count it."""
@@ -308,7 +295,7 @@ class _Growth:
         meter = self._meter
         all_was_here = not self._fetched or (meter.reused_bytes > 0 and not meter.arrived_bytes)
         source = Source.CACHE if all_was_here else Source.STORE
-        return Landed(receipt, source, meter.arrived_bytes, meter.reused_bytes)
+        return Landed(receipt, source, meter.arrived_bytes, meter.reused_bytes, self._paths)
 
 
 def _size(parts: tuple[Part, ...]) -> int:

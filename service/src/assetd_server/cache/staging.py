@@ -120,7 +120,7 @@ class StagingSweep:
 
     def __init__(self, assets_dir: AssetsDir, max_age_seconds: float) -> None:
         self._dir = assets_dir
-        self._max_age_seconds = max_age_seconds
+        self.max_age_seconds = max_age_seconds
         self._seen: dict[str, _Sight] = {}
 
     def sweep(self, wall_seconds: float, monotonic_seconds: float) -> None:
@@ -142,7 +142,7 @@ class StagingSweep:
                     sight = _Sight(mtime_ns, monotonic_seconds, age)
                 self._seen[key] = sight
                 age = sight.age_seconds + monotonic_seconds - sight.at_seconds
-                if age > self._max_age_seconds:
+                if age > self.max_age_seconds:
                     delete_unused(self._dir, path_of(key))
 
     def _mtime_ns(self, key: str) -> int:
