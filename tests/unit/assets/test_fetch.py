@@ -31,6 +31,7 @@ from tests.support.assets_bench import (
     PassingClock,
     digest_of,
     first_of,
+    flip_byte,
     names_of,
     paths_of,
     started_of,
@@ -159,6 +160,28 @@ async def test_a_repeat_tells_of_another_attempt(bench: Bench, daemon: Daemon) -
     assert {event.attempt for event in seen} >= {2}
     second = next(event for event in seen if event.attempt == 2)
     assert second.present_bytes == 0
+
+
+async def test_a_second_download_is_another_attempt(bench: Bench, daemon: Daemon) -> None:
+    """Whoever has joined a download that left damage behind sees all of it come again, as such."""
+    await daemon.push("x/d", TREE)
+    gate = bench.store.pause("read", "sub/b")
+    flying = asyncio.create_task(daemon.fetch("x/d"))
+    await gate.reached()
+    order = FetchOrder(Spec.parse("x/d"), verify=True, progress_interval_seconds=0.001)
+    seen: list[FetchProgress] = []
+    async with aclosing(daemon.assets.fetch(order)) as events:
+        async for event in events:
+            if isinstance(event, FetchProgress):
+                seen.append(event)
+                if seen[-1].present_bytes and not flying.done():
+                    gate.open()
+                    await flying
+                    flip_byte(daemon.root / "x/d/0.0/a")
+    assert [event.attempt for event in seen][-1] == 2
+    figures = [(event.attempt, event.present_bytes) for event in seen]
+    assert figures == sorted(figures)
+    assert read_tree(daemon.root / "x/d/0.0") == TREE
 
 
 # What is shared

@@ -27,6 +27,7 @@ from assetd_server.assets.orders import (
 )
 from assetd_server.assets.partials import require_comparable
 from assetd_server.assets.present import Answer, Present, answer, require_digest
+from assetd_server.assets.progress import Attempts
 from assetd_server.assets.room import Room
 from assetd_server.assets.selection import wanted_parts
 from assetd_server.assets.shielding import ended
@@ -101,7 +102,9 @@ class Fetcher:
         replaces = order.force_download or self._force_download
         started = False
         pause_seconds = 0.0
+        attempts = Attempts()
         for _ in range(_ROUNDS):
+            attempts.begin_round()
             if pause_seconds:
                 await self._clock.sleep(pause_seconds)
             landed: Answer | None = None
@@ -113,7 +116,7 @@ class Fetcher:
                             landed = event
                         elif not started or not _opens(event):
                             started = started or isinstance(event, FetchStarted)
-                            yield event
+                            yield attempts.numbered(event)
                 # No answer: somebody else's flight adopted what we know to be damaged. Insist.
                 replaces = landed is None
                 if landed is None:

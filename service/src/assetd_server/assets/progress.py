@@ -1,10 +1,11 @@
 """How far a download is: absolute figures that never fall within one attempt. Pure, no I/O."""
 
 from collections import deque
+from dataclasses import replace
 from datetime import timedelta
 
 from assetd_server.assets.clock import Clock
-from assetd_server.assets.orders import FetchPhase, FetchProgress
+from assetd_server.assets.orders import FetchEvent, FetchPhase, FetchProgress
 
 # Long enough to hold several ranges on a slow line, short enough to follow a change.
 _RATE_WINDOW_SECONDS = 5.0
@@ -95,3 +96,22 @@ class ProgressMeter:
         if self._total_bytes is None or rate <= 0:
             return None
         return timedelta(seconds=max(self._total_bytes - self._bytes, 0) / rate)
+
+
+class Attempts:
+    """Numbers the attempts of one call over all flights that it waits for."""
+
+    def __init__(self) -> None:
+        self._before = 0
+        self._last = 0
+
+    def begin_round(self) -> None:
+        """Note that what comes next is of another flight, which counts from its own first."""
+        self._before = self._last
+
+    def numbered(self, event: FetchEvent) -> FetchEvent:
+        """Return the event; of a progress, with the attempt that it has in the whole call."""
+        if not isinstance(event, FetchProgress):
+            return event
+        self._last = self._before + event.attempt
+        return replace(event, attempt=self._last)
