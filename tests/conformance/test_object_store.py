@@ -175,6 +175,21 @@ async def test_what_lies_below_an_object_is_absent(store: ObjectStore) -> None:
 # ETags
 
 
+async def test_damage_that_is_refused(store: ObjectStore) -> None:
+    """Who refuses what arrives damaged keeps nothing of it, and says so of what it writes then."""
+    assert not (await store.create("before", b"x")).is_compared
+    refuses = await store.refuses_damage("damaged")
+    assert (await store.create("after", b"x")).is_compared is refuses
+    if refuses:
+        assert await is_absent(store, "damaged")
+
+
+async def test_versitygw_refuses_damage(s3_store: ObjectStore) -> None:
+    """As S3 itself: the hash that is signed is compared."""
+    assert await s3_store.refuses_damage("damaged")
+    await s3_store.close()
+
+
 async def test_an_etag_differs_when_other_bytes_are_written(store: ObjectStore) -> None:
     """Of the same length, at once, and in whichever way."""
     etags = {(await store.put("k", bytes([number]) * 8)).etag for number in range(20)}

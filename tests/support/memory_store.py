@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -93,6 +93,10 @@ class MemoryStore(ObjectStore):
     With a `failure_rate` steps fail by chance with `StoreUnavailableError`, before they have any
     effect; the dice are the same in every run.
     """
+
+    # Whether it refuses what arrives damaged, and whether anybody has asked.
+    refuses = False
+    _compares = False
 
     def __init__(
         self, *, chunk_bytes: int = 1 << 16, page_keys: int = 1000, failure_rate: float = 0.0
@@ -233,7 +237,11 @@ class MemoryStore(ObjectStore):
         failure = await self._step("create", key)
         if key in self._objects:
             raise failure or KeyExistsError(key)
-        return self._written(key, bytes(data), failure)
+        return replace(self._written(key, bytes(data), failure), is_compared=self._compares)
+
+    async def refuses_damage(self, key: str) -> bool:  # noqa: ARG002 - nothing stays of it
+        self._compares = self.refuses
+        return self.refuses
 
     async def swap(self, key: str, data: Buffer, etag: str) -> ObjectInfo:
         failure = await self._step("swap", key)

@@ -218,6 +218,9 @@ class PausingStore(ObjectStore):
     async def create(self, key: str, data: Buffer) -> ObjectInfo:
         return await self._call("create", key, partial(self.inner.create, key, data))
 
+    async def refuses_damage(self, key: str) -> bool:
+        return await self._call("refuses_damage", key, partial(self.inner.refuses_damage, key))
+
     async def swap(self, key: str, data: Buffer, etag: str) -> ObjectInfo:
         return await self._call("swap", key, partial(self.inner.swap, key, data, etag))
 

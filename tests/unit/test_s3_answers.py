@@ -3,6 +3,7 @@
 The server sends what the test scripts; the store is the real one, with both of its SDKs.
 """
 
+import hashlib
 import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -669,6 +670,33 @@ async def test_an_etag_that_is_an_md5() -> None:
     for etag, expected in (("0" * 32, "0" * 32), ("0" * 32 + "-2", None), ("e1", None)):
         async with answered_by(found(DATA, etag=f'"{etag}"')) as (store, _):
             assert (await store.head("k")).md5_hex == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "refuses"),
+    [
+        (refused(400, "XAmzContentSHA256Mismatch"), True),
+        (WRITTEN, False),
+        (refused(400, "InvalidRequest"), False),
+        (refused(403, "AccessDenied"), False),
+        (refused(503, "SlowDown"), False),
+        (Answer(ending=Ending.RESET), False),
+    ],
+)
+async def test_a_store_that_refuses_damage(answer: Scripted, refuses: bool) -> None:
+    """Only its word that the bytes are not those of the signed hash counts, and it counts once.
+
+    What is written afterwards arrives as it was sent.
+    """
+    async with answered_by(WRITTEN, answer, WRITTEN) as (store, server):
+        assert not (await store.create("k", DATA)).is_compared
+        assert await store.refuses_damage("damaged") is refuses
+        assert (await store.create("k", DATA)).is_compared is refuses
+        before, damaged, after = server.requests
+        for sent, is_whole in ((before, True), (damaged, False), (after, True)):
+            signed = sent.headers["x-amz-content-sha256"]
+            assert (signed == hashlib.sha256(sent.body).hexdigest()) is is_whole
+        assert int(damaged.headers["content-length"]) == len(damaged.body)
 
 
 async def test_a_part_is_sent_as_it_is() -> None:

@@ -148,6 +148,18 @@ async def test_what_reads_back_otherwise_is_not_committed(
     await daemon.push("x/y:1.0", b"data" if data == b"data" else b"other")
 
 
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_a_store_that_compares_is_not_asked_again(bench: Bench, *, refuses: bool) -> None:
+    """Where the store was seen to refuse what arrives damaged, its answer proves a small part."""
+    bench.memory.refuses = refuses
+    daemon = bench.daemon(probes=True)
+    await daemon.push("x/y:1.0", b"data")
+    asked = bench.store.count("checksum", KEY) + bench.store.count("read", KEY)
+    assert (asked == 0) is refuses
+    await daemon.push_steps(steps_of("x/y:2.0", LARGE, chunk_bytes=MIB))
+    assert bench.store.count("checksum", "x/y/2.0") == 1
+
+
 async def test_a_part_that_vanishes_is_not_committed(bench: Bench, daemon: Daemon) -> None:
     """A part that somebody deletes before it was read back is noticed."""
     gate = bench.store.pause("read", KEY)

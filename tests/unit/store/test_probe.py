@@ -47,9 +47,20 @@ async def test_a_store_that_keeps_its_promises_passes() -> None:
     store = MemoryStore()
     report = await probe(store)
     assert report.failed == ()
-    assert len(report.checks) == 11
+    assert len(report.checks) == 12
     assert all(check.detail for check in report.checks)
     assert (store.keys, store.upload_count) == ([], 0)
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_damage_on_the_way_is_no_broken_promise(*, refuses: bool) -> None:
+    """It is told whether the store refuses it: else pushes compare by themselves."""
+    store = MemoryStore()
+    store.refuses = refuses
+    report = await probe(store)
+    assert report.failed == ()
+    [check] = [check for check in report.checks if check.name == "damaged object"]
+    assert check.detail.startswith("it was refused") is refuses
 
 
 async def test_all_that_it_writes_is_its_own() -> None:

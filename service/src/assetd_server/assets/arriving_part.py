@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from dataclasses import replace
 
-from assetd_server.assets.part_upload import PartUpload, Place, piece_bytes_of
+from assetd_server.assets.part_upload import SHORT_BYTES, PartUpload, Place, piece_bytes_of
 from assetd_server.assets.shielding import ended, to_the_end
 from assetd_server.assets.storing import Stored, other_bytes
 from assetd_server.cache.ingest import checksum_of
@@ -73,7 +73,10 @@ class ArrivingPart:
         self._chunks = []
         self._room = min(self._piece_bytes, self._left)
         self._hashed_bytes += len(piece)
-        self._hashing = asyncio.create_task(self._hash(self._hashing, piece))
+        if self._hashing is None and len(piece) <= SHORT_BYTES:
+            self._update(piece)
+        else:
+            self._hashing = asyncio.create_task(self._hash(self._hashing, piece))
         await self._upload.send(piece)
 
     async def _hash(self, before: "asyncio.Task[None] | None", piece: bytes) -> None:
@@ -118,9 +121,12 @@ class ArrivingPart:
             if found != self._part.sha256_hex:
                 raise other_bytes(self._part, found)
             part = replace(self._part, crc64nvme=self._checksum)
-            return Stored(part, await self._upload.finish(part))
-        finally:
+            stored = Stored(part, await self._upload.finish(part))
+        except BaseException:
             await to_the_end(self.abandon())
+            raise
+        # Nothing is left of it to drop: it is shown, and hashed.
+        return stored
 
     async def abandon(self) -> bool:
         """Drop what was not shown; see `PartUpload.abandon`."""

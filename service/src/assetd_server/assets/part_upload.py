@@ -40,7 +40,7 @@ _MAX_PIECES = 10_000
 COPY_BYTES = 2**30
 _REPLACE_TRIES = 5
 # To hash so many takes less than the hop into a thread is worth.
-_SHORT_BYTES = 256 * 2**10
+SHORT_BYTES = 256 * 2**10
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class Place:
 
     async def off_the_loop(self, work: Callable[[bytes], T], data: bytes) -> T:
         """Do work that takes time with the length of `data` in a thread, unless it is short."""
-        return work(data) if len(data) <= _SHORT_BYTES else await self.threads.run(work, data)
+        return work(data) if len(data) <= SHORT_BYTES else await self.threads.run(work, data)
 
 
 class PartUpload:
@@ -194,6 +194,10 @@ class PartUpload:
         self._place.count(self._path, self._taken_bytes)
         return receipt
 
+    def _let_go(self) -> None:
+        self._release(self._held_bytes)
+        self._small = b""
+
     def _release(self, count: int) -> None:
         self._held_bytes -= count
         self._place.budget.release(count)
@@ -210,7 +214,7 @@ class PartUpload:
         try:
             return await self._finish(part)
         finally:
-            await to_the_end(self.abandon())
+            await self.close()
 
     async def _finish(self, part: Part) -> ObjectInfo:
         try:
@@ -285,10 +289,19 @@ class PartUpload:
 
     async def _prove(self, part: Part, info: ObjectInfo) -> ObjectInfo | None:
         """Tell whether the store took the very bytes; None: it did not."""
+        if info.is_compared:
+            return info
         if info.md5_hex is None or self._is_copy or self._size_bytes > PIECE_BYTES:
             return await find_equal(self._place, part)
         md5_hex = await self._place.off_the_loop(_md5_hex, self._small)
         return info if info.md5_hex == md5_hex else await find_equal(self._place, part)
+
+    async def close(self) -> None:
+        """Drop what was not shown, also where the caller is cancelled meanwhile. Idempotent."""
+        if self._sending or self._upload is not None:
+            await to_the_end(self.abandon())
+        else:
+            self._let_go()
 
     async def abandon(self) -> bool:
         """Drop what was not shown. Idempotent.
@@ -299,8 +312,7 @@ class PartUpload:
             task.cancel()
         for task in self._sending:
             await ended(task)
-        self._release(self._held_bytes)
-        self._small = b""
+        self._let_go()
         upload, self._upload = self._upload, None
         try:
             if upload is not None:

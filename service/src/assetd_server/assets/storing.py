@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
 from assetd_server.assets.part_upload import Count, PartUpload, Place, find_equal, piece_bytes_of
-from assetd_server.assets.shielding import to_the_end
 from assetd_server.assets.stock import StoredPart
 from assetd_server.assets.transfer import first_error
 from assetd_server.cache.ingest import checksum_of
@@ -64,7 +63,7 @@ async def store_read(place: Place, part: Part, read: ReadPart) -> Stored:
             await upload.send(await read(part.path, start, length))
         return Stored(part, await upload.finish(part))
     finally:
-        await to_the_end(upload.abandon())
+        await upload.close()
 
 
 async def find_stored(place: Place, part: Part) -> Stored | None:
@@ -117,7 +116,7 @@ async def store_copy(place: Place, part: Part, source: CopySource) -> Stored | N
     except CannotCopyError:
         return None
     finally:
-        await to_the_end(upload.abandon())
+        await upload.close()
 
 
 def _reader(store: ObjectStore, key: str) -> ReadPart:

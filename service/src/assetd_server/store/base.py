@@ -64,13 +64,16 @@ class ObjectInfo:
     """What a store tells of an object without its bytes.
 
     `md5_hex`, where a store tells one, is what it says that the bytes hash to. Where it is equal to
-    that of other bytes, they are the same; where it is not, it may be something else.
+    that of other bytes, they are the same; where it is not, it may be something else. `is_compared`
+    where the store has itself compared what it took with the hash of what was sent: see
+    `ObjectStore.refuses_damage`.
     """
 
     key: str
     size_bytes: int
     etag: str
     md5_hex: str | None = field(default=None, compare=False)
+    is_compared: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,15 @@ class ObjectStore(ABC):
         Raises:
             EtagMismatchError: the object is another one, or is gone.
         """
+
+    async def refuses_damage(self, key: str) -> bool:  # noqa: ARG002 - for those who can ask
+        """Tell whether the store refuses an object that arrives other than it was sent.
+
+        Found out by sending one so, to a key that is absent, and may hold it afterwards. Where it
+        was refused, what is written from then on is told as `is_compared`. A store that does not
+        answer, or answers anything else, does not refuse: nothing is believed without being seen.
+        """
+        return False
 
     @abstractmethod
     async def delete(self, key: str) -> None:

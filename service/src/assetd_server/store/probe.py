@@ -129,6 +129,7 @@ class _Trial:
             ("swap race", self._swap_race),
             ("upload race", self._upload_race),
             ("mixed race", self._mixed_race),
+            ("damaged object", self._damaged_object),
             # Last: there are stores that answer it with a failure, which must not hide the others.
             ("aborted upload", self._aborted_upload),
         )
@@ -253,6 +254,12 @@ class _Trial:
                     f" {failure.metadata.get('cause', failure)}"
                 ) from None
             raise _BrokenError("an upload was completed after it was aborted")
+
+    async def _damaged_object(self) -> str:
+        """No promise: without it a push compares what the store tells of each part."""
+        if await self._store.refuses_damage(self._key("damaged")):
+            return "it was refused"
+        return "not known to be refused: pushes compare what the store has taken"
 
     async def _create_race(self) -> str:
         for turn in range(_ROUNDS):

@@ -138,6 +138,10 @@ class RetryingStore(ObjectStore):
         """See `ObjectStore.swap`. `EtagMismatchError` may speak of our own first try."""
         return await self._repeat("swap", key, partial(self._inner.swap, key, data, etag))
 
+    async def refuses_damage(self, key: str) -> bool:
+        """See `ObjectStore.refuses_damage`; asked once."""
+        return await self._inner.refuses_damage(key)
+
     async def delete(self, key: str) -> None:
         """See `ObjectStore.delete`."""
         await self._repeat("delete", key, partial(self._inner.delete, key))

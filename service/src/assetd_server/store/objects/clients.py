@@ -120,6 +120,8 @@ def make_store(
         "region": client.meta.region_name,
         "virtual_hosted_style_request": is_by_host,
         "skip_signature": False,
+        # Each body goes with its signed SHA-256, which the store can compare.
+        "unsigned_payload": False,
         "conditional_put": "etag",
         # One DELETE per key: not every store knows the other way, and its answer hides failures.
         "disable_bulk_delete": True,

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -35,6 +36,7 @@ from assetd_server.store.objects.clients import (
     make_client,
     make_store,
 )
+from assetd_server.store.objects.damage import refuses_damage
 from assetd_server.store.objects.failures import Refusal, S3Failures
 from assetd_server.store.objects.pace import Pace
 from assetd_server.store.objects.reader import S3Reader
@@ -97,6 +99,8 @@ class S3ObjectStore(S3Uploads):
         self._store = make_store(settings, session, client, self._executor)
         self._whole_below_bytes = settings.chunk_bytes
         self._pace = Pace(settings.chunk_bytes)
+        # It was seen to compare what arrives with what was sent.
+        self._compares = False
 
     @property
     def url(self) -> str:
@@ -234,7 +238,14 @@ class S3ObjectStore(S3Uploads):
             self._store, self._root + key, data, mode=mode, use_multipart=False
         )
         result = await self._ask(key, sent)
-        return self._info(key, memoryview(data).nbytes, result["e_tag"])
+        info = self._info(key, memoryview(data).nbytes, result["e_tag"])
+        return replace(info, is_compared=self._compares)
+
+    async def refuses_damage(self, key: str) -> bool:
+        """Send an object whose body is not what was signed; see `ObjectStore.refuses_damage`."""
+        where = self._where(key) | self._encryption
+        self._compares = await self._run(refuses_damage, self._client, where)
+        return self._compares
 
     async def delete(self, key: str) -> None:
         """Send a DELETE; see `ObjectStore.delete`."""
