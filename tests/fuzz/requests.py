@@ -25,8 +25,8 @@ from assetd_server.rpc.convert import (
     fetch_order,
     list_files_order,
     list_order,
-    push_step,
     resolve_order,
+    steps_of,
 )
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
@@ -38,7 +38,7 @@ from tests.fuzz.target import Havoc, Target, as_bytes
 _KINDS: Final[list[tuple[type[Message], Callable[[Any], object]]]] = [
     (assets.ResolveVersionRequest, resolve_order),
     (assets.FetchRequest, fetch_order),
-    (assets.PushRequest, push_step),
+    (assets.PushRequest, steps_of),
     (assets.ListRequest, list_order),
     (assets.ListFilesRequest, list_files_order),
     (cache.EvictRequest, evict_order),
@@ -55,6 +55,9 @@ _SEEDS: Final[list[Message]] = [
     assets.PushRequest(header=assets.PushHeader(spec="some/asset", source_uri="s3://b/a/%2e%2e")),
     assets.PushRequest(files=assets.PushFiles(files=[assets.PushFile(path="a", size_bytes=1)])),
     assets.PushRequest(chunk=assets.PushChunk(path="a", offset=1, data=b"data")),
+    assets.PushRequest(
+        chunks=assets.PushChunks(chunks=[assets.PushChunk(path="a", data=b"x")] * 2)
+    ),
     assets.PushRequest(commit=assets.PushCommit(digest="sha256:" + "0" * 64)),
     assets.ListRequest(name_prefix="some/", page_size=10, page_token="x"),
     assets.ListFilesRequest(spec="a:0.1", include=["*"], page_size=1),

@@ -30,6 +30,7 @@ from assetd_server.errors import (
     InvalidPushStreamError,
     InvalidSpecError,
     InvalidVersionError,
+    NotBuiltError,
     SourceNotAllowedError,
 )
 from assetd_server.manifest import Part
@@ -60,6 +61,11 @@ def header(**fields: Any) -> pb.PushRequest:
 def files(*named: pb.PushFile) -> pb.PushRequest:
     """The message that announces files."""
     return pb.PushRequest(files=pb.PushFiles(files=named))
+
+
+def chunks(*several: pb.PushChunk) -> pb.PushRequest:
+    """Several chunks in one message."""
+    return pb.PushRequest(chunks=pb.PushChunks(chunks=several))
 
 
 def chunk(**fields: Any) -> pb.PushRequest:
@@ -196,8 +202,18 @@ def test_every_field_of_the_other_questions_arrives() -> None:
     ids=["header", "full header", "files", "file", "chunk", "1 MiB", "commit", "digest"],
 )
 def test_steps_of_a_push(request_: pb.PushRequest, step: PushStep) -> None:
-    """Each message is one step."""
-    assert convert.push_step(request_) == step
+    """Each message but that of several chunks is one step."""
+    assert convert.steps_of(request_) == [step]
+
+
+def test_several_chunks_are_as_many_steps() -> None:
+    """In their order, as if each had come alone; their bounds are those of one message."""
+    several = chunks(pb.PushChunk(path="a", data=b"x"), pb.PushChunk(path="b/c", offset=2))
+    steps = [PushChunk(PartPath("a"), 0, b"x"), PushChunk(PartPath("b/c"), 2, b"")]
+    assert convert.steps_of(several) == steps
+    half = pb.PushChunk(data=b"x" * 2**19)
+    assert len(convert.steps_of(chunks(half, half))) == 2
+    assert len(convert.steps_of(chunks(*[pb.PushChunk()] * 1000))) == 1000
 
 
 @pytest.mark.parametrize(
@@ -230,7 +246,7 @@ def fetch(**fields: Any) -> Callable[[], object]:
 
 def step(request: pb.PushRequest) -> Callable[[], object]:
     """A conversion of a step that is expected to fail."""
-    return lambda: convert.push_step(request)
+    return lambda: convert.steps_of(request)
 
 
 def listing(**fields: Any) -> Callable[[], object]:
@@ -294,6 +310,18 @@ def listing(**fields: Any) -> Callable[[], object]:
         (step(chunk(path="a//b")), InvalidPartError, "chunk.path"),
         (step(chunk(offset=-1)), InvalidFieldError, "chunk.offset"),
         (step(chunk(data=b"x" * (2**20 + 1))), InvalidFieldError, "chunk.data"),
+        (
+            step(chunks(pb.PushChunk(), pb.PushChunk(path="a//b"))),
+            InvalidPartError,
+            "chunks.chunks[1].path",
+        ),
+        (step(chunks(pb.PushChunk(offset=-1))), InvalidFieldError, "chunks.chunks[0].offset"),
+        (step(chunks(*[pb.PushChunk()] * 1001)), InvalidFieldError, "chunks.chunks"),
+        (
+            step(chunks(pb.PushChunk(data=b"x" * 2**20), pb.PushChunk(data=b"x"))),
+            InvalidFieldError,
+            "chunks.chunks",
+        ),
         (step(commit("x")), InvalidFieldError, "commit.digest"),
     ],
 )
@@ -322,6 +350,27 @@ def test_a_refused_choice_shows_its_value() -> None:
     """A client of a later release learns which of its values is not known here."""
     with pytest.raises(InvalidFieldError, match="freshness cannot be 9"):
         fetch(freshness=9)()
+
+
+@pytest.mark.parametrize(
+    ("message", "wrap"),
+    [
+        (pb.PushFiles(), lambda files: pb.PushRequest(files=files)),
+        (pb.PushFile(), files),
+        (pb.PushChunk(), lambda chunk: pb.PushRequest(chunk=chunk)),
+        (pb.PushChunk(), chunks),
+        (pb.PushChunks(), lambda chunks: pb.PushRequest(chunks=chunks)),
+        (pb.PushCommit(), lambda commit: pb.PushRequest(commit=commit)),
+    ],
+)
+def test_a_later_field_of_a_step_is_not_ignored(
+    message: Message, wrap: Callable[[Any], pb.PushRequest]
+) -> None:
+    """However deep it lies, it is refused by name and number."""
+    message.MergeFromString(b"\xf8\x07\x01")
+    with pytest.raises(NotBuiltError) as refused:
+        convert.steps_of(wrap(message))
+    assert refused.value.metadata["field"] == f"{message.DESCRIPTOR.full_name}.127"
 
 
 def test_a_caller_may_have_a_long_name() -> None:
@@ -366,7 +415,9 @@ def test_every_field_is_read_or_refused() -> None:
             "source_uri",
         },
         pb.PushFile: {"path", "size_bytes", "digest"},
+        pb.PushFiles: {"files"},
         pb.PushChunk: {"path", "offset", "data"},
+        pb.PushChunks: {"chunks"},
         pb.PushCommit: {"digest"},
         pb.ListRequest: {
             "name_prefix",

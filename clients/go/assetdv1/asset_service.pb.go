@@ -204,7 +204,7 @@ func (x PushProgress_Phase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PushProgress_Phase.Descriptor instead.
 func (PushProgress_Phase) EnumDescriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{15, 0}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // Where to look.
@@ -262,7 +262,7 @@ func (x ListRequest_Scope) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ListRequest_Scope.Descriptor instead.
 func (ListRequest_Scope) EnumDescriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{17, 0}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{18, 0}
 }
 
 // How much to tell of each version.
@@ -315,7 +315,7 @@ func (x ListRequest_View) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ListRequest_View.Descriptor instead.
 func (ListRequest_View) EnumDescriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{17, 1}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{18, 1}
 }
 
 // Asks what a spec stands for.
@@ -953,6 +953,7 @@ type PushRequest struct {
 	//	*PushRequest_Files
 	//	*PushRequest_Chunk
 	//	*PushRequest_Commit
+	//	*PushRequest_Chunks
 	Step          isPushRequest_Step `protobuf_oneof:"step"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1031,6 +1032,15 @@ func (x *PushRequest) GetCommit() *PushCommit {
 	return nil
 }
 
+func (x *PushRequest) GetChunks() *PushChunks {
+	if x != nil {
+		if x, ok := x.Step.(*PushRequest_Chunks); ok {
+			return x.Chunks
+		}
+	}
+	return nil
+}
+
 type isPushRequest_Step interface {
 	isPushRequest_Step()
 }
@@ -1055,6 +1065,12 @@ type PushRequest_Commit struct {
 	Commit *PushCommit `protobuf:"bytes,4,opt,name=commit,proto3,oneof"`
 }
 
+type PushRequest_Chunks struct {
+	// Bytes of several announced files, or of one: what small files are sent by. Only to a
+	// daemon that has said `takes_chunks`.
+	Chunks *PushChunks `protobuf:"bytes,5,opt,name=chunks,proto3,oneof"`
+}
+
 func (*PushRequest_Header) isPushRequest_Step() {}
 
 func (*PushRequest_Files) isPushRequest_Step() {}
@@ -1062,6 +1078,8 @@ func (*PushRequest_Files) isPushRequest_Step() {}
 func (*PushRequest_Chunk) isPushRequest_Step() {}
 
 func (*PushRequest_Commit) isPushRequest_Step() {}
+
+func (*PushRequest_Chunks) isPushRequest_Step() {}
 
 // One event of a push.
 type PushResponse struct {
@@ -1537,6 +1555,53 @@ func (x *PushChunk) GetData() []byte {
 	return nil
 }
 
+// Several chunks in one message, which for small files costs much less than one each.
+type PushChunks struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which they would come alone: at most 1,000, with at most 1 MiB of data in
+	// all.
+	Chunks        []*PushChunk `protobuf:"bytes,1,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushChunks) Reset() {
+	*x = PushChunks{}
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushChunks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushChunks) ProtoMessage() {}
+
+func (x *PushChunks) ProtoReflect() protoreflect.Message {
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushChunks.ProtoReflect.Descriptor instead.
+func (*PushChunks) Descriptor() ([]byte, []int) {
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PushChunks) GetChunks() []*PushChunk {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
 // Ask for the version to be created.
 type PushCommit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1549,7 +1614,7 @@ type PushCommit struct {
 
 func (x *PushCommit) Reset() {
 	*x = PushCommit{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[12]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1626,7 @@ func (x *PushCommit) String() string {
 func (*PushCommit) ProtoMessage() {}
 
 func (x *PushCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[12]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1639,7 @@ func (x *PushCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushCommit.ProtoReflect.Descriptor instead.
 func (*PushCommit) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{12}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PushCommit) GetDigest() string {
@@ -1593,14 +1658,16 @@ type PushAccepted struct {
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	// The version is claimed and stays. When false, another push may yet take it, and this
 	// one may end with a later number.
-	VersionFinal  bool `protobuf:"varint,3,opt,name=version_final,json=versionFinal,proto3" json:"version_final,omitempty"`
+	VersionFinal bool `protobuf:"varint,3,opt,name=version_final,json=versionFinal,proto3" json:"version_final,omitempty"`
+	// The daemon takes `chunks` as well as `chunk`. One of an earlier release does not.
+	TakesChunks   bool `protobuf:"varint,4,opt,name=takes_chunks,json=takesChunks,proto3" json:"takes_chunks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PushAccepted) Reset() {
 	*x = PushAccepted{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[13]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1612,7 +1679,7 @@ func (x *PushAccepted) String() string {
 func (*PushAccepted) ProtoMessage() {}
 
 func (x *PushAccepted) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[13]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1625,7 +1692,7 @@ func (x *PushAccepted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushAccepted.ProtoReflect.Descriptor instead.
 func (*PushAccepted) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{13}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PushAccepted) GetPushId() string {
@@ -1649,6 +1716,13 @@ func (x *PushAccepted) GetVersionFinal() bool {
 	return false
 }
 
+func (x *PushAccepted) GetTakesChunks() bool {
+	if x != nil {
+		return x.TakesChunks
+	}
+	return false
+}
+
 // What the store lacks of the files of one message. Files that are not named here are not
 // to be sent.
 type PushWanted struct {
@@ -1661,7 +1735,7 @@ type PushWanted struct {
 
 func (x *PushWanted) Reset() {
 	*x = PushWanted{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[14]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1747,7 @@ func (x *PushWanted) String() string {
 func (*PushWanted) ProtoMessage() {}
 
 func (x *PushWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[14]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1760,7 @@ func (x *PushWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushWanted.ProtoReflect.Descriptor instead.
 func (*PushWanted) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{14}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PushWanted) GetParts() []*PushWanted_Part {
@@ -1715,7 +1789,7 @@ type PushProgress struct {
 
 func (x *PushProgress) Reset() {
 	*x = PushProgress{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[15]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +1801,7 @@ func (x *PushProgress) String() string {
 func (*PushProgress) ProtoMessage() {}
 
 func (x *PushProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[15]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +1814,7 @@ func (x *PushProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushProgress.ProtoReflect.Descriptor instead.
 func (*PushProgress) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{15}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PushProgress) GetPhase() PushProgress_Phase {
@@ -1787,7 +1861,7 @@ type PushCompleted struct {
 
 func (x *PushCompleted) Reset() {
 	*x = PushCompleted{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[16]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +1873,7 @@ func (x *PushCompleted) String() string {
 func (*PushCompleted) ProtoMessage() {}
 
 func (x *PushCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[16]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +1886,7 @@ func (x *PushCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushCompleted.ProtoReflect.Descriptor instead.
 func (*PushCompleted) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{16}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PushCompleted) GetAssetVersion() *AssetVersion {
@@ -1860,7 +1934,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[17]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +1946,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[17]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +1959,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{17}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListRequest) GetNamePrefix() string {
@@ -1946,7 +2020,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[18]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2032,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[18]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2045,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{18}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListResponse) GetEntries() []*ListResponse_Entry {
@@ -2018,7 +2092,7 @@ type ListFilesRequest struct {
 
 func (x *ListFilesRequest) Reset() {
 	*x = ListFilesRequest{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[19]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2104,7 @@ func (x *ListFilesRequest) String() string {
 func (*ListFilesRequest) ProtoMessage() {}
 
 func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[19]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2117,7 @@ func (x *ListFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesRequest.ProtoReflect.Descriptor instead.
 func (*ListFilesRequest) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{19}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListFilesRequest) GetSpec() string {
@@ -2103,7 +2177,7 @@ type ListFilesResponse struct {
 
 func (x *ListFilesResponse) Reset() {
 	*x = ListFilesResponse{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[20]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2189,7 @@ func (x *ListFilesResponse) String() string {
 func (*ListFilesResponse) ProtoMessage() {}
 
 func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[20]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2202,7 @@ func (x *ListFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesResponse.ProtoReflect.Descriptor instead.
 func (*ListFilesResponse) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{20}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListFilesResponse) GetFiles() []*ListFilesResponse_Entry {
@@ -2165,7 +2239,7 @@ type PushWanted_Part struct {
 
 func (x *PushWanted_Part) Reset() {
 	*x = PushWanted_Part{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[22]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2177,7 +2251,7 @@ func (x *PushWanted_Part) String() string {
 func (*PushWanted_Part) ProtoMessage() {}
 
 func (x *PushWanted_Part) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[22]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2190,7 +2264,7 @@ func (x *PushWanted_Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushWanted_Part.ProtoReflect.Descriptor instead.
 func (*PushWanted_Part) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{14, 0}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{15, 0}
 }
 
 func (x *PushWanted_Part) GetPath() string {
@@ -2222,7 +2296,7 @@ type ListResponse_Entry struct {
 
 func (x *ListResponse_Entry) Reset() {
 	*x = ListResponse_Entry{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[23]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2308,7 @@ func (x *ListResponse_Entry) String() string {
 func (*ListResponse_Entry) ProtoMessage() {}
 
 func (x *ListResponse_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[23]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2321,7 @@ func (x *ListResponse_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse_Entry.ProtoReflect.Descriptor instead.
 func (*ListResponse_Entry) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{18, 0}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{19, 0}
 }
 
 func (x *ListResponse_Entry) GetAssetVersion() *AssetVersion {
@@ -2284,7 +2358,7 @@ type ListFilesResponse_Entry struct {
 
 func (x *ListFilesResponse_Entry) Reset() {
 	*x = ListFilesResponse_Entry{}
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[24]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2370,7 @@ func (x *ListFilesResponse_Entry) String() string {
 func (*ListFilesResponse_Entry) ProtoMessage() {}
 
 func (x *ListFilesResponse_Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_assetd_v1_asset_service_proto_msgTypes[24]
+	mi := &file_assetd_v1_asset_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2383,7 @@ func (x *ListFilesResponse_Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFilesResponse_Entry.ProtoReflect.Descriptor instead.
 func (*ListFilesResponse_Entry) Descriptor() ([]byte, []int) {
-	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{20, 0}
+	return file_assetd_v1_asset_service_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *ListFilesResponse_Entry) GetFile() *AssetFile {
@@ -2384,12 +2458,13 @@ const file_assetd_v1_asset_service_proto_rawDesc = "" +
 	"\freused_bytes\x18\x06 \x01(\x03R\vreusedBytes\x123\n" +
 	"\aelapsed\x18\a \x01(\v2\x19.google.protobuf.DurationR\aelapsed\x12;\n" +
 	"\fverification\x18\b \x01(\x0e2\x17.assetd.v1.VerificationR\fverification\x12B\n" +
-	"\x0fkeep_until_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\rkeepUntilTime\"\xd3\x01\n" +
+	"\x0fkeep_until_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\rkeepUntilTime\"\x84\x02\n" +
 	"\vPushRequest\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x15.assetd.v1.PushHeaderH\x00R\x06header\x12,\n" +
 	"\x05files\x18\x02 \x01(\v2\x14.assetd.v1.PushFilesH\x00R\x05files\x12,\n" +
 	"\x05chunk\x18\x03 \x01(\v2\x14.assetd.v1.PushChunkH\x00R\x05chunk\x12/\n" +
-	"\x06commit\x18\x04 \x01(\v2\x15.assetd.v1.PushCommitH\x00R\x06commitB\x06\n" +
+	"\x06commit\x18\x04 \x01(\v2\x15.assetd.v1.PushCommitH\x00R\x06commit\x12/\n" +
+	"\x06chunks\x18\x05 \x01(\v2\x15.assetd.v1.PushChunksH\x00R\x06chunksB\x06\n" +
 	"\x04step\"\xab\x02\n" +
 	"\fPushResponse\x129\n" +
 	"\n" +
@@ -2438,14 +2513,18 @@ const file_assetd_v1_asset_service_proto_rawDesc = "" +
 	"\tPushChunk\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"$\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\":\n" +
+	"\n" +
+	"PushChunks\x12,\n" +
+	"\x06chunks\x18\x01 \x03(\v2\x14.assetd.v1.PushChunkR\x06chunks\"$\n" +
 	"\n" +
 	"PushCommit\x12\x16\n" +
-	"\x06digest\x18\x01 \x01(\tR\x06digest\"f\n" +
+	"\x06digest\x18\x01 \x01(\tR\x06digest\"\x89\x01\n" +
 	"\fPushAccepted\x12\x17\n" +
 	"\apush_id\x18\x01 \x01(\tR\x06pushId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12#\n" +
-	"\rversion_final\x18\x03 \x01(\bR\fversionFinal\"r\n" +
+	"\rversion_final\x18\x03 \x01(\bR\fversionFinal\x12!\n" +
+	"\ftakes_chunks\x18\x04 \x01(\bR\vtakesChunks\"r\n" +
 	"\n" +
 	"PushWanted\x120\n" +
 	"\x05parts\x18\x01 \x03(\v2\x1a.assetd.v1.PushWanted.PartR\x05parts\x1a2\n" +
@@ -2535,7 +2614,7 @@ func file_assetd_v1_asset_service_proto_rawDescGZIP() []byte {
 }
 
 var file_assetd_v1_asset_service_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_assetd_v1_asset_service_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_assetd_v1_asset_service_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_assetd_v1_asset_service_proto_goTypes = []any{
 	(PushHeader_Bump)(0),            // 0: assetd.v1.PushHeader.Bump
 	(PushHeader_Mode)(0),            // 1: assetd.v1.PushHeader.Mode
@@ -2554,94 +2633,97 @@ var file_assetd_v1_asset_service_proto_goTypes = []any{
 	(*PushFiles)(nil),               // 14: assetd.v1.PushFiles
 	(*PushFile)(nil),                // 15: assetd.v1.PushFile
 	(*PushChunk)(nil),               // 16: assetd.v1.PushChunk
-	(*PushCommit)(nil),              // 17: assetd.v1.PushCommit
-	(*PushAccepted)(nil),            // 18: assetd.v1.PushAccepted
-	(*PushWanted)(nil),              // 19: assetd.v1.PushWanted
-	(*PushProgress)(nil),            // 20: assetd.v1.PushProgress
-	(*PushCompleted)(nil),           // 21: assetd.v1.PushCompleted
-	(*ListRequest)(nil),             // 22: assetd.v1.ListRequest
-	(*ListResponse)(nil),            // 23: assetd.v1.ListResponse
-	(*ListFilesRequest)(nil),        // 24: assetd.v1.ListFilesRequest
-	(*ListFilesResponse)(nil),       // 25: assetd.v1.ListFilesResponse
-	nil,                             // 26: assetd.v1.PushHeader.LabelsEntry
-	(*PushWanted_Part)(nil),         // 27: assetd.v1.PushWanted.Part
-	(*ListResponse_Entry)(nil),      // 28: assetd.v1.ListResponse.Entry
-	(*ListFilesResponse_Entry)(nil), // 29: assetd.v1.ListFilesResponse.Entry
-	(Freshness)(0),                  // 30: assetd.v1.Freshness
-	(*durationpb.Duration)(nil),     // 31: google.protobuf.Duration
-	(*AssetVersion)(nil),            // 32: assetd.v1.AssetVersion
-	(Resolution)(0),                 // 33: assetd.v1.Resolution
-	(*CacheState)(nil),              // 34: assetd.v1.CacheState
-	(*timestamppb.Timestamp)(nil),   // 35: google.protobuf.Timestamp
-	(*FetchProgress)(nil),           // 36: assetd.v1.FetchProgress
-	(Source)(0),                     // 37: assetd.v1.Source
-	(Verification)(0),               // 38: assetd.v1.Verification
-	(AssetKind)(0),                  // 39: assetd.v1.AssetKind
-	(*AssetFile)(nil),               // 40: assetd.v1.AssetFile
+	(*PushChunks)(nil),              // 17: assetd.v1.PushChunks
+	(*PushCommit)(nil),              // 18: assetd.v1.PushCommit
+	(*PushAccepted)(nil),            // 19: assetd.v1.PushAccepted
+	(*PushWanted)(nil),              // 20: assetd.v1.PushWanted
+	(*PushProgress)(nil),            // 21: assetd.v1.PushProgress
+	(*PushCompleted)(nil),           // 22: assetd.v1.PushCompleted
+	(*ListRequest)(nil),             // 23: assetd.v1.ListRequest
+	(*ListResponse)(nil),            // 24: assetd.v1.ListResponse
+	(*ListFilesRequest)(nil),        // 25: assetd.v1.ListFilesRequest
+	(*ListFilesResponse)(nil),       // 26: assetd.v1.ListFilesResponse
+	nil,                             // 27: assetd.v1.PushHeader.LabelsEntry
+	(*PushWanted_Part)(nil),         // 28: assetd.v1.PushWanted.Part
+	(*ListResponse_Entry)(nil),      // 29: assetd.v1.ListResponse.Entry
+	(*ListFilesResponse_Entry)(nil), // 30: assetd.v1.ListFilesResponse.Entry
+	(Freshness)(0),                  // 31: assetd.v1.Freshness
+	(*durationpb.Duration)(nil),     // 32: google.protobuf.Duration
+	(*AssetVersion)(nil),            // 33: assetd.v1.AssetVersion
+	(Resolution)(0),                 // 34: assetd.v1.Resolution
+	(*CacheState)(nil),              // 35: assetd.v1.CacheState
+	(*timestamppb.Timestamp)(nil),   // 36: google.protobuf.Timestamp
+	(*FetchProgress)(nil),           // 37: assetd.v1.FetchProgress
+	(Source)(0),                     // 38: assetd.v1.Source
+	(Verification)(0),               // 39: assetd.v1.Verification
+	(AssetKind)(0),                  // 40: assetd.v1.AssetKind
+	(*AssetFile)(nil),               // 41: assetd.v1.AssetFile
 }
 var file_assetd_v1_asset_service_proto_depIdxs = []int32{
-	30, // 0: assetd.v1.ResolveVersionRequest.freshness:type_name -> assetd.v1.Freshness
-	31, // 1: assetd.v1.ResolveVersionRequest.store_timeout:type_name -> google.protobuf.Duration
-	32, // 2: assetd.v1.ResolveVersionResponse.asset_version:type_name -> assetd.v1.AssetVersion
-	33, // 3: assetd.v1.ResolveVersionResponse.resolution:type_name -> assetd.v1.Resolution
-	34, // 4: assetd.v1.ResolveVersionResponse.cache_state:type_name -> assetd.v1.CacheState
-	30, // 5: assetd.v1.FetchRequest.freshness:type_name -> assetd.v1.Freshness
-	31, // 6: assetd.v1.FetchRequest.store_timeout:type_name -> google.protobuf.Duration
-	31, // 7: assetd.v1.FetchRequest.progress_interval:type_name -> google.protobuf.Duration
-	35, // 8: assetd.v1.FetchResponse.event_time:type_name -> google.protobuf.Timestamp
+	31, // 0: assetd.v1.ResolveVersionRequest.freshness:type_name -> assetd.v1.Freshness
+	32, // 1: assetd.v1.ResolveVersionRequest.store_timeout:type_name -> google.protobuf.Duration
+	33, // 2: assetd.v1.ResolveVersionResponse.asset_version:type_name -> assetd.v1.AssetVersion
+	34, // 3: assetd.v1.ResolveVersionResponse.resolution:type_name -> assetd.v1.Resolution
+	35, // 4: assetd.v1.ResolveVersionResponse.cache_state:type_name -> assetd.v1.CacheState
+	31, // 5: assetd.v1.FetchRequest.freshness:type_name -> assetd.v1.Freshness
+	32, // 6: assetd.v1.FetchRequest.store_timeout:type_name -> google.protobuf.Duration
+	32, // 7: assetd.v1.FetchRequest.progress_interval:type_name -> google.protobuf.Duration
+	36, // 8: assetd.v1.FetchResponse.event_time:type_name -> google.protobuf.Timestamp
 	9,  // 9: assetd.v1.FetchResponse.started:type_name -> assetd.v1.FetchStarted
-	36, // 10: assetd.v1.FetchResponse.progress:type_name -> assetd.v1.FetchProgress
+	37, // 10: assetd.v1.FetchResponse.progress:type_name -> assetd.v1.FetchProgress
 	10, // 11: assetd.v1.FetchResponse.completed:type_name -> assetd.v1.FetchCompleted
-	32, // 12: assetd.v1.FetchStarted.asset_version:type_name -> assetd.v1.AssetVersion
-	33, // 13: assetd.v1.FetchStarted.resolution:type_name -> assetd.v1.Resolution
-	32, // 14: assetd.v1.FetchCompleted.asset_version:type_name -> assetd.v1.AssetVersion
-	37, // 15: assetd.v1.FetchCompleted.source:type_name -> assetd.v1.Source
-	31, // 16: assetd.v1.FetchCompleted.elapsed:type_name -> google.protobuf.Duration
-	38, // 17: assetd.v1.FetchCompleted.verification:type_name -> assetd.v1.Verification
-	35, // 18: assetd.v1.FetchCompleted.keep_until_time:type_name -> google.protobuf.Timestamp
+	33, // 12: assetd.v1.FetchStarted.asset_version:type_name -> assetd.v1.AssetVersion
+	34, // 13: assetd.v1.FetchStarted.resolution:type_name -> assetd.v1.Resolution
+	33, // 14: assetd.v1.FetchCompleted.asset_version:type_name -> assetd.v1.AssetVersion
+	38, // 15: assetd.v1.FetchCompleted.source:type_name -> assetd.v1.Source
+	32, // 16: assetd.v1.FetchCompleted.elapsed:type_name -> google.protobuf.Duration
+	39, // 17: assetd.v1.FetchCompleted.verification:type_name -> assetd.v1.Verification
+	36, // 18: assetd.v1.FetchCompleted.keep_until_time:type_name -> google.protobuf.Timestamp
 	13, // 19: assetd.v1.PushRequest.header:type_name -> assetd.v1.PushHeader
 	14, // 20: assetd.v1.PushRequest.files:type_name -> assetd.v1.PushFiles
 	16, // 21: assetd.v1.PushRequest.chunk:type_name -> assetd.v1.PushChunk
-	17, // 22: assetd.v1.PushRequest.commit:type_name -> assetd.v1.PushCommit
-	35, // 23: assetd.v1.PushResponse.event_time:type_name -> google.protobuf.Timestamp
-	18, // 24: assetd.v1.PushResponse.accepted:type_name -> assetd.v1.PushAccepted
-	19, // 25: assetd.v1.PushResponse.wanted:type_name -> assetd.v1.PushWanted
-	20, // 26: assetd.v1.PushResponse.progress:type_name -> assetd.v1.PushProgress
-	21, // 27: assetd.v1.PushResponse.completed:type_name -> assetd.v1.PushCompleted
-	0,  // 28: assetd.v1.PushHeader.bump:type_name -> assetd.v1.PushHeader.Bump
-	1,  // 29: assetd.v1.PushHeader.mode:type_name -> assetd.v1.PushHeader.Mode
-	39, // 30: assetd.v1.PushHeader.kind:type_name -> assetd.v1.AssetKind
-	26, // 31: assetd.v1.PushHeader.labels:type_name -> assetd.v1.PushHeader.LabelsEntry
-	15, // 32: assetd.v1.PushFiles.files:type_name -> assetd.v1.PushFile
-	27, // 33: assetd.v1.PushWanted.parts:type_name -> assetd.v1.PushWanted.Part
-	2,  // 34: assetd.v1.PushProgress.phase:type_name -> assetd.v1.PushProgress.Phase
-	32, // 35: assetd.v1.PushCompleted.asset_version:type_name -> assetd.v1.AssetVersion
-	31, // 36: assetd.v1.PushCompleted.elapsed:type_name -> google.protobuf.Duration
-	3,  // 37: assetd.v1.ListRequest.scope:type_name -> assetd.v1.ListRequest.Scope
-	4,  // 38: assetd.v1.ListRequest.view:type_name -> assetd.v1.ListRequest.View
-	28, // 39: assetd.v1.ListResponse.entries:type_name -> assetd.v1.ListResponse.Entry
-	37, // 40: assetd.v1.ListResponse.unreachable:type_name -> assetd.v1.Source
-	30, // 41: assetd.v1.ListFilesRequest.freshness:type_name -> assetd.v1.Freshness
-	29, // 42: assetd.v1.ListFilesResponse.files:type_name -> assetd.v1.ListFilesResponse.Entry
-	32, // 43: assetd.v1.ListFilesResponse.asset_version:type_name -> assetd.v1.AssetVersion
-	32, // 44: assetd.v1.ListResponse.Entry.asset_version:type_name -> assetd.v1.AssetVersion
-	34, // 45: assetd.v1.ListResponse.Entry.cache_state:type_name -> assetd.v1.CacheState
-	40, // 46: assetd.v1.ListFilesResponse.Entry.file:type_name -> assetd.v1.AssetFile
-	5,  // 47: assetd.v1.AssetService.ResolveVersion:input_type -> assetd.v1.ResolveVersionRequest
-	7,  // 48: assetd.v1.AssetService.Fetch:input_type -> assetd.v1.FetchRequest
-	11, // 49: assetd.v1.AssetService.Push:input_type -> assetd.v1.PushRequest
-	22, // 50: assetd.v1.AssetService.List:input_type -> assetd.v1.ListRequest
-	24, // 51: assetd.v1.AssetService.ListFiles:input_type -> assetd.v1.ListFilesRequest
-	6,  // 52: assetd.v1.AssetService.ResolveVersion:output_type -> assetd.v1.ResolveVersionResponse
-	8,  // 53: assetd.v1.AssetService.Fetch:output_type -> assetd.v1.FetchResponse
-	12, // 54: assetd.v1.AssetService.Push:output_type -> assetd.v1.PushResponse
-	23, // 55: assetd.v1.AssetService.List:output_type -> assetd.v1.ListResponse
-	25, // 56: assetd.v1.AssetService.ListFiles:output_type -> assetd.v1.ListFilesResponse
-	52, // [52:57] is the sub-list for method output_type
-	47, // [47:52] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	18, // 22: assetd.v1.PushRequest.commit:type_name -> assetd.v1.PushCommit
+	17, // 23: assetd.v1.PushRequest.chunks:type_name -> assetd.v1.PushChunks
+	36, // 24: assetd.v1.PushResponse.event_time:type_name -> google.protobuf.Timestamp
+	19, // 25: assetd.v1.PushResponse.accepted:type_name -> assetd.v1.PushAccepted
+	20, // 26: assetd.v1.PushResponse.wanted:type_name -> assetd.v1.PushWanted
+	21, // 27: assetd.v1.PushResponse.progress:type_name -> assetd.v1.PushProgress
+	22, // 28: assetd.v1.PushResponse.completed:type_name -> assetd.v1.PushCompleted
+	0,  // 29: assetd.v1.PushHeader.bump:type_name -> assetd.v1.PushHeader.Bump
+	1,  // 30: assetd.v1.PushHeader.mode:type_name -> assetd.v1.PushHeader.Mode
+	40, // 31: assetd.v1.PushHeader.kind:type_name -> assetd.v1.AssetKind
+	27, // 32: assetd.v1.PushHeader.labels:type_name -> assetd.v1.PushHeader.LabelsEntry
+	15, // 33: assetd.v1.PushFiles.files:type_name -> assetd.v1.PushFile
+	16, // 34: assetd.v1.PushChunks.chunks:type_name -> assetd.v1.PushChunk
+	28, // 35: assetd.v1.PushWanted.parts:type_name -> assetd.v1.PushWanted.Part
+	2,  // 36: assetd.v1.PushProgress.phase:type_name -> assetd.v1.PushProgress.Phase
+	33, // 37: assetd.v1.PushCompleted.asset_version:type_name -> assetd.v1.AssetVersion
+	32, // 38: assetd.v1.PushCompleted.elapsed:type_name -> google.protobuf.Duration
+	3,  // 39: assetd.v1.ListRequest.scope:type_name -> assetd.v1.ListRequest.Scope
+	4,  // 40: assetd.v1.ListRequest.view:type_name -> assetd.v1.ListRequest.View
+	29, // 41: assetd.v1.ListResponse.entries:type_name -> assetd.v1.ListResponse.Entry
+	38, // 42: assetd.v1.ListResponse.unreachable:type_name -> assetd.v1.Source
+	31, // 43: assetd.v1.ListFilesRequest.freshness:type_name -> assetd.v1.Freshness
+	30, // 44: assetd.v1.ListFilesResponse.files:type_name -> assetd.v1.ListFilesResponse.Entry
+	33, // 45: assetd.v1.ListFilesResponse.asset_version:type_name -> assetd.v1.AssetVersion
+	33, // 46: assetd.v1.ListResponse.Entry.asset_version:type_name -> assetd.v1.AssetVersion
+	35, // 47: assetd.v1.ListResponse.Entry.cache_state:type_name -> assetd.v1.CacheState
+	41, // 48: assetd.v1.ListFilesResponse.Entry.file:type_name -> assetd.v1.AssetFile
+	5,  // 49: assetd.v1.AssetService.ResolveVersion:input_type -> assetd.v1.ResolveVersionRequest
+	7,  // 50: assetd.v1.AssetService.Fetch:input_type -> assetd.v1.FetchRequest
+	11, // 51: assetd.v1.AssetService.Push:input_type -> assetd.v1.PushRequest
+	23, // 52: assetd.v1.AssetService.List:input_type -> assetd.v1.ListRequest
+	25, // 53: assetd.v1.AssetService.ListFiles:input_type -> assetd.v1.ListFilesRequest
+	6,  // 54: assetd.v1.AssetService.ResolveVersion:output_type -> assetd.v1.ResolveVersionResponse
+	8,  // 55: assetd.v1.AssetService.Fetch:output_type -> assetd.v1.FetchResponse
+	12, // 56: assetd.v1.AssetService.Push:output_type -> assetd.v1.PushResponse
+	24, // 57: assetd.v1.AssetService.List:output_type -> assetd.v1.ListResponse
+	26, // 58: assetd.v1.AssetService.ListFiles:output_type -> assetd.v1.ListFilesResponse
+	54, // [54:59] is the sub-list for method output_type
+	49, // [49:54] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_assetd_v1_asset_service_proto_init() }
@@ -2660,6 +2742,7 @@ func file_assetd_v1_asset_service_proto_init() {
 		(*PushRequest_Files)(nil),
 		(*PushRequest_Chunk)(nil),
 		(*PushRequest_Commit)(nil),
+		(*PushRequest_Chunks)(nil),
 	}
 	file_assetd_v1_asset_service_proto_msgTypes[7].OneofWrappers = []any{
 		(*PushResponse_Accepted)(nil),
@@ -2671,15 +2754,15 @@ func file_assetd_v1_asset_service_proto_init() {
 		(*PushHeader_StagedPath)(nil),
 		(*PushHeader_SourceUri)(nil),
 	}
-	file_assetd_v1_asset_service_proto_msgTypes[15].OneofWrappers = []any{}
-	file_assetd_v1_asset_service_proto_msgTypes[23].OneofWrappers = []any{}
+	file_assetd_v1_asset_service_proto_msgTypes[16].OneofWrappers = []any{}
+	file_assetd_v1_asset_service_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_assetd_v1_asset_service_proto_rawDesc), len(file_assetd_v1_asset_service_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

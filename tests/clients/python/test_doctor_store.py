@@ -101,7 +101,7 @@ def test_it_looks_the_store_through(doctor: Run, store: Path) -> None:
     before = files(store)
     ended = doctor()
     assert ended.err == ""
-    assert len(lines(ended.out, "probe")) == 11
+    assert len(lines(ended.out, "probe")) == 12
     assert all(line.startswith("ok ") for line in lines(ended.out, "probe"))
     assert "1 asset, 1 version, 1 claim, 1 unfinished upload" in lines(ended.out, "bucket")[0]
     [claim] = lines(ended.out, "claim")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from assetd._chunks import chunk_request
+from assetd._chunks import Chunk, chunk_request, packed
 from assetd._hashing import Digests
 from assetd._source import Source, SourceFile
 from assetd.errors import InternalError
@@ -34,8 +34,8 @@ class Content(Protocol):
         """
         ...
 
-    def last_turn(self, wanted: Sequence[PushWanted.Part]) -> Iterator[Request]:
-        """Give the chunks of what is wanted, and the commit.
+    def last_turn(self, wanted: Sequence[PushWanted.Part], *, packs: bool) -> Iterator[Request]:
+        """Give the chunks of what is wanted, several a message where it `packs`, and the commit.
 
         Raises:
             SourceChangedError: the source is not what was hashed.
@@ -81,10 +81,10 @@ class LocalContent:
             return None
         return sum(file.size_bytes - offset for file, offset in self._wanted(wanted))
 
-    def last_turn(self, wanted: Sequence[PushWanted.Part]) -> Iterator[Request]:
+    def last_turn(self, wanted: Sequence[PushWanted.Part], *, packs: bool) -> Iterator[Request]:
         """Read the source as the chunks are taken."""
-        for file, offset in self._wanted(wanted) if self.is_sent else ():
-            yield from self._chunks(file, offset)
+        chunks = self._chunks(wanted) if self.is_sent else iter(())
+        yield from packed(chunks) if packs else map(chunk_request, chunks)
         self.source.check_unchanged()
         yield PushRequest(commit=PushCommit(digest=self.digests.digest))
 
@@ -99,10 +99,12 @@ class LocalContent:
                 raise InternalError(f"the daemon wants {part.path!r}, which was not announced")
             yield files[part.path], part.offset
 
-    def _chunks(self, file: SourceFile, offset: int) -> Iterator[Request]:
-        for data in self.source.read(file, offset):
-            yield chunk_request(file.path, offset, data)
-            offset += len(data)
+    def _chunks(self, wanted: Sequence[PushWanted.Part]) -> Iterator[Chunk]:
+        for file, start in self._wanted(wanted):
+            offset = start
+            for data in self.source.read(file, start):
+                yield Chunk(file.path, offset, data)
+                offset += len(data)
 
 
 class FoundContent:
@@ -116,7 +118,12 @@ class FoundContent:
         """Return None."""
         return None
 
-    def last_turn(self, _wanted: Sequence[PushWanted.Part]) -> Iterator[Request]:
+    def last_turn(
+        self,
+        _wanted: Sequence[PushWanted.Part],
+        *,
+        packs: bool,  # noqa: ARG002
+    ) -> Iterator[Request]:
         """Give the commit; its digest is for the daemon to find."""
         yield PushRequest(commit=PushCommit())
 

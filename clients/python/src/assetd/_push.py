@@ -91,6 +91,7 @@ class Push:
     def _follow(self, call: Stream[PushResponse], turns: "_Turns", retry: Retry) -> PushCompleted:
         batches = self.content.batches()
         wanted: list[PushWanted.Part] = []
+        packs = False
         turns.take([PushRequest(header=self.header)])
         for response in call:
             self.meter.observe(response)
@@ -102,18 +103,20 @@ class Push:
                 return response.completed
             if response.HasField("wanted"):
                 wanted += response.wanted.parts
-            elif not response.HasField("accepted"):
+            elif response.HasField("accepted"):
+                packs = response.accepted.takes_chunks
+            else:
                 continue
             batch = next(batches, None)
             if batch is None:
-                turns.take_last(self._last_turn(wanted))
+                turns.take_last(self._last_turn(wanted, packs=packs))
             else:
                 turns.take([PushRequest(files=batch)])
         raise InternalError("the daemon ended the push without an answer")
 
-    def _last_turn(self, wanted: list[PushWanted.Part]) -> Iterable[Request]:
+    def _last_turn(self, wanted: list[PushWanted.Part], *, packs: bool) -> Iterable[Request]:
         self.meter.lacks(self.content.lacking_bytes(wanted))
-        return self.content.last_turn(wanted)
+        return self.content.last_turn(wanted, packs=packs)
 
 
 def _leave(call: Stream[PushResponse], turns: "_Turns") -> None:

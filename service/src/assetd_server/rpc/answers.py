@@ -243,7 +243,10 @@ def _fetch_completed(event: FetchCompleted) -> asset_service_pb2.FetchCompleted:
 
 def _push_accepted(event: PushAccepted) -> asset_service_pb2.PushAccepted:
     return asset_service_pb2.PushAccepted(
-        push_id=event.push_id, version=event.version, version_final=event.version_final
+        push_id=event.push_id,
+        version=event.version,
+        version_final=event.version_final,
+        takes_chunks=True,
     )
 
 

@@ -69,7 +69,8 @@ class CallLog:
         """Note what a request that arrived, or a response that was sent, says."""
         self._facts.update(_facts(message))
         if isinstance(message, pb.PushRequest):
-            self._pushed_bytes += len(message.chunk.data)
+            several = (len(chunk.data) for chunk in message.chunks.chunks)
+            self._pushed_bytes += len(message.chunk.data) + sum(several)
             self._facts["transferred_bytes"] = self._pushed_bytes
         if self._facts.get("hold") and "source" in self._facts and not self._written:
             # The fetch is done, and the hold may last for weeks.

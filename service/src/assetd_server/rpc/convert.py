@@ -5,7 +5,7 @@ built yet. What depends on the store, the cache or an earlier message is not kno
 """
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -152,14 +152,15 @@ async def push_steps(
     """Yield the steps of a push as they arrive. Close it when done.
 
     Raises:
-        AssetError: see `push_step`.
+        AssetError: see `steps_of`.
     """
     async for request in requests:
-        yield push_step(request)
+        for step in steps_of(request):
+            yield step
 
 
-def push_step(request: asset_service_pb2.PushRequest) -> PushStep:
-    """Return the step that one message of a push stands for.
+def steps_of(request: asset_service_pb2.PushRequest) -> Sequence[PushStep]:
+    """Return the steps that one message of a push stands for.
 
     Raises:
         InvalidPushStreamError: the message has no step.
@@ -170,15 +171,20 @@ def push_step(request: asset_service_pb2.PushRequest) -> PushStep:
     require_built(request)
     match request.WhichOneof("step"):
         case "header":
-            return _push_header(request.header)
+            return [_push_header(request.header)]
         case "files":
-            return _push_files(request.files)
+            return [_push_files(request.files)]
         case "chunk":
-            return _push_chunk(request.chunk)
+            return [_push_chunk("chunk", request.chunk)]
+        case "chunks":
+            require_built(request.chunks)
+            return _push_chunks(request.chunks.chunks)
         case "commit":
-            return PushCommit(digest=_digest("commit.digest", request.commit.digest))
+            require_built(request.commit)
+            return [PushCommit(digest=_digest("commit.digest", request.commit.digest))]
     raise InvalidPushStreamError(
-        "a message of the push has no step: set header, files, chunk or commit", field="step"
+        "a message of the push has no step: set header, files, chunk, chunks or commit",
+        field="step",
     )
 
 
@@ -263,6 +269,7 @@ def _push_content(header: asset_service_pb2.PushHeader) -> StagedPath | SourceUr
 
 
 def _push_files(files: asset_service_pb2.PushFiles) -> PushFiles:
+    require_built(files)
     if len(files.files) > MAX_FILES_A_MESSAGE:
         raise InvalidFieldError(
             "a message names {count} files: send at most {limit} at once",
@@ -274,6 +281,7 @@ def _push_files(files: asset_service_pb2.PushFiles) -> PushFiles:
 
 
 def _push_file(field: str, file: asset_service_pb2.PushFile) -> Part:
+    require_built(file)
     digest = _digest(f"{field}.digest", file.digest)
     return Part(
         path=_part_path(f"{field}.path", file.path),
@@ -282,11 +290,24 @@ def _push_file(field: str, file: asset_service_pb2.PushFile) -> Part:
     )
 
 
-def _push_chunk(chunk: asset_service_pb2.PushChunk) -> PushChunk:
-    _require_bytes("chunk.data", len(chunk.data), MAX_CHUNK_BYTES)
+def _push_chunks(chunks: Sequence[asset_service_pb2.PushChunk]) -> Sequence[PushChunk]:
+    if len(chunks) > MAX_FILES_A_MESSAGE:
+        raise InvalidFieldError(
+            "a message has {count} chunks: send at most {limit} at once",
+            field="chunks.chunks",
+            count=len(chunks),
+            limit=MAX_FILES_A_MESSAGE,
+        )
+    _require_bytes("chunks.chunks", sum(len(chunk.data) for chunk in chunks), MAX_CHUNK_BYTES)
+    return [_push_chunk(f"chunks.chunks[{i}]", chunk) for i, chunk in enumerate(chunks)]
+
+
+def _push_chunk(field: str, chunk: asset_service_pb2.PushChunk) -> PushChunk:
+    require_built(chunk)
+    _require_bytes(f"{field}.data", len(chunk.data), MAX_CHUNK_BYTES)
     return PushChunk(
-        path=_part_path("chunk.path", chunk.path),
-        offset=_not_negative("chunk.offset", chunk.offset),
+        path=_part_path(f"{field}.path", chunk.path),
+        offset=_not_negative(f"{field}.offset", chunk.offset),
         data=chunk.data,
     )
 

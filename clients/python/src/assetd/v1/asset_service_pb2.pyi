@@ -372,6 +372,7 @@ class PushRequest(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
     COMMIT_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def header(self) -> Global___PushHeader:
         """What is going to be pushed. The first message, once."""
@@ -388,6 +389,12 @@ class PushRequest(_message.Message):
     def commit(self) -> Global___PushCommit:
         """Create the version now. The last message, once."""
 
+    @_builtins.property
+    def chunks(self) -> Global___PushChunks:
+        """Bytes of several announced files, or of one: what small files are sent by. Only to a
+        daemon that has said `takes_chunks`.
+        """
+
     def __init__(
         self,
         *,
@@ -395,12 +402,13 @@ class PushRequest(_message.Message):
         files: Global___PushFiles | None = ...,
         chunk: Global___PushChunk | None = ...,
         commit: Global___PushCommit | None = ...,
+        chunks: Global___PushChunks | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "commit", b"commit", "files", b"files", "header", b"header", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "chunks", b"chunks", "commit", b"commit", "files", b"files", "header", b"header", "step", b"step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "commit", b"commit", "files", b"files", "header", b"header", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "chunks", b"chunks", "commit", b"commit", "files", b"files", "header", b"header", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["header", "files", "chunk", "commit"]  # noqa: Y015
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["header", "files", "chunk", "commit", "chunks"]  # noqa: Y015
     _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
 
@@ -690,6 +698,32 @@ class PushChunk(_message.Message):
 Global___PushChunk: _TypeAlias = PushChunk  # noqa: Y015
 
 @_typing.final
+class PushChunks(_message.Message):
+    """Several chunks in one message, which for small files costs much less than one each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PushChunk]:
+        """In the order in which they would come alone: at most 1,000, with at most 1 MiB of data in
+        all.
+        """
+
+    def __init__(
+        self,
+        *,
+        chunks: _abc.Iterable[Global___PushChunk] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushChunks: _TypeAlias = PushChunks  # noqa: Y015
+
+@_typing.final
 class PushCommit(_message.Message):
     """Ask for the version to be created."""
 
@@ -722,6 +756,7 @@ class PushAccepted(_message.Message):
     PUSH_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     VERSION_FINAL_FIELD_NUMBER: _builtins.int
+    TAKES_CHUNKS_FIELD_NUMBER: _builtins.int
     push_id: _builtins.str
     """The header's `push_id`, or the one that the daemon made up. Keep it to repeat the push."""
     version: _builtins.str
@@ -730,16 +765,19 @@ class PushAccepted(_message.Message):
     """The version is claimed and stays. When false, another push may yet take it, and this
     one may end with a later number.
     """
+    takes_chunks: _builtins.bool
+    """The daemon takes `chunks` as well as `chunk`. One of an earlier release does not."""
     def __init__(
         self,
         *,
         push_id: _builtins.str = ...,
         version: _builtins.str = ...,
         version_final: _builtins.bool = ...,
+        takes_chunks: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["push_id", b"push_id", "version", b"version", "version_final", b"version_final"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["push_id", b"push_id", "takes_chunks", b"takes_chunks", "version", b"version", "version_final", b"version_final"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,7 +30,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file assetd/v1/asset_service.proto.
  */
 export const file_assetd_v1_asset_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1hc3NldGQvdjEvYXNzZXRfc2VydmljZS5wcm90bxIJYXNzZXRkLnYxIoABChVSZXNvbHZlVmVyc2lvblJlcXVlc3QSDAoEc3BlYxgBIAEoCRInCglmcmVzaG5lc3MYAiABKA4yFC5hc3NldGQudjEuRnJlc2huZXNzEjAKDXN0b3JlX3RpbWVvdXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24inwEKFlJlc29sdmVWZXJzaW9uUmVzcG9uc2USLgoNYXNzZXRfdmVyc2lvbhgBIAEoCzIXLmFzc2V0ZC52MS5Bc3NldFZlcnNpb24SKQoKcmVzb2x1dGlvbhgCIAEoDjIVLmFzc2V0ZC52MS5SZXNvbHV0aW9uEioKC2NhY2hlX3N0YXRlGAMgASgLMhUuYXNzZXRkLnYxLkNhY2hlU3RhdGUiwQIKDEZldGNoUmVxdWVzdBIMCgRzcGVjGAEgASgJEicKCWZyZXNobmVzcxgCIAEoDjIULmFzc2V0ZC52MS5GcmVzaG5lc3MSMAoNc3RvcmVfdGltZW91dBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCg9leHBlY3RlZF9kaWdlc3QYBCABKAkSDwoHaW5jbHVkZRgFIAMoCRIPCgdleGNsdWRlGAYgAygJEhEKCXBhcnRfb25seRgHIAEoCBIOCgZ2ZXJpZnkYCCABKAgSFgoOZm9yY2VfZG93bmxvYWQYCSABKAgSDAoEaG9sZBgKIAEoCBI0ChFwcm9ncmVzc19pbnRlcnZhbBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZjYWxsZXIYDCABKAki0gEKDUZldGNoUmVzcG9uc2USLgoKZXZlbnRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoHc3RhcnRlZBgCIAEoCzIXLmFzc2V0ZC52MS5GZXRjaFN0YXJ0ZWRIABIsCghwcm9ncmVzcxgDIAEoCzIYLmFzc2V0ZC52MS5GZXRjaFByb2dyZXNzSAASLgoJY29tcGxldGVkGAQgASgLMhkuYXNzZXRkLnYxLkZldGNoQ29tcGxldGVkSABCBwoFZXZlbnQizQEKDEZldGNoU3RhcnRlZBIuCg1hc3NldF92ZXJzaW9uGAEgASgLMhcuYXNzZXRkLnYxLkFzc2V0VmVyc2lvbhIpCgpyZXNvbHV0aW9uGAIgASgOMhUuYXNzZXRkLnYxLlJlc29sdXRpb24SEwoLdG90YWxfYnl0ZXMYAyABKAMSEwoLdG90YWxfZmlsZXMYBCABKAUSFQoNcHJlc2VudF9ieXRlcxgFIAEoAxIOCgZqb2luZWQYBiABKAgSEQoJZmxpZ2h0X2lkGAcgASgJIskCCg5GZXRjaENvbXBsZXRlZBIMCgRwYXRoGAEgASgJEhUKDXJlbGF0aXZlX3BhdGgYAiABKAkSLgoNYXNzZXRfdmVyc2lvbhgDIAEoCzIXLmFzc2V0ZC52MS5Bc3NldFZlcnNpb24SIQoGc291cmNlGAQgASgOMhEuYXNzZXRkLnYxLlNvdXJjZRIZChF0cmFuc2ZlcnJlZF9ieXRlcxgFIAEoAxIUCgxyZXVzZWRfYnl0ZXMYBiABKAMSKgoHZWxhcHNlZBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCgx2ZXJpZmljYXRpb24YCCABKA4yFy5hc3NldGQudjEuVmVyaWZpY2F0aW9uEjMKD2tlZXBfdW50aWxfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAitQEKC1B1c2hSZXF1ZXN0EicKBmhlYWRlchgBIAEoCzIVLmFzc2V0ZC52MS5QdXNoSGVhZGVySAASJQoFZmlsZXMYAiABKAsyFC5hc3NldGQudjEuUHVzaEZpbGVzSAASJQoFY2h1bmsYAyABKAsyFC5hc3NldGQudjEuUHVzaENodW5rSAASJwoGY29tbWl0GAQgASgLMhUuYXNzZXRkLnYxLlB1c2hDb21taXRIAEIGCgRzdGVwIvkBCgxQdXNoUmVzcG9uc2USLgoKZXZlbnRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKwoIYWNjZXB0ZWQYAiABKAsyFy5hc3NldGQudjEuUHVzaEFjY2VwdGVkSAASJwoGd2FudGVkGAMgASgLMhUuYXNzZXRkLnYxLlB1c2hXYW50ZWRIABIrCghwcm9ncmVzcxgEIAEoCzIXLmFzc2V0ZC52MS5QdXNoUHJvZ3Jlc3NIABItCgljb21wbGV0ZWQYBSABKAsyGC5hc3NldGQudjEuUHVzaENvbXBsZXRlZEgAQgcKBWV2ZW50It8DCgpQdXNoSGVhZGVyEgwKBHNwZWMYASABKAkSKAoEYnVtcBgCIAEoDjIaLmFzc2V0ZC52MS5QdXNoSGVhZGVyLkJ1bXASKAoEbW9kZRgDIAEoDjIaLmFzc2V0ZC52MS5QdXNoSGVhZGVyLk1vZGUSIgoEa2luZBgEIAEoDjIULmFzc2V0ZC52MS5Bc3NldEtpbmQSMQoGbGFiZWxzGAUgAygLMiEuYXNzZXRkLnYxLlB1c2hIZWFkZXIuTGFiZWxzRW50cnkSFQoNdmFsaWRhdGVfb25seRgGIAEoCBIPCgdwdXNoX2lkGAcgASgJEg4KBmRpZ2VzdBgIIAEoCRIVCgtzdGFnZWRfcGF0aBgJIAEoCUgAEhQKCnNvdXJjZV91cmkYCiABKAlIABotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjwKBEJ1bXASFAoQQlVNUF9VTlNQRUNJRklFRBAAEg4KCkJVTVBfTUlOT1IQARIOCgpCVU1QX01BSk9SEAIiOwoETW9kZRIUChBNT0RFX1VOU1BFQ0lGSUVEEAASDAoITU9ERV9ORVcQARIPCgtNT0RFX1VQREFURRACQgkKB2NvbnRlbnQiLwoJUHVzaEZpbGVzEiIKBWZpbGVzGAEgAygLMhMuYXNzZXRkLnYxLlB1c2hGaWxlIjwKCFB1c2hGaWxlEgwKBHBhdGgYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoAxIOCgZkaWdlc3QYAyABKAkiNwoJUHVzaENodW5rEgwKBHBhdGgYASABKAkSDgoGb2Zmc2V0GAIgASgDEgwKBGRhdGEYAyABKAwiHAoKUHVzaENvbW1pdBIOCgZkaWdlc3QYASABKAkiRwoMUHVzaEFjY2VwdGVkEg8KB3B1c2hfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIVCg12ZXJzaW9uX2ZpbmFsGAMgASgIIl0KClB1c2hXYW50ZWQSKQoFcGFydHMYASADKAsyGi5hc3NldGQudjEuUHVzaFdhbnRlZC5QYXJ0GiQKBFBhcnQSDAoEcGF0aBgBIAEoCRIOCgZvZmZzZXQYAiABKAMihQIKDFB1c2hQcm9ncmVzcxIsCgVwaGFzZRgBIAEoDjIdLmFzc2V0ZC52MS5QdXNoUHJvZ3Jlc3MuUGhhc2USFgoOcmVjZWl2ZWRfYnl0ZXMYAiABKAMSFAoMc3RvcmVkX2J5dGVzGAMgASgDEhgKC3RvdGFsX2J5dGVzGAQgASgDSACIAQEibwoFUGhhc2USFQoRUEhBU0VfVU5TUEVDSUZJRUQQABITCg9QSEFTRV9SRUNFSVZJTkcQARIRCg1QSEFTRV9IQVNISU5HEAISEQoNUEhBU0VfU1RPUklORxADEhQKEFBIQVNFX0NPTU1JVFRJTkcQBEIOCgxfdG90YWxfYnl0ZXMihAEKDVB1c2hDb21wbGV0ZWQSLgoNYXNzZXRfdmVyc2lvbhgBIAEoCzIXLmFzc2V0ZC52MS5Bc3NldFZlcnNpb24SFwoPYWxyZWFkeV9leGlzdGVkGAIgASgIEioKB2VsYXBzZWQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ixAIKC0xpc3RSZXF1ZXN0EhMKC25hbWVfcHJlZml4GAEgASgJEisKBXNjb3BlGAIgASgOMhwuYXNzZXRkLnYxLkxpc3RSZXF1ZXN0LlNjb3BlEhMKC2xhdGVzdF9vbmx5GAMgASgIEikKBHZpZXcYBCABKA4yGy5hc3NldGQudjEuTGlzdFJlcXVlc3QuVmlldxIRCglwYWdlX3NpemUYBSABKAUSEgoKcGFnZV90b2tlbhgGIAEoCSJPCgVTY29wZRIVChFTQ09QRV9VTlNQRUNJRklFRBAAEg0KCVNDT1BFX0FMTBABEg8KC1NDT1BFX1NUT1JFEAISDwoLU0NPUEVfQ0FDSEUQAyI7CgRWaWV3EhQKEFZJRVdfVU5TUEVDSUZJRUQQABIOCgpWSUVXX0JBU0lDEAESDQoJVklFV19GVUxMEAIiiQIKDExpc3RSZXNwb25zZRIuCgdlbnRyaWVzGAEgAygLMh0uYXNzZXRkLnYxLkxpc3RSZXNwb25zZS5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSJgoLdW5yZWFjaGFibGUYAyADKA4yES5hc3NldGQudjEuU291cmNlGocBCgVFbnRyeRIuCg1hc3NldF92ZXJzaW9uGAEgASgLMhcuYXNzZXRkLnYxLkFzc2V0VmVyc2lvbhIqCgtjYWNoZV9zdGF0ZRgCIAEoCzIVLmFzc2V0ZC52MS5DYWNoZVN0YXRlEhUKCGluX3N0b3JlGAMgASgISACIAQFCCwoJX2luX3N0b3JlIpIBChBMaXN0RmlsZXNSZXF1ZXN0EgwKBHNwZWMYASABKAkSJwoJZnJlc2huZXNzGAIgASgOMhQuYXNzZXRkLnYxLkZyZXNobmVzcxIPCgdpbmNsdWRlGAMgAygJEg8KB2V4Y2x1ZGUYBCADKAkSEQoJcGFnZV9zaXplGAUgASgFEhIKCnBhZ2VfdG9rZW4YBiABKAkizAEKEUxpc3RGaWxlc1Jlc3BvbnNlEjEKBWZpbGVzGAEgAygLMiIuYXNzZXRkLnYxLkxpc3RGaWxlc1Jlc3BvbnNlLkVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIuCg1hc3NldF92ZXJzaW9uGAMgASgLMhcuYXNzZXRkLnYxLkFzc2V0VmVyc2lvbho7CgVFbnRyeRIiCgRmaWxlGAEgASgLMhQuYXNzZXRkLnYxLkFzc2V0RmlsZRIOCgZjYWNoZWQYAiABKAgy8AIKDEFzc2V0U2VydmljZRJaCg5SZXNvbHZlVmVyc2lvbhIgLmFzc2V0ZC52MS5SZXNvbHZlVmVyc2lvblJlcXVlc3QaIS5hc3NldGQudjEuUmVzb2x2ZVZlcnNpb25SZXNwb25zZSIDkAIBEjwKBUZldGNoEhcuYXNzZXRkLnYxLkZldGNoUmVxdWVzdBoYLmFzc2V0ZC52MS5GZXRjaFJlc3BvbnNlMAESOwoEUHVzaBIWLmFzc2V0ZC52MS5QdXNoUmVxdWVzdBoXLmFzc2V0ZC52MS5QdXNoUmVzcG9uc2UoATABEjwKBExpc3QSFi5hc3NldGQudjEuTGlzdFJlcXVlc3QaFy5hc3NldGQudjEuTGlzdFJlc3BvbnNlIgOQAgESSwoJTGlzdEZpbGVzEhsuYXNzZXRkLnYxLkxpc3RGaWxlc1JlcXVlc3QaHC5hc3NldGQudjEuTGlzdEZpbGVzUmVzcG9uc2UiA5ACAUJaCgxpby5hc3NldGQudjFCEUFzc2V0U2VydmljZVByb3RvUAFaNWdpdGh1Yi5jb20vYXNzZXRkL2Fzc2V0ZC9jbGllbnRzL2dvL2Fzc2V0ZHYxO2Fzc2V0ZHYxYgZwcm90bzM", [file_assetd_v1_asset, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch1hc3NldGQvdjEvYXNzZXRfc2VydmljZS5wcm90bxIJYXNzZXRkLnYxIoABChVSZXNvbHZlVmVyc2lvblJlcXVlc3QSDAoEc3BlYxgBIAEoCRInCglmcmVzaG5lc3MYAiABKA4yFC5hc3NldGQudjEuRnJlc2huZXNzEjAKDXN0b3JlX3RpbWVvdXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24inwEKFlJlc29sdmVWZXJzaW9uUmVzcG9uc2USLgoNYXNzZXRfdmVyc2lvbhgBIAEoCzIXLmFzc2V0ZC52MS5Bc3NldFZlcnNpb24SKQoKcmVzb2x1dGlvbhgCIAEoDjIVLmFzc2V0ZC52MS5SZXNvbHV0aW9uEioKC2NhY2hlX3N0YXRlGAMgASgLMhUuYXNzZXRkLnYxLkNhY2hlU3RhdGUiwQIKDEZldGNoUmVxdWVzdBIMCgRzcGVjGAEgASgJEicKCWZyZXNobmVzcxgCIAEoDjIULmFzc2V0ZC52MS5GcmVzaG5lc3MSMAoNc3RvcmVfdGltZW91dBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIXCg9leHBlY3RlZF9kaWdlc3QYBCABKAkSDwoHaW5jbHVkZRgFIAMoCRIPCgdleGNsdWRlGAYgAygJEhEKCXBhcnRfb25seRgHIAEoCBIOCgZ2ZXJpZnkYCCABKAgSFgoOZm9yY2VfZG93bmxvYWQYCSABKAgSDAoEaG9sZBgKIAEoCBI0ChFwcm9ncmVzc19pbnRlcnZhbBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZjYWxsZXIYDCABKAki0gEKDUZldGNoUmVzcG9uc2USLgoKZXZlbnRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoHc3RhcnRlZBgCIAEoCzIXLmFzc2V0ZC52MS5GZXRjaFN0YXJ0ZWRIABIsCghwcm9ncmVzcxgDIAEoCzIYLmFzc2V0ZC52MS5GZXRjaFByb2dyZXNzSAASLgoJY29tcGxldGVkGAQgASgLMhkuYXNzZXRkLnYxLkZldGNoQ29tcGxldGVkSABCBwoFZXZlbnQizQEKDEZldGNoU3RhcnRlZBIuCg1hc3NldF92ZXJzaW9uGAEgASgLMhcuYXNzZXRkLnYxLkFzc2V0VmVyc2lvbhIpCgpyZXNvbHV0aW9uGAIgASgOMhUuYXNzZXRkLnYxLlJlc29sdXRpb24SEwoLdG90YWxfYnl0ZXMYAyABKAMSEwoLdG90YWxfZmlsZXMYBCABKAUSFQoNcHJlc2VudF9ieXRlcxgFIAEoAxIOCgZqb2luZWQYBiABKAgSEQoJZmxpZ2h0X2lkGAcgASgJIskCCg5GZXRjaENvbXBsZXRlZBIMCgRwYXRoGAEgASgJEhUKDXJlbGF0aXZlX3BhdGgYAiABKAkSLgoNYXNzZXRfdmVyc2lvbhgDIAEoCzIXLmFzc2V0ZC52MS5Bc3NldFZlcnNpb24SIQoGc291cmNlGAQgASgOMhEuYXNzZXRkLnYxLlNvdXJjZRIZChF0cmFuc2ZlcnJlZF9ieXRlcxgFIAEoAxIUCgxyZXVzZWRfYnl0ZXMYBiABKAMSKgoHZWxhcHNlZBgHIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhItCgx2ZXJpZmljYXRpb24YCCABKA4yFy5hc3NldGQudjEuVmVyaWZpY2F0aW9uEjMKD2tlZXBfdW50aWxfdGltZRgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi3gEKC1B1c2hSZXF1ZXN0EicKBmhlYWRlchgBIAEoCzIVLmFzc2V0ZC52MS5QdXNoSGVhZGVySAASJQoFZmlsZXMYAiABKAsyFC5hc3NldGQudjEuUHVzaEZpbGVzSAASJQoFY2h1bmsYAyABKAsyFC5hc3NldGQudjEuUHVzaENodW5rSAASJwoGY29tbWl0GAQgASgLMhUuYXNzZXRkLnYxLlB1c2hDb21taXRIABInCgZjaHVua3MYBSABKAsyFS5hc3NldGQudjEuUHVzaENodW5rc0gAQgYKBHN0ZXAi+QEKDFB1c2hSZXNwb25zZRIuCgpldmVudF90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCghhY2NlcHRlZBgCIAEoCzIXLmFzc2V0ZC52MS5QdXNoQWNjZXB0ZWRIABInCgZ3YW50ZWQYAyABKAsyFS5hc3NldGQudjEuUHVzaFdhbnRlZEgAEisKCHByb2dyZXNzGAQgASgLMhcuYXNzZXRkLnYxLlB1c2hQcm9ncmVzc0gAEi0KCWNvbXBsZXRlZBgFIAEoCzIYLmFzc2V0ZC52MS5QdXNoQ29tcGxldGVkSABCBwoFZXZlbnQi3wMKClB1c2hIZWFkZXISDAoEc3BlYxgBIAEoCRIoCgRidW1wGAIgASgOMhouYXNzZXRkLnYxLlB1c2hIZWFkZXIuQnVtcBIoCgRtb2RlGAMgASgOMhouYXNzZXRkLnYxLlB1c2hIZWFkZXIuTW9kZRIiCgRraW5kGAQgASgOMhQuYXNzZXRkLnYxLkFzc2V0S2luZBIxCgZsYWJlbHMYBSADKAsyIS5hc3NldGQudjEuUHVzaEhlYWRlci5MYWJlbHNFbnRyeRIVCg12YWxpZGF0ZV9vbmx5GAYgASgIEg8KB3B1c2hfaWQYByABKAkSDgoGZGlnZXN0GAggASgJEhUKC3N0YWdlZF9wYXRoGAkgASgJSAASFAoKc291cmNlX3VyaRgKIAEoCUgAGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiPAoEQnVtcBIUChBCVU1QX1VOU1BFQ0lGSUVEEAASDgoKQlVNUF9NSU5PUhABEg4KCkJVTVBfTUFKT1IQAiI7CgRNb2RlEhQKEE1PREVfVU5TUEVDSUZJRUQQABIMCghNT0RFX05FVxABEg8KC01PREVfVVBEQVRFEAJCCQoHY29udGVudCIvCglQdXNoRmlsZXMSIgoFZmlsZXMYASADKAsyEy5hc3NldGQudjEuUHVzaEZpbGUiPAoIUHVzaEZpbGUSDAoEcGF0aBgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgDEg4KBmRpZ2VzdBgDIAEoCSI3CglQdXNoQ2h1bmsSDAoEcGF0aBgBIAEoCRIOCgZvZmZzZXQYAiABKAMSDAoEZGF0YRgDIAEoDCIyCgpQdXNoQ2h1bmtzEiQKBmNodW5rcxgBIAMoCzIULmFzc2V0ZC52MS5QdXNoQ2h1bmsiHAoKUHVzaENvbW1pdBIOCgZkaWdlc3QYASABKAkiXQoMUHVzaEFjY2VwdGVkEg8KB3B1c2hfaWQYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIVCg12ZXJzaW9uX2ZpbmFsGAMgASgIEhQKDHRha2VzX2NodW5rcxgEIAEoCCJdCgpQdXNoV2FudGVkEikKBXBhcnRzGAEgAygLMhouYXNzZXRkLnYxLlB1c2hXYW50ZWQuUGFydBokCgRQYXJ0EgwKBHBhdGgYASABKAkSDgoGb2Zmc2V0GAIgASgDIoUCCgxQdXNoUHJvZ3Jlc3MSLAoFcGhhc2UYASABKA4yHS5hc3NldGQudjEuUHVzaFByb2dyZXNzLlBoYXNlEhYKDnJlY2VpdmVkX2J5dGVzGAIgASgDEhQKDHN0b3JlZF9ieXRlcxgDIAEoAxIYCgt0b3RhbF9ieXRlcxgEIAEoA0gAiAEBIm8KBVBoYXNlEhUKEVBIQVNFX1VOU1BFQ0lGSUVEEAASEwoPUEhBU0VfUkVDRUlWSU5HEAESEQoNUEhBU0VfSEFTSElORxACEhEKDVBIQVNFX1NUT1JJTkcQAxIUChBQSEFTRV9DT01NSVRUSU5HEARCDgoMX3RvdGFsX2J5dGVzIoQBCg1QdXNoQ29tcGxldGVkEi4KDWFzc2V0X3ZlcnNpb24YASABKAsyFy5hc3NldGQudjEuQXNzZXRWZXJzaW9uEhcKD2FscmVhZHlfZXhpc3RlZBgCIAEoCBIqCgdlbGFwc2VkGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIsQCCgtMaXN0UmVxdWVzdBITCgtuYW1lX3ByZWZpeBgBIAEoCRIrCgVzY29wZRgCIAEoDjIcLmFzc2V0ZC52MS5MaXN0UmVxdWVzdC5TY29wZRITCgtsYXRlc3Rfb25seRgDIAEoCBIpCgR2aWV3GAQgASgOMhsuYXNzZXRkLnYxLkxpc3RSZXF1ZXN0LlZpZXcSEQoJcGFnZV9zaXplGAUgASgFEhIKCnBhZ2VfdG9rZW4YBiABKAkiTwoFU2NvcGUSFQoRU0NPUEVfVU5TUEVDSUZJRUQQABINCglTQ09QRV9BTEwQARIPCgtTQ09QRV9TVE9SRRACEg8KC1NDT1BFX0NBQ0hFEAMiOwoEVmlldxIUChBWSUVXX1VOU1BFQ0lGSUVEEAASDgoKVklFV19CQVNJQxABEg0KCVZJRVdfRlVMTBACIokCCgxMaXN0UmVzcG9uc2USLgoHZW50cmllcxgBIAMoCzIdLmFzc2V0ZC52MS5MaXN0UmVzcG9uc2UuRW50cnkSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEiYKC3VucmVhY2hhYmxlGAMgAygOMhEuYXNzZXRkLnYxLlNvdXJjZRqHAQoFRW50cnkSLgoNYXNzZXRfdmVyc2lvbhgBIAEoCzIXLmFzc2V0ZC52MS5Bc3NldFZlcnNpb24SKgoLY2FjaGVfc3RhdGUYAiABKAsyFS5hc3NldGQudjEuQ2FjaGVTdGF0ZRIVCghpbl9zdG9yZRgDIAEoCEgAiAEBQgsKCV9pbl9zdG9yZSKSAQoQTGlzdEZpbGVzUmVxdWVzdBIMCgRzcGVjGAEgASgJEicKCWZyZXNobmVzcxgCIAEoDjIULmFzc2V0ZC52MS5GcmVzaG5lc3MSDwoHaW5jbHVkZRgDIAMoCRIPCgdleGNsdWRlGAQgAygJEhEKCXBhZ2Vfc2l6ZRgFIAEoBRISCgpwYWdlX3Rva2VuGAYgASgJIswBChFMaXN0RmlsZXNSZXNwb25zZRIxCgVmaWxlcxgBIAMoCzIiLmFzc2V0ZC52MS5MaXN0RmlsZXNSZXNwb25zZS5FbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkSLgoNYXNzZXRfdmVyc2lvbhgDIAEoCzIXLmFzc2V0ZC52MS5Bc3NldFZlcnNpb24aOwoFRW50cnkSIgoEZmlsZRgBIAEoCzIULmFzc2V0ZC52MS5Bc3NldEZpbGUSDgoGY2FjaGVkGAIgASgIMvACCgxBc3NldFNlcnZpY2USWgoOUmVzb2x2ZVZlcnNpb24SIC5hc3NldGQudjEuUmVzb2x2ZVZlcnNpb25SZXF1ZXN0GiEuYXNzZXRkLnYxLlJlc29sdmVWZXJzaW9uUmVzcG9uc2UiA5ACARI8CgVGZXRjaBIXLmFzc2V0ZC52MS5GZXRjaFJlcXVlc3QaGC5hc3NldGQudjEuRmV0Y2hSZXNwb25zZTABEjsKBFB1c2gSFi5hc3NldGQudjEuUHVzaFJlcXVlc3QaFy5hc3NldGQudjEuUHVzaFJlc3BvbnNlKAEwARI8CgRMaXN0EhYuYXNzZXRkLnYxLkxpc3RSZXF1ZXN0GhcuYXNzZXRkLnYxLkxpc3RSZXNwb25zZSIDkAIBEksKCUxpc3RGaWxlcxIbLmFzc2V0ZC52MS5MaXN0RmlsZXNSZXF1ZXN0GhwuYXNzZXRkLnYxLkxpc3RGaWxlc1Jlc3BvbnNlIgOQAgFCWgoMaW8uYXNzZXRkLnYxQhFBc3NldFNlcnZpY2VQcm90b1ABWjVnaXRodWIuY29tL2Fzc2V0ZC9hc3NldGQvY2xpZW50cy9nby9hc3NldGR2MTthc3NldGR2MWIGcHJvdG8z", [file_assetd_v1_asset, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Asks what a spec stands for.
@@ -455,6 +455,15 @@ export type PushRequest = Message<"assetd.v1.PushRequest"> & {
      */
     value: PushCommit;
     case: "commit";
+  } | {
+    /**
+     * Bytes of several announced files, or of one: what small files are sent by. Only to a
+     * daemon that has said `takes_chunks`.
+     *
+     * @generated from field: assetd.v1.PushChunks chunks = 5;
+     */
+    value: PushChunks;
+    case: "chunks";
   } | { case: undefined; value?: undefined };
 };
 
@@ -789,6 +798,28 @@ export const PushChunkSchema: GenMessage<PushChunk> = /*@__PURE__*/
   messageDesc(file_assetd_v1_asset_service, 11);
 
 /**
+ * Several chunks in one message, which for small files costs much less than one each.
+ *
+ * @generated from message assetd.v1.PushChunks
+ */
+export type PushChunks = Message<"assetd.v1.PushChunks"> & {
+  /**
+   * In the order in which they would come alone: at most 1,000, with at most 1 MiB of data in
+   * all.
+   *
+   * @generated from field: repeated assetd.v1.PushChunk chunks = 1;
+   */
+  chunks: PushChunk[];
+};
+
+/**
+ * Describes the message assetd.v1.PushChunks.
+ * Use `create(PushChunksSchema)` to create a new message.
+ */
+export const PushChunksSchema: GenMessage<PushChunks> = /*@__PURE__*/
+  messageDesc(file_assetd_v1_asset_service, 12);
+
+/**
  * Ask for the version to be created.
  *
  * @generated from message assetd.v1.PushCommit
@@ -808,7 +839,7 @@ export type PushCommit = Message<"assetd.v1.PushCommit"> & {
  * Use `create(PushCommitSchema)` to create a new message.
  */
 export const PushCommitSchema: GenMessage<PushCommit> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 12);
+  messageDesc(file_assetd_v1_asset_service, 13);
 
 /**
  * The push may go on.
@@ -837,6 +868,13 @@ export type PushAccepted = Message<"assetd.v1.PushAccepted"> & {
    * @generated from field: bool version_final = 3;
    */
   versionFinal: boolean;
+
+  /**
+   * The daemon takes `chunks` as well as `chunk`. One of an earlier release does not.
+   *
+   * @generated from field: bool takes_chunks = 4;
+   */
+  takesChunks: boolean;
 };
 
 /**
@@ -844,7 +882,7 @@ export type PushAccepted = Message<"assetd.v1.PushAccepted"> & {
  * Use `create(PushAcceptedSchema)` to create a new message.
  */
 export const PushAcceptedSchema: GenMessage<PushAccepted> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 13);
+  messageDesc(file_assetd_v1_asset_service, 14);
 
 /**
  * What the store lacks of the files of one message. Files that are not named here are not
@@ -866,7 +904,7 @@ export type PushWanted = Message<"assetd.v1.PushWanted"> & {
  * Use `create(PushWantedSchema)` to create a new message.
  */
 export const PushWantedSchema: GenMessage<PushWanted> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 14);
+  messageDesc(file_assetd_v1_asset_service, 15);
 
 /**
  * One file to send.
@@ -894,7 +932,7 @@ export type PushWanted_Part = Message<"assetd.v1.PushWanted.Part"> & {
  * Use `create(PushWanted_PartSchema)` to create a new message.
  */
 export const PushWanted_PartSchema: GenMessage<PushWanted_Part> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 14, 0);
+  messageDesc(file_assetd_v1_asset_service, 15, 0);
 
 /**
  * How far a push is, in absolute figures.
@@ -938,7 +976,7 @@ export type PushProgress = Message<"assetd.v1.PushProgress"> & {
  * Use `create(PushProgressSchema)` to create a new message.
  */
 export const PushProgressSchema: GenMessage<PushProgress> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 15);
+  messageDesc(file_assetd_v1_asset_service, 16);
 
 /**
  * What a push does.
@@ -987,7 +1025,7 @@ export enum PushProgress_Phase {
  * Describes the enum assetd.v1.PushProgress.Phase.
  */
 export const PushProgress_PhaseSchema: GenEnum<PushProgress_Phase> = /*@__PURE__*/
-  enumDesc(file_assetd_v1_asset_service, 15, 0);
+  enumDesc(file_assetd_v1_asset_service, 16, 0);
 
 /**
  * The version exists: durable, checked, and listed in the store.
@@ -1023,7 +1061,7 @@ export type PushCompleted = Message<"assetd.v1.PushCompleted"> & {
  * Use `create(PushCompletedSchema)` to create a new message.
  */
 export const PushCompletedSchema: GenMessage<PushCompleted> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 16);
+  messageDesc(file_assetd_v1_asset_service, 17);
 
 /**
  * Asks for versions by the beginning of their names.
@@ -1082,7 +1120,7 @@ export type ListRequest = Message<"assetd.v1.ListRequest"> & {
  * Use `create(ListRequestSchema)` to create a new message.
  */
 export const ListRequestSchema: GenMessage<ListRequest> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 17);
+  messageDesc(file_assetd_v1_asset_service, 18);
 
 /**
  * Where to look.
@@ -1124,7 +1162,7 @@ export enum ListRequest_Scope {
  * Describes the enum assetd.v1.ListRequest.Scope.
  */
 export const ListRequest_ScopeSchema: GenEnum<ListRequest_Scope> = /*@__PURE__*/
-  enumDesc(file_assetd_v1_asset_service, 17, 0);
+  enumDesc(file_assetd_v1_asset_service, 18, 0);
 
 /**
  * How much to tell of each version.
@@ -1158,7 +1196,7 @@ export enum ListRequest_View {
  * Describes the enum assetd.v1.ListRequest.View.
  */
 export const ListRequest_ViewSchema: GenEnum<ListRequest_View> = /*@__PURE__*/
-  enumDesc(file_assetd_v1_asset_service, 17, 1);
+  enumDesc(file_assetd_v1_asset_service, 18, 1);
 
 /**
  * One page of versions.
@@ -1194,7 +1232,7 @@ export type ListResponse = Message<"assetd.v1.ListResponse"> & {
  * Use `create(ListResponseSchema)` to create a new message.
  */
 export const ListResponseSchema: GenMessage<ListResponse> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 18);
+  messageDesc(file_assetd_v1_asset_service, 19);
 
 /**
  * One version.
@@ -1229,7 +1267,7 @@ export type ListResponse_Entry = Message<"assetd.v1.ListResponse.Entry"> & {
  * Use `create(ListResponse_EntrySchema)` to create a new message.
  */
 export const ListResponse_EntrySchema: GenMessage<ListResponse_Entry> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 18, 0);
+  messageDesc(file_assetd_v1_asset_service, 19, 0);
 
 /**
  * Asks for the files of one version.
@@ -1287,7 +1325,7 @@ export type ListFilesRequest = Message<"assetd.v1.ListFilesRequest"> & {
  * Use `create(ListFilesRequestSchema)` to create a new message.
  */
 export const ListFilesRequestSchema: GenMessage<ListFilesRequest> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 19);
+  messageDesc(file_assetd_v1_asset_service, 20);
 
 /**
  * One page of files.
@@ -1322,7 +1360,7 @@ export type ListFilesResponse = Message<"assetd.v1.ListFilesResponse"> & {
  * Use `create(ListFilesResponseSchema)` to create a new message.
  */
 export const ListFilesResponseSchema: GenMessage<ListFilesResponse> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 20);
+  messageDesc(file_assetd_v1_asset_service, 21);
 
 /**
  * One file.
@@ -1350,7 +1388,7 @@ export type ListFilesResponse_Entry = Message<"assetd.v1.ListFilesResponse.Entry
  * Use `create(ListFilesResponse_EntrySchema)` to create a new message.
  */
 export const ListFilesResponse_EntrySchema: GenMessage<ListFilesResponse_Entry> = /*@__PURE__*/
-  messageDesc(file_assetd_v1_asset_service, 20, 0);
+  messageDesc(file_assetd_v1_asset_service, 21, 0);
 
 /**
  * Assets by name and version, on this node and in the store.
