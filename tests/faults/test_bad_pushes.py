@@ -84,7 +84,7 @@ PUSHES = [
     bad([header(), header()], "INVALID_PUSH_STREAM", "one header"),
     bad([header(), chunk("a")], "INVALID_PUSH_STREAM", "'a'", "before the file was announced"),
     bad([header(), commit()], "INVALID_PUSH_STREAM", "at least one file"),
-    bad([PushRequest()], "INVALID_PUSH_STREAM", "set header, files, chunk or commit"),
+    bad([PushRequest()], "INVALID_PUSH_STREAM", "set header, files, chunk, chunks or commit"),
     # Bytes that are not those announced.
     bad([header(), files("a"), chunk("a", b"ab"), commit()], "PUSH_MISMATCH", "'a'", "2", "3"),
     bad([header(), files("a"), chunk("a", b"abcd"), commit()], "PUSH_MISMATCH", "'a'", "4", "3"),

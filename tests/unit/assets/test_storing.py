@@ -194,7 +194,7 @@ class CrowdedStore(MemoryStore):
             return await super().create(key, data)
         self.busy += 1
         self.most = max(self.most, self.busy)
-        if self.busy == 16:
+        if self.busy == 32:
             self._crowd.set()
         await self._crowd.wait()
         for _ in range(5):
@@ -204,9 +204,9 @@ class CrowdedStore(MemoryStore):
 
 
 async def test_few_parts_are_in_memory_at_once(bench: Bench) -> None:
-    """However many files a push has, sixteen are stored at once, and no more."""
+    """However many files a push has, thirty-two are stored at once, and no more."""
     store = CrowdedStore()
     daemon = bench.daemon(store=PausingStore(store))
     tree = {f"{number:03}": b"%d" % number for number in range(100)}
     await daemon.push("x/d", tree)
-    assert store.most == 16
+    assert store.most == 32

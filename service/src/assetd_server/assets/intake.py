@@ -163,7 +163,8 @@ class StreamedIntake(Intake):
             )
         find = partial(self._find, self._stock)
         filled = [part for part in files if part.size_bytes]
-        had = await for_each(filled, find, self._received.count)
+        maybe = filter(self._stock.may_have, filled)
+        had = await for_each(maybe, find, self._received.count)
         self._arriving.has(had)
         lacking = [part for part in filled if part.path not in had]
         return {part.path: await self._arriving.resume(part) for part in lacking}

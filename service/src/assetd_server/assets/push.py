@@ -65,7 +65,7 @@ _BEGINNINGS = 10
 _PROGRESS_INTERVAL_SECONDS = 0.5
 # What all pushes of the daemon hold in memory together, and the calls that carry it.
 _MEMORY_BYTES = 96 * 2**20
-_CALLS_AT_ONCE = 16
+_CALLS_AT_ONCE = 32
 
 
 @dataclass

@@ -36,6 +36,10 @@ class Stock:
     left_over: Mapping[str, ObjectInfo] = field(default_factory=dict)
     elsewhere: Mapping[str, StoredPart] = field(default_factory=dict)
 
+    def may_have(self, part: Part) -> bool:
+        """Tell whether there is a candidate at all."""
+        return self.may_be_left(part) or self.find_elsewhere(part) is not None
+
     def may_be_left(self, part: Part) -> bool:
         """Tell whether something of the part's size lies at its key."""
         info = self.left_over.get(part.path)

@@ -25,7 +25,7 @@ from assetd_server.store.base import (
     ObjectStore,
 )
 
-_PARTS_AT_ONCE = 16
+_PARTS_AT_ONCE = 32
 
 ReadPart = Callable[[PartPath, int, int], Awaitable[bytes]]
 
