@@ -200,7 +200,12 @@ def test_events_of_a_push() -> None:
     accepted = PushAccepted("p1", "1.3", version_final=True)
     assert text(answers.push_response(accepted, NOW)) == {
         "eventTime": NOW_TEXT,
-        "accepted": {"pushId": "p1", "version": "1.3", "versionFinal": True},
+        "accepted": {
+            "pushId": "p1",
+            "version": "1.3",
+            "versionFinal": True,
+            "takesChunks": True,
+        },
     }
     wanted = PushWanted([(PartPath("a/b"), 7), (PartPath.of_file(), 0)])
     assert text(answers.push_response(wanted, NOW)) == {

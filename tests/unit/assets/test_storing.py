@@ -181,7 +181,7 @@ async def test_a_full_store_is_told(bench: Bench, daemon: Daemon) -> None:
 
 
 class CrowdedStore(MemoryStore):
-    """Lets the first writes of parts wait until sixteen of them have come; counts how many do."""
+    """Lets the first writes of parts wait until 32 of them have come; counts how many do."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -51,6 +51,7 @@ async fn obey(mut call: PushCall, lacks: Vec<(&'static str, i64)>, heard: Heard)
             Step::Chunk(chunk) => {
                 note(format!("chunk {} {}+{}", chunk.path, chunk.offset, chunk.data.len()));
             }
+            Step::Chunks(chunks) => note(format!("{} chunks at once", chunks.chunks.len())),
             Step::Commit(commit) => {
                 note(format!("commit {}", commit.digest));
                 return call.say(push_completed()).await;
