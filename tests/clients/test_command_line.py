@@ -293,10 +293,11 @@ def test_ctrl_c_leaves_nothing_under_way(daemons: Daemons, tmp_path: Path) -> No
         kept = daemon.kept_downloads()
         assert daemon.leftovers() == kept
 
-        # What comes back from the store is slow, so the push waits for its read-back.
-        push = start("push", tmp_path / "source", "big/other", address=daemon.address)
+        # So large that nobody is so fast as to commit it meanwhile.
+        write_random_file(tmp_path / "larger", 128 << 20, seed=2)
+        push = start("push", tmp_path / "larger", "big/other", address=daemon.address)
         sent = store.proxy.bytes_to_upstream
-        wait_until(lambda: store.proxy.bytes_to_upstream > sent + (16 << 20), "half the push")
+        wait_until(lambda: store.proxy.bytes_to_upstream > sent + (16 << 20), "a part of the push")
         interrupt(push)
         store.proxy.rate_bytes_per_second = None
         wait_until(lambda: daemon.leftovers() == kept, "the end of the push")

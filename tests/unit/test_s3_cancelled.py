@@ -12,6 +12,7 @@ import botocore.session
 import pytest
 from assetd_server.store.base import CopySource, ObjectStore, Upload
 from assetd_server.store.objects import S3Settings, open_s3_store
+from assetd_server.store.objects.body import BodyFile
 
 from tests.support.ports import LOOPBACK
 
@@ -109,6 +110,19 @@ async def test_a_cancelled_call_of_an_upload_ends_first(call: str) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert server.answered
+
+
+def test_a_part_is_cut_until_it_is_sent() -> None:
+    """Half a part is no part; but a store that has all of it may take it, and is heard out."""
+    body = BodyFile(b"data")
+    assert body.read(2) == b"da"
+    body.cut()
+    with pytest.raises(OSError, match="not wanted"):
+        body.read(2)
+    body = BodyFile(b"data")
+    assert body.read(4) == b"data"
+    body.cut()
+    assert body.read(1) == b""
 
 
 async def test_a_cancelled_part_is_not_sent_to_its_end() -> None:

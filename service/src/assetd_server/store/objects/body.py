@@ -19,7 +19,11 @@ class BodyFile(io.RawIOBase):
         self._is_cut = False
 
     def cut(self) -> None:
-        """Let every further read fail: the part ends half sent, and no store takes it then."""
+        """Let the next read fail: the part ends half sent, and no store takes it then.
+
+        Of a part that is read to its end the store may have all: what becomes of it its answer
+        tells.
+        """
         self._is_cut = True
 
     def readable(self) -> bool:
@@ -42,7 +46,7 @@ class BodyFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer`, or what of it there are bytes for."""
-        if self._is_cut:
+        if self._is_cut and self._position < self._view.nbytes:
             raise OSError("the part is not wanted any more")
         block = self._view[self._position : self._position + len(buffer)]
         buffer[: block.nbytes] = block
