@@ -9,7 +9,7 @@ from assetd_server.errors import (
     StoreAccessDeniedError,
     StoreUnavailableError,
 )
-from assetd_server.store.base import Buffer, ObjectInfo, Upload
+from assetd_server.store.base import Buffer, KeyExistsError, ObjectInfo, Upload
 
 from tests.support.assets_bench import Bench, Daemon, steps_of
 from tests.support.memory_store import MemoryStore
@@ -130,6 +130,15 @@ async def test_a_replacement_that_fails_is_dropped(
     assert bench.memory.upload_count == 0
     await daemon.push("x/y:1.0", b"data")
     assert await bench.stored("x/y:1.0") == b"data"
+
+
+async def test_what_is_of_another_kind_is_not_replaced(bench: Bench, daemon: Daemon) -> None:
+    """Where keys are paths, a late call of another push can be in the way: that is no defect."""
+    await bench.memory.put(KEY, b"left over")
+    bench.store.fail("put_from_upload", KEY, error=KeyExistsError(KEY))
+    with pytest.raises(StoreUnavailableError, match="of another kind is in its way"):
+        await daemon.push("x/y:1.0", b"data")
+    assert bench.memory.upload_count == 0
 
 
 @pytest.mark.parametrize("data", [b"data", LARGE[: PIECE_BYTES + 1]])

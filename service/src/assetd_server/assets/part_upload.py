@@ -269,6 +269,14 @@ class PartUpload:
                 kept = await find_equal(self._place, part)
                 if kept is not None:
                     return kept
+            except KeyExistsError:
+                # Where keys are paths: a call of a push that was given up came late, with an object
+                # where a folder has to be, or the reverse. Another number is free of it.
+                raise StoreUnavailableError(
+                    "{key} cannot be stored: an object of another kind is in its way, left by a"
+                    " push that was given up; push again, or another version",
+                    key=self._key,
+                ) from None
             else:
                 self._upload = None
                 return info
