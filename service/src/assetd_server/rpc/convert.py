@@ -175,10 +175,9 @@ def steps_of(request: asset_service_pb2.PushRequest) -> Sequence[PushStep]:
         case "files":
             return [_push_files(request.files)]
         case "chunk":
-            return [_push_chunk("chunk", request.chunk)]
+            return [_push_chunk("chunk", request.chunk, request.chunk.data)]
         case "chunks":
-            require_built(request.chunks)
-            return _push_chunks(request.chunks.chunks)
+            return _push_chunks(request.chunks)
         case "commit":
             require_built(request.commit)
             return [PushCommit(digest=_digest("commit.digest", request.commit.digest))]
@@ -270,13 +269,7 @@ def _push_content(header: asset_service_pb2.PushHeader) -> StagedPath | SourceUr
 
 def _push_files(files: asset_service_pb2.PushFiles) -> PushFiles:
     require_built(files)
-    if len(files.files) > MAX_FILES_A_MESSAGE:
-        raise InvalidFieldError(
-            "a message names {count} files: send at most {limit} at once",
-            field="files.files",
-            count=len(files.files),
-            limit=MAX_FILES_A_MESSAGE,
-        )
+    _require_few("files.files", len(files.files), "names {count} files")
     return PushFiles([_push_file(f"files.files[{i}]", file) for i, file in enumerate(files.files)])
 
 
@@ -290,25 +283,24 @@ def _push_file(field: str, file: asset_service_pb2.PushFile) -> Part:
     )
 
 
-def _push_chunks(chunks: Sequence[asset_service_pb2.PushChunk]) -> Sequence[PushChunk]:
-    if len(chunks) > MAX_FILES_A_MESSAGE:
-        raise InvalidFieldError(
-            "a message has {count} chunks: send at most {limit} at once",
-            field="chunks.chunks",
-            count=len(chunks),
-            limit=MAX_FILES_A_MESSAGE,
-        )
-    _require_bytes("chunks.chunks", sum(len(chunk.data) for chunk in chunks), MAX_CHUNK_BYTES)
-    return [_push_chunk(f"chunks.chunks[{i}]", chunk) for i, chunk in enumerate(chunks)]
+def _push_chunks(chunks: asset_service_pb2.PushChunks) -> Sequence[PushChunk]:
+    require_built(chunks)
+    _require_few("chunks.chunks", len(chunks.chunks), "has {count} chunks")
+    data = [chunk.data for chunk in chunks.chunks]
+    _require_bytes("chunks.chunks", sum(map(len, data)), MAX_CHUNK_BYTES)
+    return [
+        _push_chunk(f"chunks.chunks[{i}]", chunk, data[i]) for i, chunk in enumerate(chunks.chunks)
+    ]
 
 
-def _push_chunk(field: str, chunk: asset_service_pb2.PushChunk) -> PushChunk:
+def _push_chunk(field: str, chunk: asset_service_pb2.PushChunk, data: bytes) -> PushChunk:
+    """Return the step; `data` is the chunk's, which protobuf copies at every look."""
     require_built(chunk)
-    _require_bytes(f"{field}.data", len(chunk.data), MAX_CHUNK_BYTES)
+    _require_bytes(f"{field}.data", len(data), MAX_CHUNK_BYTES)
     return PushChunk(
         path=_part_path(f"{field}.path", chunk.path),
         offset=_not_negative(f"{field}.offset", chunk.offset),
-        data=chunk.data,
+        data=data,
     )
 
 
@@ -387,6 +379,16 @@ def _not_negative(field: str, value: int) -> int:
     if value < 0:
         raise _out_of_range(field, str(value), "it must not be negative")
     return value
+
+
+def _require_few(field: str, count: int, holds: str) -> None:
+    if count > MAX_FILES_A_MESSAGE:
+        raise InvalidFieldError(
+            f"a message {holds}: send at most {{limit}} at once",
+            field=field,
+            count=count,
+            limit=MAX_FILES_A_MESSAGE,
+        )
 
 
 def _require_bytes(field: str, length: int, limit: int) -> None:
