@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.scouts import Scouts
@@ -117,13 +118,16 @@ async def test_what_is_known_is_not_read_again(
     assert found == await walked(assets_dir, disk, None, known)
 
 
-async def test_what_goes_while_they_look_is_left_out(assets_dir: AssetsDir, root: Path) -> None:
+def test_what_goes_while_they_look_is_left_out(
+    assets_dir: AssetsDir, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Anybody may edit the tree while we walk."""
+    monkeypatch.chdir(root)
     batch = folders_of(assets_dir)
     asked = scouting.question([batch], {})
     shutil.rmtree(root / "x/files")
     (root / "x/folders/0.2").rename(root / "elsewhere")
-    found = scouting.found_in(scouting.answer(assets_dir, asked), [batch])
+    found = scouting.found_in(scouting.answer(asked), [batch])
     assert sorted(one.key for one in found) == [f"x/folders/0.{number}" for number in (0, 1, 3, 4)]
 
 
@@ -135,9 +139,10 @@ async def test_what_goes_while_they_look_is_left_out(assets_dir: AssetsDir, root
         "cat >/dev/null; echo '[[[[99, 1, true, true, 1]], []]]'",
         "cat >/dev/null; echo '[[[[0, 1]], []]]'",
         "cat >/dev/null; echo '[[[]]]'",
+        "cat >/dev/null; echo '[[],[]]'; echo '[[],[]]'",
         "kill -9 $$",
     ],
-    ids=["fails", "echoes", "strange", "short", "one folder less", "killed"],
+    ids=["fails", "echoes", "strange", "short", "one folder less", "one batch more", "killed"],
 )
 async def test_a_scout_that_fails_is_done_without(
     assets_dir: AssetsDir, disk: Threads, tmp_path: Path, script: str
@@ -162,8 +167,7 @@ async def test_a_scout_cannot_keep_the_daemons_lock(
     """A daemon that was killed has a successor at once, whatever its scouts still do."""
     assert assets_dir.try_lock_instance()
     told = tmp_path / "told"
-    # Several scouts are sent, each with a file of its own.
-    script = f'ls -l /proc/$$/fd >"{told}.$$" && mv "{told}.$$" "{told}"; exec sleep 600'
+    script = f'ls -l /proc/$$/fd >"{told}.new" && mv "{told}.new" "{told}"; exec sleep 600'
     scouts = Scouts(assets_dir, disk, program(tmp_path, script))
     looking = asyncio.create_task(scouts.look([folders_of(assets_dir)], {}))
     await asyncio.to_thread(wait_until, told.exists, "a scout")
@@ -195,9 +199,31 @@ async def test_a_walk_that_is_cancelled_ends_its_scouts(
     walking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await walking
-    numbers = told.read_text().split()
-    wait_until(lambda: not any(Path(f"/proc/{one}").exists() for one in numbers), "their end")
+    number = told.read_text().strip()
+    wait_until(lambda: not Path(f"/proc/{number}").exists(), "its end")
     assert complaints_of_asyncio(caplog) == []
+
+
+def test_a_scout_that_is_killed_leaves_no_process(assets_dir: AssetsDir) -> None:
+    """The processes into which it splits itself end with it, whatever they were doing."""
+    command = (sys.executable, "-m", scouting.__name__, str(assets_dir.fd))
+    asked = scouting.question([folders_of(assets_dir)], {})
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=(assets_dir.fd,)
+    ) as scout:
+        assert scout.stdin is not None
+        scout.stdin.write(asked)
+        scout.stdin.flush()
+        wait_until(lambda: len(children_of(scout.pid)) > 1, "its processes")
+        processes = children_of(scout.pid)
+        scout.kill()
+        scout.stdin.close()
+    wait_until(lambda: not any(psutil.pid_exists(one) for one in processes), "their end")
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that it has started and that run."""
+    return [one.pid for one in psutil.Process(pid).children()]
 
 
 def test_the_program_is_light() -> None:

@@ -1,15 +1,13 @@
-"""Processes that look at versions for a walk over very many (`cache.scouting` is their program).
+"""A process that looks at versions for a walk over very many (`cache.scouting` is its program).
 
-They are a help and nothing else: where they cannot be started, or end early, the walk looks itself.
+It is a help and nothing else: where it cannot be started, or ends early, the walk looks itself.
 """
 
 import asyncio
 import os
-import subprocess
 import sys
-import threading
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
-from subprocess import DEVNULL, PIPE
 
 import structlog
 
@@ -21,38 +19,11 @@ from assetd_server.cache.layout import AssetsDir, os_errors
 from assetd_server.cache.scan import Folder, Found, Known
 from assetd_server.errors import AssetError
 
-# As many even on two cores: the kernel does most of the work, and reads for one while it waits for
-# another.
-_SCOUTS = 4
-
 Batches = Sequence[Sequence[Folder]]
 
 
-class _Crew:
-    """The scouts of one walk, so that all can be ended, also those that start this moment."""
-
-    def __init__(self) -> None:
-        self._turn = threading.Lock()
-        self._scouts: list[subprocess.Popen[bytes]] = []
-        self._ended = False
-
-    def join(self, scout: subprocess.Popen[bytes]) -> None:
-        """Count a scout that has just been started."""
-        with self._turn:
-            self._scouts.append(scout)
-            if self._ended:
-                scout.kill()
-
-    def end(self) -> None:
-        """End all of them. Idempotent; one that has ended by itself is left alone."""
-        with self._turn:
-            self._ended = True
-            for scout in self._scouts:
-                scout.kill()
-
-
 class Scouts:
-    """Sends scouts into one ASSETS_DIR."""
+    """Sends scouts into one ASSETS_DIR, one for each walk."""
 
     def __init__(
         self, assets_dir: AssetsDir, disk: Threads, python: str = sys.executable or ""
@@ -64,42 +35,47 @@ class Scouts:
         self._log = structlog.get_logger()
 
     async def look(self, batches: Batches, known: Mapping[str, Known]) -> list[Found] | None:
-        """Return what stands of the versions of these folders; None where no scout could tell."""
-        shares = [batches[number::_SCOUTS] for number in range(_SCOUTS)]
-        crew = _Crew()
-        sent = [
-            asyncio.ensure_future(self._disk.run(self._send, crew, share, known))
-            for share in shares
-        ]
+        """Return what stands of the versions of these folders; None where the scout cannot tell."""
+        asked = await self._disk.run(_question, batches, known)
         try:
-            await asyncio.wait(sent, return_when=asyncio.FIRST_EXCEPTION)
-        finally:
-            # Nobody waits for what the others find where one has failed, or the walk is cancelled.
-            crew.end()
-            await to_the_end(asyncio.gather(*sent, return_exceptions=True))
-        try:
-            return [found for one in sent for found in one.result()]
+            answered = await self._send(asked)
+            return await self._disk.run(_found_in, answered, batches)
         except (OSError, ValueError, TypeError, IndexError, AssetError) as error:
-            self._log.warning("scouts could not help with a walk", error=repr(error))
+            self._log.warning("a scout could not help with a walk", error=repr(error))
             return None
 
-    def _send(self, crew: _Crew, batches: Batches, known: Mapping[str, Known]) -> list[Found]:
-        asked = scouting.question(batches, known)
-        with self._start() as scout:
-            crew.join(scout)
-            answered, _ = scout.communicate(asked)
-        with in_bulk():
-            return scouting.found_in(answered, batches)
+    async def _send(self, asked: bytes) -> bytes:
+        scout = await self._start()
+        try:
+            answered, _ = await scout.communicate(asked)
+        finally:
+            if scout.returncode is None:
+                scout.kill()
+                await to_the_end(scout.wait())
+        return answered
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    async def _start(self) -> Process:
         # Of its own: a lock belongs to all who share the open directory, and the daemon's lock on
         # ASSETS_DIR must end with the daemon.
         with os_errors("."):
             fd = self._dir.fs.open(self._dir.fd, ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
-            command = (self._python, "-m", scouting.__name__, str(fd))
-            return subprocess.Popen(  # noqa: S603 - our own program
-                command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, pass_fds=(fd,)
+            return await asyncio.create_subprocess_exec(
+                *(self._python, "-m", scouting.__name__, str(fd)),
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=DEVNULL,
+                pass_fds=(fd,),
             )
         finally:
             self._dir.fs.close(fd)
+
+
+def _question(batches: Batches, known: Mapping[str, Known]) -> bytes:
+    with in_bulk():
+        return scouting.question(batches, known)
+
+
+def _found_in(answered: bytes, batches: Batches) -> list[Found]:
+    with in_bulk():
+        return scouting.found_in(answered, batches)
