@@ -69,6 +69,13 @@ def test_evict_prints_what_became_of_each(daemon: ScriptedDaemon, run: Run) -> N
     ]
 
 
+def test_evict_says_that_it_could_not_name_all(daemon: ScriptedDaemon, run: Run) -> None:
+    """An answer names what it has room for; the sum is of all."""
+    daemon.evicts.append(EvictResponse(entries=MIXED.entries, freed_bytes=5_000_000))
+    ended = run("evict", "--all")
+    assert ended.err == "assetd: 1 version and more evicted, 5.0 MB freed\n"
+
+
 def test_evict_selects_as_it_is_told(daemon: ScriptedDaemon, run: Run) -> None:
     """One, many or all; and with --dry-run it only says what would be."""
     daemon.evicts.extend([MIXED, MIXED, EvictResponse()])

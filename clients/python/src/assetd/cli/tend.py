@@ -120,7 +120,10 @@ def show_evicted(response: "EvictResponse", *, dry_run: bool) -> None:
     print_table(["ASSET", "VERSION", "OUTCOME", "FREED"], rows)
     would = "would be " if dry_run else ""
     versions = count_text(evicted_count(response), "version")
-    print_error(f"{versions} {would}evicted, {size_text(response.freed_bytes)} {would}freed")
+    # The sum counts those as well that the answer has no room to name.
+    named_bytes = sum(entry.freed_bytes for entry in response.entries)
+    more = " and more" if named_bytes < response.freed_bytes else ""
+    print_error(f"{versions}{more} {would}evicted, {size_text(response.freed_bytes)} {would}freed")
 
 
 def evicted_count(response: "EvictResponse") -> int:
