@@ -26,7 +26,7 @@ from assetd_server.rpc.convert import (
     list_files_order,
     list_order,
     resolve_order,
-    steps_of,
+    step_of,
 )
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
@@ -38,7 +38,7 @@ from tests.fuzz.target import Havoc, Target, as_bytes
 _KINDS: Final[list[tuple[type[Message], Callable[[Any], object]]]] = [
     (assets.ResolveVersionRequest, resolve_order),
     (assets.FetchRequest, fetch_order),
-    (assets.PushRequest, steps_of),
+    (assets.PushRequest, step_of),
     (assets.ListRequest, list_order),
     (assets.ListFilesRequest, list_files_order),
     (cache.EvictRequest, evict_order),

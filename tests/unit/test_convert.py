@@ -13,6 +13,7 @@ from assetd_server.assets.orders import (
     ListFilesOrder,
     ListOrder,
     PushChunk,
+    PushChunks,
     PushCommit,
     PushFiles,
     PushHeader,
@@ -202,18 +203,20 @@ def test_every_field_of_the_other_questions_arrives() -> None:
     ids=["header", "full header", "files", "file", "chunk", "1 MiB", "commit", "digest"],
 )
 def test_steps_of_a_push(request_: pb.PushRequest, step: PushStep) -> None:
-    """Each message but that of several chunks is one step."""
-    assert convert.steps_of(request_) == [step]
+    """Each message is one step."""
+    assert convert.step_of(request_) == step
 
 
-def test_several_chunks_are_as_many_steps() -> None:
-    """In their order, as if each had come alone; their bounds are those of one message."""
+def test_several_chunks_are_one_step() -> None:
+    """In their order; their bounds are those of one message."""
     several = chunks(pb.PushChunk(path="a", data=b"x"), pb.PushChunk(path="b/c", offset=2))
-    steps = [PushChunk(PartPath("a"), 0, b"x"), PushChunk(PartPath("b/c"), 2, b"")]
-    assert convert.steps_of(several) == steps
+    each = [PushChunk(PartPath("a"), 0, b"x"), PushChunk(PartPath("b/c"), 2, b"")]
+    assert convert.step_of(several) == PushChunks(each)
     half = pb.PushChunk(data=b"x" * 2**19)
-    assert len(convert.steps_of(chunks(half, half))) == 2
-    assert len(convert.steps_of(chunks(*[pb.PushChunk()] * 1000))) == 1000
+    for most in ([half] * 2, [pb.PushChunk()] * 1000):
+        step = convert.step_of(chunks(*most))
+        assert isinstance(step, PushChunks)
+        assert len(step.chunks) == len(most)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +249,7 @@ def fetch(**fields: Any) -> Callable[[], object]:
 
 def step(request: pb.PushRequest) -> Callable[[], object]:
     """A conversion of a step that is expected to fail."""
-    return lambda: convert.steps_of(request)
+    return lambda: convert.step_of(request)
 
 
 def listing(**fields: Any) -> Callable[[], object]:
@@ -369,7 +372,7 @@ def test_a_later_field_of_a_step_is_not_ignored(
     """However deep it lies, it is refused by name and number."""
     message.MergeFromString(b"\xf8\x07\x01")
     with pytest.raises(NotBuiltError) as refused:
-        convert.steps_of(wrap(message))
+        convert.step_of(wrap(message))
     assert refused.value.metadata["field"] == f"{message.DESCRIPTOR.full_name}.127"
 
 

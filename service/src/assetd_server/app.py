@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import structlog
+import uvloop
 
 from assetd_server import logs
 from assetd_server.allocator import share_heaps
@@ -75,7 +76,8 @@ def serve(overrides: Mapping[str, str], fs: FileSystem | None = None) -> None:
     config = load(overrides=overrides)
     logs.configure(config.log_level)
     share_heaps(config.heap_count)
-    asyncio.run(_serve(config, fs))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, fs))
 
 
 async def _serve(config: Config, fs: FileSystem | None) -> None:

@@ -21,7 +21,7 @@ from assetd_server.errors import (
     InvalidVersionError,
     MixedVersioningError,
 )
-from assetd_server.rpc.convert import fetch_order, list_files_order, resolve_order, steps_of
+from assetd_server.rpc.convert import fetch_order, list_files_order, resolve_order, step_of
 
 from tests.support.assets_bench import Bench, Daemon, told
 from tests.support.trees import read_tree
@@ -48,7 +48,7 @@ async def list_files(daemon: Daemon, spec: str) -> None:
 async def push(daemon: Daemon, spec: str) -> None:
     """Push, up to its first answer."""
     header = PushHeader(spec=spec, kind=AssetKind.ASSET_KIND_FILE)
-    async for _ in daemon.assets.push(told(steps_of(PushRequest(header=header)))):
+    async for _ in daemon.assets.push(told([step_of(PushRequest(header=header))])):
         pass
 
 

@@ -180,13 +180,20 @@ class PushChunk:
 
 
 @dataclass(frozen=True)
+class PushChunks:
+    """Bytes that came together, mostly of small files."""
+
+    chunks: Sequence[PushChunk]
+
+
+@dataclass(frozen=True)
 class PushCommit:
     """All is sent; `digest`, where given, is what the whole must have."""
 
     digest: Digest | None = None
 
 
-PushStep = PushHeader | PushFiles | PushChunk | PushCommit
+PushStep = PushHeader | PushFiles | PushChunk | PushChunks | PushCommit
 
 
 @dataclass(frozen=True)

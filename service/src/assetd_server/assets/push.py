@@ -28,6 +28,7 @@ from assetd_server.assets.kept_uploads import KeptUploads
 from assetd_server.assets.orders import (
     PushAccepted,
     PushChunk,
+    PushChunks,
     PushCommit,
     PushCompleted,
     PushEvent,
@@ -245,11 +246,12 @@ class Pusher:
                     async for progress in telling:
                         yield progress
                 yield looking.result()
-            elif isinstance(step, PushChunk):
-                await self._take(push, step)
-                if self._clock.monotonic() - told >= _PROGRESS_INTERVAL_SECONDS:
-                    told = self._clock.monotonic()
-                    yield push.received.progress(PushPhase.RECEIVING)
+            elif isinstance(step, PushChunk | PushChunks):
+                for chunk in step.chunks if isinstance(step, PushChunks) else (step,):
+                    await self._take(push, chunk)
+                    if self._clock.monotonic() - told >= _PROGRESS_INTERVAL_SECONDS:
+                        told = self._clock.monotonic()
+                        yield push.received.progress(PushPhase.RECEIVING)
             elif isinstance(step, PushCommit):
                 yield step
                 return

@@ -5,7 +5,7 @@ built yet. What depends on the store, the cache or an earlier message is not kno
 """
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from assetd_server.assets.orders import (
     ListFilesOrder,
     ListOrder,
     PushChunk,
+    PushChunks,
     PushCommit,
     PushFiles,
     PushHeader,
@@ -152,15 +153,14 @@ async def push_steps(
     """Yield the steps of a push as they arrive. Close it when done.
 
     Raises:
-        AssetError: see `steps_of`.
+        AssetError: see `step_of`.
     """
     async for request in requests:
-        for step in steps_of(request):
-            yield step
+        yield step_of(request)
 
 
-def steps_of(request: asset_service_pb2.PushRequest) -> Sequence[PushStep]:
-    """Return the steps that one message of a push stands for.
+def step_of(request: asset_service_pb2.PushRequest) -> PushStep:
+    """Return the step that one message of a push stands for.
 
     Raises:
         InvalidPushStreamError: the message has no step.
@@ -171,16 +171,16 @@ def steps_of(request: asset_service_pb2.PushRequest) -> Sequence[PushStep]:
     require_built(request)
     match request.WhichOneof("step"):
         case "header":
-            return [_push_header(request.header)]
+            return _push_header(request.header)
         case "files":
-            return [_push_files(request.files)]
+            return _push_files(request.files)
         case "chunk":
-            return [_push_chunk("chunk", request.chunk, request.chunk.data)]
+            return _push_chunk("chunk", request.chunk, request.chunk.data)
         case "chunks":
             return _push_chunks(request.chunks)
         case "commit":
             require_built(request.commit)
-            return [PushCommit(digest=_digest("commit.digest", request.commit.digest))]
+            return PushCommit(digest=_digest("commit.digest", request.commit.digest))
     raise InvalidPushStreamError(
         "a message of the push has no step: set header, files, chunk, chunks or commit",
         field="step",
@@ -283,14 +283,13 @@ def _push_file(field: str, file: asset_service_pb2.PushFile) -> Part:
     )
 
 
-def _push_chunks(chunks: asset_service_pb2.PushChunks) -> Sequence[PushChunk]:
+def _push_chunks(chunks: asset_service_pb2.PushChunks) -> PushChunks:
     require_built(chunks)
     _require_few("chunks.chunks", len(chunks.chunks), "has {count} chunks")
     data = [chunk.data for chunk in chunks.chunks]
     _require_bytes("chunks.chunks", sum(map(len, data)), MAX_CHUNK_BYTES)
-    return [
-        _push_chunk(f"chunks.chunks[{i}]", chunk, data[i]) for i, chunk in enumerate(chunks.chunks)
-    ]
+    each = enumerate(zip(chunks.chunks, data, strict=True))
+    return PushChunks([_push_chunk(f"chunks.chunks[{i}]", *one) for i, one in each])
 
 
 def _push_chunk(field: str, chunk: asset_service_pb2.PushChunk, data: bytes) -> PushChunk:

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -238,8 +237,8 @@ class S3ObjectStore(S3Uploads):
             self._store, self._root + key, data, mode=mode, use_multipart=False
         )
         result = await self._ask(key, sent)
-        info = self._info(key, memoryview(data).nbytes, result["e_tag"])
-        return replace(info, is_compared=self._compares)
+        size_bytes = memoryview(data).nbytes
+        return self._info(key, size_bytes, result["e_tag"], is_compared=self._compares)
 
     async def refuses_damage(self, key: str) -> bool:
         """Send an object whose body is not what was signed; see `ObjectStore.refuses_damage`."""
@@ -258,10 +257,18 @@ class S3ObjectStore(S3Uploads):
             await asyncio.to_thread(self._executor.shutdown)
         self._client.close()
 
-    def _info(self, key: str, size_bytes: int, etag: str | None) -> ObjectInfo:
+    def _info(
+        self, key: str, size_bytes: int, etag: str | None, *, is_compared: bool = False
+    ) -> ObjectInfo:
         if not etag:
             raise self._failures.unavailable(key, "an answer without an ETag")
-        return ObjectInfo(key=key, size_bytes=size_bytes, etag=etag, md5_hex=md5_of(etag))
+        return ObjectInfo(
+            key=key,
+            size_bytes=size_bytes,
+            etag=etag,
+            md5_hex=md5_of(etag),
+            is_compared=is_compared,
+        )
 
     async def _open(self, key: str, options: "GetOptions") -> "GetResult":
         return await self._ask(
