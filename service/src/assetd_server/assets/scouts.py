@@ -5,9 +5,11 @@ It is a help and nothing else: where it cannot be started, or ends early, the wa
 
 import asyncio
 import os
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+import threading
 from collections.abc import Mapping, Sequence
+from subprocess import DEVNULL, PIPE
 
 import structlog
 
@@ -20,6 +22,29 @@ from assetd_server.cache.scan import Folder, Found, Known
 from assetd_server.errors import AssetError
 
 Batches = Sequence[Sequence[Folder]]
+
+
+class _Errand:
+    """One scout, which can be ended also while it is started, in another thread."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._scout: subprocess.Popen[bytes] | None = None
+        self._is_over = False
+
+    def begin(self, scout: subprocess.Popen[bytes]) -> None:
+        """Take the scout that has just been started."""
+        with self._turn:
+            self._scout = scout
+            if self._is_over:
+                scout.kill()
+
+    def end(self) -> None:
+        """End it; one that has ended by itself is left alone."""
+        with self._turn:
+            self._is_over = True
+            if self._scout is not None:
+                self._scout.kill()
 
 
 class Scouts:
@@ -36,46 +61,39 @@ class Scouts:
 
     async def look(self, batches: Batches, known: Mapping[str, Known]) -> list[Found] | None:
         """Return what stands of the versions of these folders; None where the scout cannot tell."""
-        asked = await self._disk.run(_question, batches, known)
+        errand = _Errand()
+        sent = asyncio.ensure_future(self._disk.run(self._send, errand, batches, known))
         try:
-            answered = await self._send(asked)
-            return await self._disk.run(_found_in, answered, batches)
+            await asyncio.wait([sent])
+        finally:
+            # Nobody waits for what it finds where the walk is cancelled.
+            errand.end()
+            await to_the_end(asyncio.gather(sent, return_exceptions=True))
+        try:
+            return sent.result()
         except (OSError, ValueError, TypeError, IndexError, AssetError) as error:
             self._log.warning("a scout could not help with a walk", error=repr(error))
             return None
 
-    async def _send(self, asked: bytes) -> bytes:
-        scout = await self._start()
-        try:
-            answered, _ = await scout.communicate(asked)
-        finally:
-            if scout.returncode is None:
-                scout.kill()
-                await to_the_end(scout.wait())
-        return answered
+    def _send(self, errand: _Errand, batches: Batches, known: Mapping[str, Known]) -> list[Found]:
+        with in_bulk():
+            asked = scouting.question(batches, known)
+        # Not as a child of the event loop: uvloop's fails in ways of its own where one dies early.
+        with self._start() as scout:
+            errand.begin(scout)
+            answered, _ = scout.communicate(asked)
+        with in_bulk():
+            return scouting.found_in(answered, batches)
 
-    async def _start(self) -> Process:
+    def _start(self) -> subprocess.Popen[bytes]:
         # Of its own: a lock belongs to all who share the open directory, and the daemon's lock on
         # ASSETS_DIR must end with the daemon.
         with os_errors("."):
             fd = self._dir.fs.open(self._dir.fd, ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
-            return await asyncio.create_subprocess_exec(
-                *(self._python, "-m", scouting.__name__, str(fd)),
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=DEVNULL,
-                pass_fds=(fd,),
+            command = (self._python, "-m", scouting.__name__, str(fd))
+            return subprocess.Popen(  # noqa: S603 - our own program
+                command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, pass_fds=(fd,)
             )
         finally:
             self._dir.fs.close(fd)
-
-
-def _question(batches: Batches, known: Mapping[str, Known]) -> bytes:
-    with in_bulk():
-        return scouting.question(batches, known)
-
-
-def _found_in(answered: bytes, batches: Batches) -> list[Found]:
-    with in_bulk():
-        return scouting.found_in(answered, batches)
