@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import uvloop
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.scouts import Scouts
 from assetd_server.assets.threads import Threads
@@ -151,6 +152,18 @@ async def test_a_scout_that_fails_is_done_without(
     scouts = Scouts(assets_dir, disk, program(tmp_path, script))
     assert await scouts.look([folders_of(assets_dir)], {}) is None
     assert await walked(assets_dir, disk, scouts, {}) == await walked(assets_dir, disk, None, {})
+
+
+def test_a_scout_that_dies_at_once_is_done_without_on_the_daemons_loop(
+    root: Path, disk: Threads, tmp_path: Path
+) -> None:
+    """A child of uvloop's own fails now and then in a way that nobody expects."""
+    assets_dir = AssetsDir(str(root), FileSystem())
+    scouts = Scouts(assets_dir, disk, program(tmp_path, "kill -9 $$"))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for _ in range(10):
+            assert runner.run(scouts.look([folders_of(assets_dir)], {})) is None
+    assets_dir.close()
 
 
 @pytest.mark.parametrize("python", ["", "/nonexistent/python", "/etc/passwd"])
