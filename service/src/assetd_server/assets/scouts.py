@@ -14,7 +14,7 @@ from subprocess import DEVNULL, PIPE
 import structlog
 
 from assetd_server.assets.in_bulk import in_bulk
-from assetd_server.assets.shielding import to_the_end
+from assetd_server.assets.shielding import ended
 from assetd_server.assets.threads import Threads
 from assetd_server.cache import scouting
 from assetd_server.cache.layout import AssetsDir, os_errors
@@ -68,7 +68,7 @@ class Scouts:
         finally:
             # Nobody waits for what it finds where the walk is cancelled.
             errand.end()
-            await to_the_end(asyncio.gather(sent, return_exceptions=True))
+            await ended(sent)
         try:
             return sent.result()
         except (OSError, ValueError, TypeError, IndexError, AssetError) as error:
