@@ -13,10 +13,11 @@ long as one likes.  Two pushers with one push_id are a repeat through another da
         never.  Covers lost responses (it lands at once), requests of dead processes, retries that overtake.
   stop  failure, cancel, or crash + restart-and-clean, at any step (the journal knows the version).
   lost  the node is gone for good.     release='lost' / 'any': an operator releases a claim of a lost node / of anybody.
-INVARIANTS (1-4 in every state; 2b, 6, 6v when everybody has finished; what is late may still be late)
+INVARIANTS (1-4, 8 in every state; 2b, 6, 6v, 7 when everybody has finished; what is late may still be late)
   1  .meta exists => both parts hold exactly its bytes            2   an acknowledged version is in the index
   3  an ack's version has the content that was pushed             2b  every .meta is in the index (unless its node is lost)
   4  a bump's push_id: at most one version over acks and .metas   6   no claim without .meta remains   6v  ... nor beside one
+  7  no upload remains (sweep; unless an operator released a claim)   8   a sweep ends no upload of another's open claim without .meta
   5a from every reachable store a solo exact push of the claim's (else the .meta's) content is acknowledged, nobody helping it
   5b ... of any content, where there is neither claim nor .meta
 FLAGS  '' a first draft of layout.md | create: parts are only created; an unequal left-over means next number / failure | cond:
@@ -25,6 +26,8 @@ FLAGS  '' a first draft of layout.md | create: parts are only created; an unequa
   deleted or open -> released -> open by compare-and-swap; parts are created; an unequal left-over is replaced by an upload whose
   id the claim lists (then .meta is looked for again); who takes a released claim over aborts what it lists.  -X: without X. |
   fence index: as the code does it: a bump reads the claims, then the index, and the .metas that it lists, instead of a LIST.
+  fence index sweep: and the beginning of an upload may lose its answer and be repeated; before a push releases its claim, and
+  after it has committed, it lists the version's uploads, looks whether claim or .meta still stands, and aborts what it listed.
 BOUNDS 1-3 versions, 2 parts, contents aa bb ab, budgets as given; states that violate 1, 3 or 4 are not expanded.
 """
 import sys, time
@@ -43,6 +46,7 @@ class Model:
         self.name, self.V, self.flags, self.release = name, V, set(flags.split()), release
         self.fence, self.pid = 'fence' in self.flags, bool({'pid', 'fence'} & self.flags) and '-ownpid' not in self.flags
         self.IX, self.UP, self.oper, self.solo_seen = 4 * V, 4 * V + 1, len(who), {}
+        self.sweeps = 'sweep' in self.flags and '-list' not in self.flags
         self.metas = ('listed', self.IX) if 'index' in self.flags else ('scan', 0)
         self.who = list(who) + [(None, 'operator', 0), None]    # last: the solo pusher of check 5
         store = [None] * (4 * V + 1) + [frozenset()]
@@ -66,6 +70,12 @@ class Model:
             key, val = self.UP, S[self.UP] | {(key, *a)}
         elif kind == 'abort':
             key, val = self.UP, frozenset(u for u in S[self.UP] if u[0] not in key)
+        elif kind == 'uploads':
+            return S, tuple(sorted((u[0] for u in S[self.UP] if u[1] // 4 == key), key=repr))
+        elif kind == 'sweep':                                   # its answer, which no pusher sees: was nobody hurt?
+            ends, by, c = {u for u in S[self.UP] if u[0] in a[0]}, a[1], S[key]
+            hurt = not S[key + 1] and c and c.st == 'open' and (c.owner, c.n) != by and any(u[0][4:] == (c.owner, c.n) for u in ends)
+            return S[:self.UP] + (S[self.UP] - ends,) + S[self.UP + 1:], not hurt
         elif kind == 'finish':
             up = next((u for u in S[self.UP] if u[0] == key), None)
             if not up:
@@ -96,7 +106,13 @@ class Model:
     def leave(self, me, p, out):
         """Give up: only the claim's maker removes it."""
         p, mine = p._replace(out=out, x=None, k=0), p.c and p.c.owner == me
-        return p._replace(pc='release' if self.fence else 'del') if mine else self.settle(me, p)
+        return self.drop(p) if mine else self.settle(me, p)
+
+    def drop(self, p):
+        return p._replace(pc='list' if self.sweeps else 'release' if self.fence else 'del')
+
+    def swept(self, me, p):
+        return p._replace(pc='after', x=None) if self.sweeps and me != self.oper else self.settle(me, p)
 
     def claimed(self, me, p):
         again = self.who[me][2] is None and self.pid and '-pid2' not in self.flags
@@ -195,14 +211,26 @@ class Model:
             def then(ix):
                 if ix is None or not ix >> v & 1:
                     return to(pc='ixscan') if ix is None else to(pc='ixput', x=(ix, ix | 1 << v))
-                return to(pc='del') if c else self.settle(me, p)
+                return to(pc='del') if c else self.swept(me, p) if p.out == 'gone' else self.settle(me, p)
             return ('get', self.IX), then
         if pc == 'ixscan':
             return ('scan', 0), lambda ms: to(pc='ixput', x=(None, sum(1 << w for w, m in enumerate(ms) if m) | 1 << v))
         if pc == 'ixput':                                      # then read back; lost answers end there too
             return (('new', self.IX, p.x[1]) if p.x[0] is None else ('cas', self.IX, *p.x)), lambda _: to(pc='ixget', x=None)
         if pc == 'del' or pc == 'release' and '-swap' in F:
-            return ('del', C(v)), lambda _: self.settle(me, p)
+            return ('del', C(v)), lambda _: self.swept(me, p)
+        if pc in ('list', 'listed', 'held'):                   # ---- uploads that nobody knows, before a release
+            end = to(pc='release', x=None)
+            if pc == ('held' if '-order' in F else 'list'):    # the rule: list first, then look whether the claim is held
+                return ('uploads', v), lambda ids: to(pc='sweep' if pc == 'held' else 'listed', x=ids) if ids else end
+            held = lambda r: r and (r.owner, r.n) == (c.owner, c.n) and r.st != 'released'
+            return ('get', C(v)), lambda r: to(pc='held' if pc == 'list' else 'sweep') if held(r) else end
+        if pc == 'sweep':
+            return ('sweep', C(v), p.x, (c.owner, c.n)), lambda ok: to(pc='release', x=None, out=p.out if ok else 'hurt')
+        if pc == 'after':                                      # ---- ... and once the version is committed
+            return ('uploads', v), lambda ids: to(pc='ended', x=ids) if ids else self.settle(me, p)
+        if pc == 'ended':
+            return ('abort', p.x), lambda _: self.settle(me, p)
         if pc == 'release':                                    # ---- removal before .meta; restart; operator
             new = c._replace(st='released', pid=(me, p.n))     # every record written is unique (a nonce)
             return ('cas', C(v), c, new), lambda ok: self.settle(me, p) if ok else to(pc='c_get', n=p.n + 1)
@@ -221,7 +249,9 @@ class Model:
                     return to(pc='c_tomb') if me != self.oper else self.settle(me, p)
                 if c.st == 'committing':
                     return to(pc='meta')
-                return to(pc='release') if c.st == 'open' and me in (c.owner, self.oper) else self.settle(me, p)
+                if c.st == 'open' and me in (c.owner, self.oper):
+                    return to(pc='release') if me == self.oper else self.drop(p)
+                return self.settle(me, p)
             return ('get', M(v)), then
         if pc == 'c_tomb':                                     # a late create or swap of mine must find another record
             tomb = Claim('released', content, (me, p.n, 'tomb'), me, p.n, c.ups if c else ())
@@ -249,6 +279,8 @@ class Model:
             yield (i, p, op, r), State(S2, put(i, then(r)), late, s.budget)
             if nl and op[0] in ('new', 'put', 'cas', 'del', 'finish'):
                 yield (i, p, op, 'LATE'), State(S, procs, tuple(sorted(late + (op,), key=repr)), (nl - 1, ns, no, nr))
+            if nl and op[0] == 'upload' and 'sweep' in self.flags:
+                yield (i, p, op, 'UNHEARD'), State(S2, put(i, p._replace(n=p.n + 1)), late, (nl - 1, ns, no, nr))
             if ns and p.out != 'gone' and self.who[i][1] != 'mk':
                 yield (i, p, 'STOP', ''), State(S, put(i, Proc('c_get', p.v, n=p.n, out='gone')), late, (nl, ns - 1, no, nr))
             if no and i != self.oper:
@@ -275,7 +307,11 @@ class Model:
                 bad |= {n for n, hit in (('2', not ix >> p.v & 1), ('3', not metas[p.v] or metas[p.v].content != content)) if hit}
         if any(len(pids.get(pid, ())) > 1 for _, pid, want in self.who[:-2] if want is None and pid != 'mk'):
             bad.add('4')
+        if any(p.out == 'hurt' for p in s.procs):
+            bad.add('8')
         if all(p.pc in FINAL for p in s.procs):
+            if 'sweep' in self.flags and S[self.UP] and not self.release:
+                bad.add('7')
             for v in V:
                 c = S[C(v)]
                 gone = c and s.procs[c.owner].pc == 'lost'
@@ -350,8 +386,11 @@ CONFIGS = {
 if __name__ == '__main__':
     args = [x for x in sys.argv[1:] if x not in ('-v', '--titles')]
     for flags in ['', 'create', 'create pid', 'create pid roll', 'cond pid roll', 'fence create', 'fence', 'fence index'] + [
-            f + x for f in ('fence -', 'fence index -') for x in 'look2 new reg again abort commit swap tomb ownpid pid2'.split()]:
+            f + x for f in ('fence -', 'fence index -') for x in 'look2 new reg again abort commit swap tomb ownpid pid2'.split()] + [
+            'fence index sweep', 'fence index sweep -order', 'fence index sweep -list']:
         for n, (who, kw) in CONFIGS.items():
+            if 'sweep' in flags and 'left' not in n:
+                continue                                       # nothing else begins an upload
             name = (flags or 'text').replace(' ', '+') + '/' + n
             if args and not any(f'{name}$'.startswith(x) for x in args):
                 continue

@@ -101,6 +101,15 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
 }
 
 
+async def test_an_upload_that_was_begun_twice_says_so() -> None:
+    """The store may hold what the first try has begun, and only the caller can tell whose it is."""
+    inner = await _filled()
+    store = Time().retrying(inner)
+    assert not (await store.start_upload("k")).may_have_twins
+    inner.fail_next("start_upload")
+    assert (await store.start_upload("k")).may_have_twins
+
+
 @pytest.mark.parametrize("step", CALLS)
 async def test_every_call_is_repeated(step: str) -> None:
     """A store that cannot twice and then can is, for the caller, one that can."""

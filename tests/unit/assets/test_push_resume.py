@@ -14,6 +14,7 @@ from assetd_server.errors import (
     PushNotCommittedError,
     VersionExistsError,
 )
+from assetd_server.store.retrying import RetryingStore
 
 from tests.support.assets_bench import SETTINGS, Bench, Daemon, steps_of
 from tests.support.clocks import ManualClock
@@ -216,6 +217,20 @@ async def test_an_upload_that_somebody_ended_begins_anew(bench: Bench, daemon: D
     await again.run()
     assert again.offsets == [0]
     assert await bench.stored(SPEC) == LARGE
+
+
+async def test_what_is_kept_outlives_the_search_for_a_lost_upload(
+    bench: Bench, clock: ManualClock
+) -> None:
+    """A push that has to look for an upload whose answer was lost ends none that may go on."""
+    daemon = bench.daemon(clock=clock, store=RetryingStore(bench.store, draw=lambda: 0.0))
+    bench.store.lose_answer("start_upload", "x/y/1.0")
+    await Pushing(daemon, chunks=PIECE + 1).cut()
+    assert bench.memory.upload_count == 1
+    again = Pushing(daemon)
+    await again.run()
+    assert again.offsets == [PIECE * MIB]
+    assert bench.memory.upload_count == 0
 
 
 async def test_a_daemon_that_ends_keeps_nothing(bench: Bench, daemon: Daemon) -> None:

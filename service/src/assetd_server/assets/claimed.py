@@ -7,6 +7,7 @@ deleted, or released. How a version is claimed is `assets.claiming`.
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from assetd_server.assets.lost_uploads import LostUploads
 from assetd_server.assets.push_records import PushRecord, PushRecords
 from assetd_server.errors import AssetError, BadManifestError
 from assetd_server.manifest import Manifest, Part
@@ -50,10 +51,13 @@ class ClaimLostError(Exception):
 class ClaimedVersions:
     """Changes the claims that pushes of this daemon hold or have joined."""
 
-    def __init__(self, claims: Claims, commits: Commits, records: PushRecords) -> None:
+    def __init__(
+        self, claims: Claims, commits: Commits, records: PushRecords, lost: LostUploads
+    ) -> None:
         self._claims = claims
         self._commits = commits
         self._records = records
+        self._lost = lost
 
     async def begin_commit(self, claimed: ClaimedVersion, parts: tuple[Part, ...]) -> None:
         """Swap the claim to `committing`, with all parts: after this nothing is cancelled.
@@ -103,16 +107,6 @@ class ClaimedVersions:
         """Finish a committing claim; see `finish_claim`."""
         return await finish_claim(self._claims, self._commits, name, version, held, committed)
 
-    async def is_held(self, record: PushRecord) -> bool:
-        """Tell whether the open claim on the version is the one that the record tells of."""
-        try:
-            held = await self._claims.read(record.name, record.version)
-        except BadManifestError:
-            return False
-        if held is None or held.claim.claim_id != record.claim.claim_id:
-            return False
-        return held.claim.state is ClaimState.OPEN
-
     async def require_held(self, claimed: ClaimedVersion) -> None:
         """Check that what was found in the store cannot be another's work.
 
@@ -134,12 +128,28 @@ class ClaimedVersions:
         """
         await self._records.note_upload(claimed.record, upload)
 
+    def doubt_uploads(self, claimed: ClaimedVersion) -> None:
+        """Note that the push may have uploads in the store that it cannot name, or could not end.
+
+        They are looked for before the claim is released, or once the version is committed.
+        """
+        self._records.doubt_uploads(claimed.record)
+
     async def commit(self, claimed: ClaimedVersion) -> Manifest:
         """Finish a push's own committing claim; return what is committed. See `finish`."""
         record, held = claimed.record, claimed.held
         manifest = await self.finish(record.name, record.version, held, claimed.committed)
-        await self._records.forget(record)
+        try:
+            await self._end_lost_uploads(record)
+        except AssetError:
+            self._records.leave(record)  # the version is there: what is left is settled later
+        else:
+            await self._records.forget(record)
         return manifest
+
+    async def _end_lost_uploads(self, record: PushRecord) -> None:
+        if self._records.doubts_uploads(record):
+            await self._lost.end(record, but=self._records.kept_uploads(record))
 
     async def give_up(self, record: PushRecord) -> None:
         """Release the claim, if it is ours; never delete it. A committing claim is finished.
@@ -148,6 +158,7 @@ class ClaimedVersions:
         told now, the record stays, and is settled later.
         """
         try:
+            await self._end_lost_uploads(record)
             is_given_up = await self._is_given_up(record)
         except BadManifestError:
             is_given_up = True  # what nobody can read is not ours to change

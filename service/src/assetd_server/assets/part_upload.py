@@ -159,7 +159,14 @@ class PartUpload:
         return await to_the_end(self._begin_and_note(for_copies))
 
     async def _begin_and_note(self, for_copies: bool) -> Upload:
-        upload = self._upload = await self._store.start_upload(self._key, for_copies=for_copies)
+        try:
+            upload = await self._store.start_upload(self._key, for_copies=for_copies)
+        except AssetError:
+            self._place.claims.doubt_uploads(self._place.claimed)
+            raise
+        self._upload = upload
+        if upload.may_have_twins:
+            self._place.claims.doubt_uploads(self._place.claimed)
         await self._place.claims.note_upload(self._place.claimed, upload)
         return upload
 
@@ -326,7 +333,8 @@ class PartUpload:
             if upload is not None:
                 await self._store.abort_upload(upload)
         except AssetError:
-            # What made the push fail matters more than an upload that stays.
+            # What made the push fail matters more than an upload that stays for now.
+            self._place.claims.doubt_uploads(self._place.claimed)
             return False
         return True
 

@@ -5,8 +5,8 @@ nobody else's business.
 """
 
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -53,6 +53,9 @@ class PushRecords:
         # How often each is kept, and those of them that would be gone otherwise.
         self._kept: Counter[str] = Counter()
         self._done: set[str] = set()
+        # What the live ones have begun, and which of them may have left more than that.
+        self._uploads: dict[str, set[Upload]] = defaultdict(set)
+        self._doubted: set[str] = set()
         self._log = structlog.get_logger()
 
     async def note(self, record: PushRecord) -> None:
@@ -76,7 +79,20 @@ class PushRecords:
             DiskFullError, IoError: it is not kept.
         """
         line = json.dumps([upload.key, upload.upload_id]).encode()
+        self._uploads[record.key].add(upload)
         await self._disk.run(self._journal.append, record.key, line)
+
+    def doubt_uploads(self, record: PushRecord) -> None:
+        """Note that the store may hold uploads of a live push that it has no name of, or no use."""
+        self._doubted.add(record.key)
+
+    def doubts_uploads(self, record: PushRecord) -> bool:
+        """Tell whether a live push has to look for uploads that it has left."""
+        return record.key in self._doubted
+
+    def kept_uploads(self, record: PushRecord) -> Set[Upload]:
+        """Return the uploads of a live push with which another may go on."""
+        return self._uploads[record.key] if self._kept[record.key] else frozenset()
 
     async def forget(self, record: PushRecord) -> None:
         """Drop a record: nothing of its push is left to settle.
@@ -94,6 +110,8 @@ class PushRecords:
     def leave(self, record: PushRecord) -> None:
         """Let others settle what the push has left."""
         self._live.pop(record.key, None)
+        self._uploads.pop(record.key, None)
+        self._doubted.discard(record.key)
 
     def keep(self, record: PushRecord) -> None:
         """Settle nothing of a push that may go on where it was cut, until it is let go.

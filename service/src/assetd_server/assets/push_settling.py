@@ -4,25 +4,29 @@ Those of an earlier run that died, and those of this run that could not tell the
 finished if it was committing, else released, and its uploads are ended.
 """
 
-from collections.abc import Sequence
-
 import structlog
 
 from assetd_server.assets.claimed import ClaimedVersions
+from assetd_server.assets.lost_uploads import LostUploads
 from assetd_server.assets.push_records import PushRecord, PushRecords
 from assetd_server.errors import AssetError, StoreUnavailableError
-from assetd_server.model import PartPath
-from assetd_server.store.base import Upload
-from assetd_server.store.catalog import Catalog, part_key
+from assetd_server.store.base import ObjectStore
 
 
 class PushSettling:
     """Settles what the records of pushes tell of."""
 
-    def __init__(self, records: PushRecords, claimed: ClaimedVersions, catalog: Catalog) -> None:
+    def __init__(
+        self,
+        records: PushRecords,
+        claimed: ClaimedVersions,
+        lost: LostUploads,
+        store: ObjectStore,
+    ) -> None:
         self._records = records
         self._claimed = claimed
-        self._store = catalog.store
+        self._lost = lost
+        self._store = store
         self._log = structlog.get_logger()
 
     async def settle(self) -> None:
@@ -46,20 +50,10 @@ class PushSettling:
 
     async def _settle(self, record: PushRecord) -> None:
         # First, while the record still names them, and the claim keeps others from uploading.
-        for upload in {*record.uploads, *await self._unnamed_uploads(record)}:
+        for upload in record.uploads:
             await self._store.abort_upload(upload)
+        await self._lost.end(record)
         await self._claimed.settle(record)
         self._log.info(
             "settled a push that had ended early", asset=record.name, version=str(record.version)
         )
-
-    async def _unnamed_uploads(self, record: PushRecord) -> Sequence[Upload]:
-        """Return uploads of which the record has no name: the answer that told it was lost."""
-        if not await self._claimed.is_held(record):
-            return ()
-        key = part_key(record.name, record.version, PartPath.of_file())
-        return [
-            unfinished.upload
-            async for unfinished in self._store.uploads(f"{record.name}/")
-            if f"{unfinished.upload.key}/".startswith(f"{key}/")
-        ]

@@ -10,6 +10,7 @@ from assetd_server.assets.claimed import ClaimedVersions
 from assetd_server.assets.claiming import Claiming
 from assetd_server.assets.clock import Clock
 from assetd_server.assets.kept_uploads import KeptUploads
+from assetd_server.assets.lost_uploads import LostUploads
 from assetd_server.assets.orders import PushEvent, PushStep
 from assetd_server.assets.push import Pusher
 from assetd_server.assets.push_records import PushRecords
@@ -48,7 +49,8 @@ class Pushes:
         self._relisting = Relisting(catalog, self._commits, watch)
         versions = KnownVersions(catalog)
         self._surveys = Surveys(catalog, claims, versions, clock)
-        claimed = ClaimedVersions(claims, self._commits, records)
+        lost = LostUploads(catalog.store, claims, self._commits)
+        claimed = ClaimedVersions(claims, self._commits, records, lost)
         claiming = Claiming(catalog, claims, self._commits, claimed, self._surveys, records, clock)
         self._kept = KeptUploads(records, clock, settings.push_resume_max_age_seconds)
         self._pusher = Pusher(
@@ -64,7 +66,7 @@ class Pushes:
             sources,
             settings,
         )
-        self._settling = PushSettling(records, claimed, catalog)
+        self._settling = PushSettling(records, claimed, lost, catalog.store)
 
     async def push(self, steps: AsyncIterator[PushStep]) -> AsyncGenerator[PushEvent, None]:
         """Create a version and tell the progress; see `Pusher.push`."""

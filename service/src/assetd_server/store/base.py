@@ -93,12 +93,14 @@ class Listing:
 class Upload:
     """A multipart upload under way; `upload_id` is the store's own name for it.
 
-    `for_copies` where the store itself fills parts of it.
+    `for_copies` where the store itself fills parts of it. `may_have_twins` where it took more than
+    one call to begin it: the store may hold another of the same key, whose name nobody was told.
     """
 
     key: str
     upload_id: str
     for_copies: bool = field(default=False, compare=False)
+    may_have_twins: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -147,9 +147,11 @@ class RetryingStore(ObjectStore):
         await self._repeat("delete", key, partial(self._inner.delete, key))
 
     async def start_upload(self, key: str, *, for_copies: bool = False) -> Upload:
-        """See `ObjectStore.start_upload`. An upload whose answer was lost stays, empty."""
+        """See `ObjectStore.start_upload`. What a try began whose answer was lost stays, empty."""
         call = partial(self._inner.start_upload, key, for_copies=for_copies)
-        return await self._repeat("start_upload", key, call)
+        tries = self._tries("start_upload", key)
+        upload = await self._repeat_as(tries, call)
+        return replace(upload, may_have_twins=tries.has_failed)
 
     async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
         """See `ObjectStore.upload_part`."""
@@ -193,7 +195,10 @@ class RetryingStore(ObjectStore):
         await self._inner.close()
 
     async def _repeat(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
-        tries = self._tries(operation, key)
+        return await self._repeat_as(self._tries(operation, key), call)
+
+    @staticmethod
+    async def _repeat_as(tries: "_Tries", call: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
                 return await call()
@@ -222,6 +227,11 @@ class _Tries:
         self._operation = operation
         self._key = key
         self.restart()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a try has failed since the beginning, or since the last restart."""
+        return self._failures > 0
 
     def restart(self) -> None:
         """Count anew: something came."""
