@@ -37,7 +37,7 @@ from assetd_server.manifest import (
 from assetd_server.model import AssetKind, AssetName, PartPath, require_distinct_parts
 from assetd_server.store.base import ObjectInfo, ObjectTooLargeError
 from assetd_server.store.claims import Claim, Claims, HeldClaim
-from assetd_server.versioning import Version
+from assetd_server.versioning import Version, Versions
 from awscrt import checksums
 
 from tests.fuzz.mutating import in_base64, in_lines, of_documents
@@ -197,11 +197,11 @@ def require_fitting(kind: AssetKind, parts: Iterable[Part]) -> None:
         require_version_in_place(NAME, VERSION, path)
 
 
-def judge_index(_raw: bytes, versions: list[Version] | None) -> None:
+def judge_index(_raw: bytes, versions: Versions | None) -> None:
     """Each once, newest first; and it is written as it is read."""
     if versions is None:
         return
-    assert versions == sorted(set(versions), reverse=True)
+    assert [*versions] == sorted(set(versions), reverse=True)
     assert all(Version.parse(str(version)) == version for version in versions)
     assert decode_index(encode_index(versions), "key") == versions
 

@@ -68,6 +68,20 @@ def test_a_line_is_the_newest_of_its_major(known: set[Version], major: int) -> N
     assert VersionSelector.parse("").choose(known) == max(known, default=None)
 
 
+@settings(max_examples=300)
+@given(st.sets(NUMBERS), st.sets(NUMBERS), st.integers(0, 30))
+def test_versions_are_a_set_in_order(some: set[Version], others: set[Version], major: int) -> None:
+    """What they answer without a look at all of them is what sets answer."""
+    versions = newest_first(some)
+    assert [*versions] == sorted(some, reverse=True)
+    assert [*versions.joined_by(others)] == sorted(some | others, reverse=True)
+    assert versions.beyond(newest_first(others)) == some - others
+    assert versions.joined_by(others).beyond(versions) == others - some
+    assert all((version in versions) == (version in some) for version in some | others)
+    assert versions.newest == max(some, default=None)
+    assert versions.newest_of(major) == max((v for v in some if v[0] == major), default=None)
+
+
 @settings(max_examples=200)
 @given(st.sets(NUMBERS, max_size=12), st.booleans(), st.none() | st.integers(0, 30))
 def test_the_next_number_is_new_and_the_newest_of_its_line(
@@ -75,7 +89,7 @@ def test_the_next_number_is_new_and_the_newest_of_its_line(
 ) -> None:
     """Without a line it is the newest of all: an unpinned spec finds what was just pushed."""
     following = next_version(
-        known, VersioningSystem.MAJOR_MINOR, DAY, major=major, bump_major=bump_major
+        newest_first(known), VersioningSystem.MAJOR_MINOR, DAY, major=major, bump_major=bump_major
     )
     assert following not in known
     if major is None or bump_major:
@@ -90,7 +104,7 @@ def test_the_next_date_is_new_and_the_newest(taken: list[datetime], now: datetim
     """However the clock of the pusher stands."""
     known = {Version.parse(f"{moment:%Y-%m-%dT%H-%M-%SZ}".zfill(20)) for moment in taken}
     try:
-        following = next_version(known, VersioningSystem.SIMPLE_DATE, now)
+        following = next_version(newest_first(known), VersioningSystem.SIMPLE_DATE, now)
     except InvalidVersionError:
         assert max(known).text == "9999-12-31T23-59-59Z"
         return

@@ -6,6 +6,7 @@ import pytest
 from assetd_server.errors import InvalidVersionError, MixedVersioningError
 from assetd_server.versioning import (
     NEWEST,
+    NO_VERSIONS,
     Version,
     VersioningSystem,
     VersionSelector,
@@ -114,6 +115,17 @@ def test_one_asset_counts_in_one_way() -> None:
     assert one_system(mixed[1:]) is DATES
 
 
+def test_what_joins_versions_is_of_their_system() -> None:
+    """Wherever it would stand between them."""
+    numbers = newest_first(versions("3.0", "1.0"))
+    assert numbers.joined_by(versions("1.0")) is numbers
+    for text in ("2026-11-23T09-30-00Z", "1970-01-01T00-00-02Z", "0999-01-01T00-00-00Z"):
+        with pytest.raises(MixedVersioningError):
+            numbers.joined_by(versions(text))
+        with pytest.raises(MixedVersioningError):
+            newest_first(versions(text)).joined_by(numbers)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -171,9 +183,10 @@ def test_the_next_number(
     known: list[str], major: int | None, bump_major: bool, expected: str
 ) -> None:
     """The minor of the newest, or of the line that is named; a new line begins at 0."""
-    found = next_version(versions(*known), NUMBERS, NOW, major=major, bump_major=bump_major)
+    there = newest_first(versions(*known))
+    found = next_version(there, NUMBERS, NOW, major=major, bump_major=bump_major)
     assert str(found) == expected
-    assert found not in versions(*known)
+    assert found not in there
 
 
 @pytest.mark.parametrize(
@@ -188,14 +201,14 @@ def test_the_next_number(
 def test_the_next_date(known: list[str], expected: str) -> None:
     """Now, to the second; where that is taken, or the clock lags, one second after the newest."""
     elsewhere = NOW.astimezone(timezone(timedelta(hours=-9)))
-    assert str(next_version(versions(*known), DATES, elsewhere)) == expected
+    assert str(next_version(newest_first(versions(*known)), DATES, elsewhere)) == expected
 
 
 def test_a_date_has_no_major() -> None:
     """Asking for one is refused: the push would otherwise create a version nobody meant."""
     for asked in ({"major": 1}, {"bump_major": True}):
         with pytest.raises(InvalidVersionError, match="dates"):
-            next_version([], DATES, NOW, **asked)
+            next_version(NO_VERSIONS, DATES, NOW, **asked)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +221,6 @@ def test_a_date_has_no_major() -> None:
 )
 def test_what_follows_the_last_version_is_refused(newest: str, bump_major: bool) -> None:
     """A version that nobody could read again would spoil the index of the whole asset."""
-    known = versions(newest)
+    known = newest_first(versions(newest))
     with pytest.raises(InvalidVersionError):
         next_version(known, known[0].system, NOW, bump_major=bump_major)

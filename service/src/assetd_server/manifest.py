@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from assetd_server.errors import (
@@ -31,7 +32,7 @@ from assetd_server.model import (
     directory_digest,
     require_distinct_parts,
 )
-from assetd_server.versioning import Version, newest_first
+from assetd_server.versioning import Version, Versions, newest_first
 
 MAX_MANIFEST_BYTES = 64 * 2**20
 MAX_INDEX_BYTES = 16 * 2**20
@@ -46,6 +47,7 @@ _FRAME_BYTES, _FRAME_VALUES = 2**20, 2**18
 _MAX_SIZE_BYTES = 2**63 - 1
 
 _T = TypeVar("_T")
+_text_of = attrgetter("text")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -167,7 +169,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def decode_index(raw: bytes, key: str) -> list[Version]:
+def decode_index(raw: bytes, key: str) -> Versions:
     """Return the versions that the `.versions` at `key` lists, newest first, each once.
 
     Raises:
@@ -176,7 +178,9 @@ def decode_index(raw: bytes, key: str) -> list[Version]:
     """
     try:
         listed = _typed(_document(raw).get("versions"), list, "versions")
-        return newest_first([Version.parse(_typed(text, str, "a version")) for text in listed])
+        if not set(map(type, listed)) <= {str}:
+            raise _FaultError("a version is no string")
+        return newest_first(map(Version.parse, listed))
     except (InvalidVersionError, _FaultError) as error:
         raise BadIndexError(
             "the index {key} cannot be believed: {why}", key=key, why=error
@@ -185,7 +189,7 @@ def decode_index(raw: bytes, key: str) -> list[Version]:
 
 def encode_index(versions: Iterable[Version]) -> bytes:
     """Return the `.versions` that lists `versions`, newest first."""
-    return json.dumps({"versions": [version.text for version in newest_first(versions)]}).encode()
+    return json.dumps({"versions": [*map(_text_of, newest_first(versions))]}).encode()
 
 
 def encode_parts(parts: tuple[Part, ...]) -> dict[str, dict[str, object]]:

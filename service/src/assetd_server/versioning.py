@@ -5,11 +5,13 @@ version, so that two strings never name one version.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
+from operator import gt
 
 from assetd_server.errors import InvalidVersionError, MixedVersioningError
 
@@ -32,9 +34,8 @@ class VersioningSystem(Enum):
 class Version(tuple[int, ...]):
     """One exact version: its numbers, or its date in seconds, and how it is spelled.
 
-    Compares by number or date, never by text. A tuple, since an asset may have many thousands, all
-    of which every push looks at. Comparing versions of two systems is meaningless: `newest_first`
-    refuses it.
+    Compares by number or date, never by text. A tuple, since an asset may have many thousands.
+    Comparing versions of two systems is meaningless: `newest_first` refuses it.
     """
 
     text: str
@@ -81,6 +82,67 @@ class Version(tuple[int, ...]):
         return f"Version({self.text!r})"
 
 
+class Versions(tuple[Version, ...]):
+    """Distinct versions of one system, newest first; `newest_first` makes them.
+
+    Every push looks at all versions of its asset, and there may be many thousands: what it asks
+    here takes a time that hardly grows with them, or the little that copying them takes.
+    """
+
+    __slots__ = ()
+
+    @property
+    def system(self) -> VersioningSystem | None:
+        """The system that all versions share; None where there are none."""
+        return self[0].system if self else None
+
+    @property
+    def newest(self) -> Version | None:
+        """The newest version; None where there is none."""
+        return self[0] if self else None
+
+    def newest_of(self, major: int) -> Version | None:
+        """Return the newest version of a major's line; None where there is none."""
+        place = self.count_newer((major + 1,))
+        return self[place] if place < len(self) and self[place].major == major else None
+
+    def __contains__(self, version: object) -> bool:
+        if not isinstance(version, Version):
+            return False
+        place = self.count_newer(version)
+        return place < len(self) and self[place] == version
+
+    def joined_by(self, others: Collection[Version]) -> "Versions":
+        """Return these versions and others.
+
+        Raises:
+            MixedVersioningError: the versions are of two systems.
+        """
+        added = [other for other in others if other not in self]
+        if not added:
+            return self
+        place = self.count_newer(min(added))
+        front = newest_first([*added, *self[:place]])
+        one_system([*front[-1:], *self[place : place + 1]])
+        return Versions((*front, *self[place:]))
+
+    def beyond(self, others: "Versions") -> Collection[Version]:
+        """Return the versions that are not among others, with which they may share the older."""
+        shared = min(len(self), len(others))
+        while shared and self[-shared:] != others[-shared:]:
+            shared = max(0, shared - _SHARED_STEP)
+        return set(self[: len(self) - shared]).difference(others[: len(others) - shared])
+
+    def count_newer(self, numbers: tuple[int, ...]) -> int:
+        """Return how many versions are newer."""
+        return bisect_left(self, True, key=lambda version: version <= numbers)
+
+
+NO_VERSIONS = Versions()
+# Pushes that end out of order change the newest few of an index.
+_SHARED_STEP = 256
+
+
 @dataclass(frozen=True)
 class VersionSelector:
     """What a spec says of the version: nothing (newest), a major line, or one exact version."""
@@ -110,9 +172,7 @@ class VersionSelector:
         if self.exact is not None:
             return self.exact if self.exact in versions else None
         ordered = newest_first(versions)
-        if self.major is not None:
-            ordered = [version for version in ordered if version.major == self.major]
-        return ordered[0] if ordered else None
+        return ordered.newest if self.major is None else ordered.newest_of(self.major)
 
     def __str__(self) -> str:
         if self.exact is not None:
@@ -148,16 +208,20 @@ def invalid_version(text: str) -> InvalidVersionError:
     )
 
 
-def newest_first(versions: Iterable[Version]) -> list[Version]:
+def newest_first(versions: Iterable[Version]) -> Versions:
     """Return the distinct versions, newest first, ordered by number or date.
 
     Raises:
         MixedVersioningError: the versions are of two systems.
     """
-    # In their order: those of an index are sorted already, and sorting what is sorted is quick.
-    distinct = dict.fromkeys(versions)
-    one_system(distinct)
-    return sorted(distinct, reverse=True)
+    if isinstance(versions, Versions):
+        return versions
+    ordered = tuple(versions)
+    one_system(ordered)
+    # Those of an index mostly are.
+    if not all(map(gt, ordered, ordered[1:])):
+        ordered = tuple(sorted(set(ordered), reverse=True))
+    return Versions(ordered)
 
 
 def one_system(versions: Collection[Version]) -> VersioningSystem | None:
@@ -166,6 +230,8 @@ def one_system(versions: Collection[Version]) -> VersioningSystem | None:
     Raises:
         MixedVersioningError: the versions are of two systems.
     """
+    if isinstance(versions, Versions):
+        return versions.system
     if len(set(map(len, versions))) > 1:
         first, second = (
             next(version for version in versions if version.system is system)
@@ -181,7 +247,7 @@ def one_system(versions: Collection[Version]) -> VersioningSystem | None:
 
 
 def next_version(
-    known: Collection[Version],
+    known: Versions,
     system: VersioningSystem,
     now: datetime,
     *,
@@ -197,18 +263,15 @@ def next_version(
     Raises:
         InvalidVersionError: the asset counts by dates, and a major was asked for; or the newest is
             the last that can be written.
-        MixedVersioningError: the versions are of two systems.
     """
-    one_system(known)
-    newest = max(known, default=None)
+    newest = known.newest
     if system is VersioningSystem.SIMPLE_DATE:
         return _next_date(newest, now, by_major=major is not None or bump_major)
     newest_major = newest[0] if newest else -1
     if bump_major:
         return Version.of(newest_major + 1, 0)
     line = max(newest_major, 0) if major is None else major
-    of_line = (version for version in known if version[0] == line)
-    last = newest if line == newest_major else max(of_line, default=None)
+    last = known.newest_of(line)
     return Version.of(line, last[1] + 1 if last else 0)
 
 

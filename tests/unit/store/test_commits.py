@@ -11,7 +11,7 @@ from assetd_server.store.base import EtagMismatchError
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.commits import Commits
 from assetd_server.store.retrying import RetryingStore, RetryPolicy
-from assetd_server.versioning import Version
+from assetd_server.versioning import Version, newest_first
 
 from tests.support.clocks import BEGINNING
 from tests.support.memory_store import MemoryStore
@@ -129,7 +129,7 @@ async def test_a_listed_version_is_not_listed_again(press: Press) -> None:
 async def test_others_versions_are_kept(press: Press) -> None:
     """A swap adds; it drops nothing, and mends what a blind writer dropped of what we know."""
     await press.memory.put(INDEX, b'{"versions": ["3.0", "1.0"]}')
-    known = [Version.parse("2.0")]
+    known = newest_first([Version.parse("2.0")])
     await press.commits.list_version(NAME, VERSION, known)
     assert await press.listed() == ["3.0", "2.0", "1.0", "0.1"]
 

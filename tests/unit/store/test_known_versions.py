@@ -8,7 +8,7 @@ from assetd_server.manifest import encode_manifest
 from assetd_server.model import AssetName
 from assetd_server.store.catalog import Catalog
 from assetd_server.store.known_versions import KnownVersions
-from assetd_server.versioning import Version
+from assetd_server.versioning import Version, newest_first
 
 from tests.support.clocks import BEGINNING
 from tests.support.memory_store import MemoryStore
@@ -78,7 +78,7 @@ async def test_a_manifest_is_kept(desk: Desk) -> None:
     version = Version.parse("0.2")
     assert await desk.versions.manifest(NAME, version) is None
     await desk.has("some/asset/0.2.meta", encode_manifest(manifest_of(b"data")))
-    assert await desk.versions.by_push(NAME, {version}) == {}
+    assert await desk.versions.by_push(NAME, newest_first([version])) == {}
     reads = desk.store.count("get", ".meta")
     assert await desk.versions.manifest(NAME, version) == manifest_of(b"data")
     assert desk.store.count("get", ".meta") == reads
@@ -88,11 +88,11 @@ async def test_a_manifest_is_kept(desk: Desk) -> None:
 async def test_a_version_without_a_manifest_is_asked_for_again(desk: Desk) -> None:
     """What an index lists may come later; that it was not there is not remembered."""
     version = Version.parse("0.2")
-    assert await desk.versions.by_push(NAME, {version}) == {}
+    assert await desk.versions.by_push(NAME, newest_first([version])) == {}
     ours = json.loads(encode_manifest(manifest_of(b"data")))
     ours["assetd"]["push_id"] = "mine"
     await desk.has("some/asset/0.2.meta", json.dumps(ours).encode())
-    assert await desk.versions.by_push(NAME, {version}) == {"mine": version}
+    assert await desk.versions.by_push(NAME, newest_first([version])) == {"mine": version}
 
 
 async def test_a_manifest_that_is_overwritten_is_its_new_writer_s(desk: Desk) -> None:
@@ -101,7 +101,7 @@ async def test_a_manifest_that_is_overwritten_is_its_new_writer_s(desk: Desk) ->
     ours = json.loads(encode_manifest(manifest_of(b"data")))
     ours["assetd"]["push_id"] = "mine"
     await desk.has("some/asset/0.2.meta", json.dumps(ours).encode())
-    assert await desk.versions.by_push(NAME, {version}) == {"mine": version}
+    assert await desk.versions.by_push(NAME, newest_first([version])) == {"mine": version}
     await desk.has("some/asset/0.2.meta", encode_manifest(manifest_of(b"data")))
     assert await desk.versions.look_everywhere(NAME) == {version: ""}
-    assert await desk.versions.by_push(NAME, {version}) == {}
+    assert await desk.versions.by_push(NAME, newest_first([version])) == {}

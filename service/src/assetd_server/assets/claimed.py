@@ -4,7 +4,6 @@ Each is one swap of the claim, settled by reading again, until the claim is done
 deleted, or released. How a version is claimed is `assets.claiming`.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from assetd_server.assets.lost_uploads import LostUploads
@@ -15,7 +14,7 @@ from assetd_server.model import AssetName
 from assetd_server.store.base import Upload
 from assetd_server.store.claims import Claims, ClaimState, HeldClaim
 from assetd_server.store.commits import Commits
-from assetd_server.versioning import Version
+from assetd_server.versioning import NO_VERSIONS, Version, Versions
 
 # Each further try means that somebody else swapped the same claim meanwhile.
 _TRIES = 100
@@ -30,7 +29,7 @@ class ClaimedVersion:
 
     record: PushRecord
     held: HeldClaim
-    committed: frozenset[Version] = frozenset()
+    committed: Versions = NO_VERSIONS
     is_new: bool = False
 
     @property
@@ -102,7 +101,7 @@ class ClaimedVersions:
         name: AssetName,
         version: Version,
         held: HeldClaim,
-        committed: Collection[Version] = (),
+        committed: Versions = NO_VERSIONS,
     ) -> Manifest:
         """Finish a committing claim; see `finish_claim`."""
         return await finish_claim(self._claims, self._commits, name, version, held, committed)
@@ -235,7 +234,7 @@ async def finish_claim(
     name: AssetName,
     version: Version,
     held: HeldClaim,
-    committed: Collection[Version] = (),
+    committed: Versions = NO_VERSIONS,
 ) -> Manifest:
     """Finish a committing claim as it says, whoever began it; return what is committed.
 

@@ -5,7 +5,7 @@ frozen pushers and released claims. Change the model before the code. Knows no b
 `assets.storing` moves them once the version is claimed.
 """
 
-from collections.abc import AsyncIterator, Collection, Set
+from collections.abc import AsyncIterator, Set
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -36,6 +36,7 @@ from assetd_server.store.commits import Commits
 from assetd_server.versioning import (
     Version,
     VersioningSystem,
+    Versions,
     next_version,
     one_system,
 )
@@ -127,7 +128,7 @@ class Claiming:
                 if claimed is None:
                     await self._records.forget(attempt)
                     continue
-                if not survey.known:
+                if not survey.is_begun:
                     # Now that the claim shows, nobody else can begin the asset without seeing it.
                     await self._surveyed(plan)
                 if await self._catalog.find_manifest(plan.name, version) is None:
@@ -205,19 +206,17 @@ class Claiming:
         """
         others = survey.claimed_by_others(plan.push_id) | taken
         others |= self._records.versions_of_others(plan.name, plan.push_id)
-        if plan.mode is PushMode.NEW and others - survey.known:
+        if plan.mode is PushMode.NEW and not survey.is_begun and others:
             raise contended(plan)
-        system = one_system(survey.known or others) or plan.default_system
-        known = survey.known | {other for other in others if other.system is system}
+        system = survey.known.system or one_system(others) or plan.default_system
+        known = survey.known.joined_by([other for other in others if other.system is system])
         version = self._following(plan, system, known)
         while not plan.bump_major and survey.is_given_up(version, not_by=plan.kind):
-            known |= {version}
+            known = known.joined_by([version])
             version = self._following(plan, system, known)
         return version
 
-    def _following(
-        self, plan: PushPlan, system: VersioningSystem, known: Collection[Version]
-    ) -> Version:
+    def _following(self, plan: PushPlan, system: VersioningSystem, known: Versions) -> Version:
         return next_version(
             known,
             system,

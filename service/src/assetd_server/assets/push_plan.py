@@ -18,7 +18,7 @@ from assetd_server.errors import (
 from assetd_server.manifest import Manifest
 from assetd_server.model import AssetKind, AssetName, Digest
 from assetd_server.store.claims import Claim
-from assetd_server.versioning import Version, VersioningSystem, VersionSelector, one_system
+from assetd_server.versioning import Version, VersioningSystem, VersionSelector
 
 # Stands in a plan until the bytes have been hashed; no claim is ever made with it.
 NOT_KNOWN_YET = Digest.of_hex("0" * 64)
@@ -84,19 +84,19 @@ def require_mode(plan: PushPlan, survey: Survey) -> None:
         AssetNotFoundError, AssetExistsError: it is not so.
         PushInProgressError: it is to be new, and others are making it.
     """
-    known = survey.known
-    if plan.mode is PushMode.UPDATE and not known:
+    if plan.mode is PushMode.UPDATE and not survey.is_begun:
         raise AssetNotFoundError(
             "there is no asset {name} to update: push it as a new one", name=plan.name
         )
-    if plan.mode is PushMode.NEW and known and survey.committed_by(plan.push_id) is None:
+    is_unwanted = plan.mode is PushMode.NEW and survey.is_begun
+    if is_unwanted and survey.committed_by(plan.push_id) is None:
         raise AssetExistsError(
             "the asset {name} exists, its newest version is {newest}: push an update of it",
             name=plan.name,
-            newest=max(known),
+            newest=survey.known.newest,
         )
     others = survey.claimed_by_others(plan.push_id) - {plan.selector.exact}
-    if plan.mode is PushMode.NEW and not known and others:
+    if plan.mode is PushMode.NEW and not survey.is_begun and others:
         raise contended(plan)
 
 
@@ -107,17 +107,17 @@ def require_system(plan: PushPlan, survey: Survey, version: Version) -> None:
         InvalidVersionError: it could not.
         PushInProgressError: it could not if the first version becomes what others make it.
     """
-    if survey.known and version.system is not one_system(survey.known):
+    if survey.is_begun and version.system is not survey.known.system:
         raise InvalidVersionError(
             "{name} has versions such as {newest}, and {version} is of the other system: push the"
             " next of its own, or an asset of another name",
             field="header.spec",
             name=plan.name,
-            newest=max(survey.known),
+            newest=survey.known.newest,
             version=version,
         )
     others = survey.claimed_by_others(plan.push_id)
-    if not survey.known and any(other.system is not version.system for other in others):
+    if not survey.is_begun and any(other.system is not version.system for other in others):
         raise contended(plan)
 
 

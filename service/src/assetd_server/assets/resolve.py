@@ -19,7 +19,7 @@ from assetd_server.errors import (
 from assetd_server.model import AssetName, AssetVersion, Freshness, Resolution
 from assetd_server.spec import Spec
 from assetd_server.store.catalog import Catalog
-from assetd_server.versioning import Version, newest_first
+from assetd_server.versioning import Version, Versions, newest_first
 
 AlsoCached = Callable[[], Awaitable[Sequence[Version]]]
 
@@ -181,7 +181,7 @@ def store_too_slow(catalog: Catalog, limit_seconds: float) -> StoreUnavailableEr
     )
 
 
-def _no_version(spec: Spec, versions: list[Version]) -> VersionNotFoundError:
+def _no_version(spec: Spec, versions: Versions) -> VersionNotFoundError:
     return VersionNotFoundError(
         "{name} has no version {version}; the newest is {newest}",
         name=spec.name,

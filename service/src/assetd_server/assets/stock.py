@@ -4,8 +4,7 @@ Parts that an earlier try left under the version's own keys, and equal parts of 
 the asset. Both are only candidates: whoever uses one proves it equal by its bytes.
 """
 
-import heapq
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from assetd_server.assets.claimed import ClaimedVersion
@@ -63,7 +62,7 @@ async def look_at_stock(
     if not claimed.is_new:
         left_over = await catalog.parts_in_store(claimed.name, claimed.version, kind)
     elsewhere: dict[str, StoredPart] = {}
-    for version in heapq.nlargest(_VERSIONS_LOOKED_AT, await _known(catalog, claimed)):
+    for version in await _newest(catalog, claimed):
         manifest = await versions.manifest(claimed.name, version)
         for part in manifest.parts if manifest else ():
             if part.sha256_hex and part.crc64nvme is not None and part.size_bytes:
@@ -72,12 +71,13 @@ async def look_at_stock(
     return Stock(left_over, elsewhere)
 
 
-async def _known(catalog: Catalog, claimed: ClaimedVersion) -> Set[Version]:
-    """Return the versions there are; a push of an exact one has not looked yet."""
+async def _newest(catalog: Catalog, claimed: ClaimedVersion) -> Sequence[Version]:
+    """Return the newest versions there are; a push of an exact one has not looked yet."""
     if claimed.committed:
-        return claimed.committed
+        return claimed.committed[:_VERSIONS_LOOKED_AT]
     try:
         index = await catalog.glance(claimed.name)
     except (BadIndexError, MixedVersioningError):
         index = None  # whoever has to list the version will tell
-    return set(index.versions if index else ()) - {claimed.version}
+    newest = index.versions[: _VERSIONS_LOOKED_AT + 1] if index else ()
+    return [version for version in newest if version != claimed.version][:_VERSIONS_LOOKED_AT]

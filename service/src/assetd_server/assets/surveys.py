@@ -7,17 +7,18 @@ where there are thousands (decision 0008). All manifests are listed by the first
 and again once in a while, to find what a blind writer dropped. Decides nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from assetd_server.assets.clock import Clock
 from assetd_server.model import AssetKind, AssetName
-from assetd_server.store.catalog import Catalog, Index
+from assetd_server.store.catalog import Catalog
 from assetd_server.store.claims import Claims, ClaimState, HeldClaim
+from assetd_server.store.index_text import Index
 from assetd_server.store.known_versions import KnownVersions
 from assetd_server.store.shared_runs import SharedRuns
-from assetd_server.versioning import Version
+from assetd_server.versioning import NO_VERSIONS, Version, Versions
 
 _LISTING_SECONDS = 60.0
 # A listing of thousands takes seconds of a processor: it may take this share of the time.
@@ -33,19 +34,32 @@ class Survey:
     """
 
     claims: Mapping[Version, HeldClaim]
-    listed: frozenset[Version]
-    unlisted: frozenset[Version]
+    listed: Versions
+    unlisted: Collection[Version]
     by_push: Mapping[str, Version]
 
     @cached_property
-    def known(self) -> frozenset[Version]:
-        """All versions there are, listed or not."""
-        return self.listed | self.unlisted
+    def known(self) -> Versions:
+        """All versions there are, listed or not.
+
+        Raises:
+            MixedVersioningError: they are of two systems.
+        """
+        return self.listed.joined_by(self.unlisted)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the asset has a version, listed or not."""
+        return bool(self.listed or self.unlisted)
+
+    def has(self, version: Version) -> bool:
+        """Tell whether a version is there, listed or not."""
+        return version in self.listed or version in self.unlisted
 
     def committed_by(self, push_id: str) -> Version | None:
         """Return the version that this push has made, if it has."""
         version = self.by_push.get(push_id)
-        return version if version in self.known else None
+        return version if version is not None and self.has(version) else None
 
     def claimed_by(self, push_id: str) -> dict[Version, HeldClaim]:
         """Return the claims of this push on versions that do not exist yet.
@@ -57,7 +71,7 @@ class Survey:
             for version, held in self.claims.items()
             if held.claim.push_id == push_id
             and held.claim.state is not ClaimState.RELEASED
-            and version not in self.known
+            and not self.has(version)
         }
 
     def claimed_by_others(self, push_id: str) -> set[Version]:
@@ -102,10 +116,11 @@ class Surveys:
     async def _look(self, name: AssetName) -> Survey:
         claims = await self._claims.of_asset(name)
         index = await self._catalog.index(name)
-        listed = frozenset(index.versions if index else ())
+        listed = index.versions if index else NO_VERSIONS
         found = await self._found(name, index)
         by_push = await self._versions.by_push(name, listed)
-        return Survey(claims, listed, found - listed, by_push)
+        unlisted = found.difference(listed) if found else found
+        return Survey(claims, listed, unlisted, by_push)
 
     def doubt(self, name: AssetName) -> None:
         """Have the next look list all manifests: the index lacks one, as it turned out."""

@@ -27,7 +27,6 @@ from assetd_server.manifest import (
     MAX_INDEX_BYTES,
     MAX_MANIFEST_BYTES,
     Manifest,
-    decode_index,
     decode_manifest,
 )
 from assetd_server.model import MAX_KEY_BYTES, AssetKind, AssetName, NamePrefix, PartPath
@@ -37,7 +36,8 @@ from assetd_server.store.base import (
     ObjectStore,
     ObjectTooLargeError,
 )
-from assetd_server.versioning import Version, VersionSelector
+from assetd_server.store.index_text import Index, IndexText, IndexTexts
+from assetd_server.versioning import Version, Versions, VersionSelector
 
 _T = TypeVar("_T")
 
@@ -52,14 +52,6 @@ SECOND_LOOK_SECONDS = 0.2
 
 # A millisecond or two: as long as a hop into a thread and back may take on a busy machine.
 _DECODED_AT_ONCE_BYTES = 16 * 2**10
-
-
-@dataclass(frozen=True)
-class Index:
-    """The versions that an asset's index lists, newest first, and the write that said so."""
-
-    versions: list[Version]
-    etag: str
 
 
 def index_key(name: AssetName) -> str:
@@ -146,10 +138,11 @@ class Catalog:
     ) -> None:
         self.store = store
         self.last_ok_time: datetime | None = None
+        self._texts = IndexTexts()
         self._sleep = sleep
         self._now = now
 
-    async def versions(self, name: AssetName) -> list[Version]:
+    async def versions(self, name: AssetName) -> Versions:
         """Return the versions that the index lists, newest first.
 
         Raises:
@@ -188,7 +181,14 @@ class Catalog:
     async def glance(self, name: AssetName) -> Index | None:
         """Return the index as it looks at this moment, for who may be wrong; see `index`."""
         found, key = await self.index_document(name), index_key(name)
-        return Index(await _decoded(decode_index, found[1], key), found[0].etag) if found else None
+        if found is None:
+            return None
+        info, raw = found
+        text = self._texts.find(key, raw)
+        if text is None:
+            text = await _decoded(IndexText.decode, raw, key)
+            self._texts.keep(key, text)
+        return Index(text, info.etag)
 
     async def index_document(self, name: AssetName) -> tuple[ObjectInfo, bytes] | None:
         """Return the bytes of the asset's index, to be believed or not; None where there is none.

@@ -16,7 +16,7 @@ from assetd_server.model import AssetName
 from assetd_server.store.base import EtagMismatchError, KeyExistsError
 from assetd_server.store.catalog import Catalog, index_key, meta_key
 from assetd_server.store.shared_runs import SharedRuns
-from assetd_server.versioning import Version, newest_first
+from assetd_server.versioning import NO_VERSIONS, Version, Versions, newest_first
 
 # Each failed swap means that somebody else's succeeded: the crowd gets smaller every time.
 _SWAP_TRIES = 64
@@ -29,7 +29,7 @@ class _Waiting:
     """Versions of one asset that are to be listed, and others that are known to exist."""
 
     versions: set[Version] = field(default_factory=set)
-    committed: set[Version] = field(default_factory=set)
+    committed: Versions = NO_VERSIONS
 
 
 class Commits:
@@ -83,7 +83,7 @@ class Commits:
             return True
 
     async def list_version(
-        self, name: AssetName, version: Version, committed: Collection[Version] = ()
+        self, name: AssetName, version: Version, committed: Versions = NO_VERSIONS
     ) -> None:
         """Return when the index lists the version.
 
@@ -98,7 +98,7 @@ class Commits:
         """
         waiting = self._waiting.setdefault(name, _Waiting())
         waiting.versions.add(version)
-        waiting.committed.update(committed)
+        waiting.committed = committed.joined_by(waiting.committed.beyond(committed))
         await self._writes.ask(name)
 
     async def _write_index(self, name: AssetName) -> None:
@@ -110,18 +110,17 @@ class Commits:
     async def _list(self, name: AssetName, waiting: _Waiting) -> None:
         for attempt in range(_SWAP_TRIES):
             index = await self._catalog.index(name, unlisted=waiting.versions)
-            listed = index.versions if index else []
-            lacking = (waiting.versions | waiting.committed).difference(listed)
-            if index is not None and waiting.versions.isdisjoint(lacking):
+            listed = index.versions if index else NO_VERSIONS
+            if index is not None and all(version in listed for version in waiting.versions):
                 return
+            lacking = {*waiting.versions, *waiting.committed.beyond(listed)}
             try:
                 if index is None:
                     lacking |= set(await self._catalog.committed(name))
                     await self._store.create(index_key(name), encode_index(lacking))
                 else:
-                    # In this order: sorting what is almost sorted is quick.
-                    versions = [*lacking, *listed]
-                    await self._store.swap(index_key(name), encode_index(versions), index.etag)
+                    text = index.text.joined_by(lacking)
+                    await self._store.swap(index_key(name), text.raw, index.etag)
             except (KeyExistsError, EtagMismatchError):
                 await self._sleep(self._delay_seconds(attempt))
         raise PushInProgressError(

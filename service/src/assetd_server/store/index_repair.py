@@ -18,7 +18,7 @@ from assetd_server.manifest import MAX_INDEX_BYTES, decode_index, encode_index
 from assetd_server.model import AssetName
 from assetd_server.store.base import EtagMismatchError, KeyNotFoundError
 from assetd_server.store.catalog import SECOND_LOOK_SECONDS, Catalog, index_key
-from assetd_server.versioning import Version, VersioningSystem, newest_first
+from assetd_server.versioning import Version, VersioningSystem, Versions, newest_first
 
 # Enough to find the others by.
 _MAX_NAMED = 5
@@ -66,7 +66,7 @@ class DamagedIndex:
             )
         return None
 
-    def _of(self, system: VersioningSystem) -> list[Version]:
+    def _of(self, system: VersioningSystem) -> Versions:
         return newest_first(version for version in self.versions if version.system is system)
 
 

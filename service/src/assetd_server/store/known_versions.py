@@ -7,7 +7,7 @@ then, since blind writers (modelkit) overwrite manifests, and drop versions from
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from assetd_server.errors import BadManifestError
@@ -15,7 +15,7 @@ from assetd_server.manifest import Manifest
 from assetd_server.model import AssetName
 from assetd_server.store.base import ObjectInfo
 from assetd_server.store.catalog import Catalog
-from assetd_server.versioning import Version
+from assetd_server.versioning import NO_VERSIONS, Version, Versions
 
 _READS_AT_ONCE = 16
 # Manifests that are kept whole, counted by their parts.
@@ -36,13 +36,24 @@ class _Asset:
     def __init__(self) -> None:
         self.made: dict[Version, _Made] = {}
         self.by_push: dict[str, Version] = {}
+        # The index as it was when all that it lists had been read, and what was not to be believed.
+        self.read = NO_VERSIONS
+        self._doubted: set[Version] = set()
+
+    def unread(self, versions: Versions) -> set[Version]:
+        """Return those of the versions of which nothing is known."""
+        unread = {*versions.beyond(self.read), *self._doubted}.difference(self.made)
+        return {version for version in unread if version in versions}
 
     def note(self, version: Version, made: _Made | None) -> None:
         """Note what the manifest says; None: there is none to believe."""
         before = self.made.pop(version, None)
         if before is not None and self.by_push.get(before.push_id) == version:
             del self.by_push[before.push_id]
-        if made is not None:
+        if made is None:
+            self._doubted.add(version)
+        else:
+            self._doubted.discard(version)
             self.made[version] = made
             if made.push_id:
                 self.by_push[made.push_id] = version
@@ -57,7 +68,7 @@ class KnownVersions:
         self._kept: OrderedDict[tuple[AssetName, Version], Manifest] = OrderedDict()
         self._kept_parts = 0
 
-    async def by_push(self, name: AssetName, versions: Set[Version]) -> Mapping[str, Version]:
+    async def by_push(self, name: AssetName, versions: Versions) -> Mapping[str, Version]:
         """Return which version each push has made, of these versions and others that are known.
 
         It goes on to tell of what is read later. A manifest that cannot be believed, or is not
@@ -67,7 +78,8 @@ class KnownVersions:
             StoreUnavailableError, StoreAccessDeniedError.
         """
         asset = self._assets.setdefault(name, _Asset())
-        await self._read(name, versions - asset.made.keys())
+        await self._read(name, asset.unread(versions))
+        asset.read = versions
         return asset.by_push
 
     async def look_everywhere(self, name: AssetName) -> Mapping[Version, str]:
