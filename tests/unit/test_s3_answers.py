@@ -32,7 +32,7 @@ from assetd_server.store.base import (
     Upload,
     UploadNotFoundError,
 )
-from assetd_server.store.objects import S3Settings, open_s3_store
+from assetd_server.store.objects import S3Settings, open_s3_store, uploads
 from assetd_server.store.objects.body import BodyFile
 from assetd_server.store.objects.checksums import checksum_text
 from assetd_server.store.retrying import RetryingStore
@@ -708,7 +708,27 @@ async def test_a_part_is_sent_as_it_is() -> None:
         assert (sent.method, sent.body) == ("PUT", DATA)
         assert sent.path == "/bucket/pre/k?uploadId=u1&partNumber=7"
         assert sent.headers["x-amz-checksum-crc64nvme"] == checksum_text(DATA)
+        assert sent.headers["x-amz-content-sha256"] == hashlib.sha256(DATA).hexdigest()
         assert "x-amz-trailer" not in sent.headers
+
+
+async def test_a_part_is_read_in_large_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To sign it and to send it: each block waits for its turn at the interpreter."""
+    blocks = []
+
+    class WatchedFile(BodyFile):
+        def _next(self, size: int) -> memoryview:
+            block = super()._next(size)
+            blocks.append(block.nbytes)
+            return block
+
+    monkeypatch.setattr(uploads, "BodyFile", WatchedFile)
+    piece = bytes(2**20)
+    async with answered_by(WRITTEN) as (store, server):
+        await store.upload_part(UPLOAD, 1, 0, piece)
+        assert server.requests[0].body == piece
+    assert sum(blocks) == 2 * len(piece)
+    assert len(blocks) < 20
 
 
 def test_a_part_is_read_like_a_file() -> None:

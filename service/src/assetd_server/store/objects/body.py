@@ -46,9 +46,17 @@ class BodyFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer`, or what of it there are bytes for."""
+        block = self._next(len(buffer))
+        buffer[: block.nbytes] = block
+        return block.nbytes
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes, copied once; what is inherited copies them twice."""
+        return bytes(self._next(self._view.nbytes if size < 0 else size))
+
+    def _next(self, size: int) -> memoryview:
         if self._is_cut and self._position < self._view.nbytes:
             raise OSError("the part is not wanted any more")
-        block = self._view[self._position : self._position + len(buffer)]
-        buffer[: block.nbytes] = block
+        block = self._view[self._position : self._position + size]
         self._position += block.nbytes
-        return block.nbytes
+        return block

@@ -20,6 +20,7 @@ from obstore.store import S3Store
 
 from assetd_server.store.objects.failures import NO_CREDENTIALS, NOWHERE
 from assetd_server.store.objects.sdk_errors import NO_CREDENTIALS_ERRORS
+from assetd_server.store.objects.signing import sign_pieces_at_once
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Credential
@@ -91,7 +92,7 @@ def _parse_timestamp(text: str) -> datetime:
 def _make_client(
     settings: S3Settings, session: botocore.session.Session, addressing: Addressing
 ) -> Any:
-    return session.create_client(
+    client = session.create_client(
         "s3",
         region_name=settings.region,
         endpoint_url=settings.endpoint_url,
@@ -106,6 +107,8 @@ def _make_client(
             response_checksum_validation="when_required",
         ),
     )
+    sign_pieces_at_once(client)
+    return client
 
 
 def make_store(
