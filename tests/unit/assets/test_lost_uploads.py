@@ -5,7 +5,13 @@ import json
 
 import pytest
 from assetd_server.assets.part_upload import PIECE_BYTES
-from assetd_server.errors import PushInProgressError, StoreAccessDeniedError, StoreUnavailableError
+from assetd_server.errors import (
+    AssetError,
+    PushInProgressError,
+    StoreAccessDeniedError,
+    StoreUnavailableError,
+    UnsafeStoreError,
+)
 from assetd_server.store.base import Upload
 from assetd_server.store.retrying import RetryingStore
 
@@ -90,11 +96,14 @@ async def test_a_successor_keeps_its_upload(bench: Bench, daemon: Daemon) -> Non
     await bench.memory.delete(CLAIM)
 
 
-async def test_who_may_not_list_uploads_pushes_all_the_same(bench: Bench, daemon: Daemon) -> None:
-    """The permission is for tidiness: without it `assetd doctor` finds what is left."""
+@pytest.mark.parametrize("refusal", [StoreAccessDeniedError("no"), UnsafeStoreError("no")])
+async def test_who_cannot_list_uploads_pushes_all_the_same(
+    bench: Bench, daemon: Daemon, refusal: AssetError
+) -> None:
+    """The list is for tidiness: without it `assetd doctor`, or a rule, ends what is left."""
     await bench.memory.put(KEY, b"left over")
     bench.store.lose_answer("start_upload", KEY)
-    bench.store.fail("uploads", error=StoreAccessDeniedError("no"), times=9)
+    bench.store.fail("uploads", error=refusal, times=9)
     await daemon.push("x/d:1.0", TREE)
     assert await bench.claims() == {}
     [left] = await uploads(bench)

@@ -10,7 +10,7 @@ from collections.abc import Set
 import structlog
 
 from assetd_server.assets.push_records import PushRecord
-from assetd_server.errors import BadManifestError, StoreAccessDeniedError
+from assetd_server.errors import BadManifestError, StoreAccessDeniedError, UnsafeStoreError
 from assetd_server.model import PartPath
 from assetd_server.store.base import ObjectStore, Upload
 from assetd_server.store.catalog import part_key
@@ -31,14 +31,14 @@ class LostUploads:
         """End the uploads below a push's version, unless they may be another push's work.
 
         To be called when the push itself needs none of them any more, or `but` those. Where the
-        daemon may not list uploads, they are left to the operator.
+        daemon may not list uploads, or the store cannot, they are left to the operator.
 
         Raises:
             StoreUnavailableError and other failures of the store: call again.
         """
         try:
             found = [upload for upload in await self._below_version(record) if upload not in but]
-        except StoreAccessDeniedError as error:
+        except (StoreAccessDeniedError, UnsafeStoreError) as error:
             self._log.warning(
                 "uploads may be left of a push, which `assetd doctor` finds",
                 asset=record.name,

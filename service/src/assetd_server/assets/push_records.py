@@ -83,8 +83,12 @@ class PushRecords:
         await self._disk.run(self._journal.append, record.key, line)
 
     def doubt_uploads(self, record: PushRecord) -> None:
-        """Note that the store may hold uploads of a live push that it has no name of, or no use."""
-        self._doubted.add(record.key)
+        """Note that the store may hold uploads of a push that it has no name of, or no use.
+
+        One that is not live any more is settled by what its record tells.
+        """
+        if record.key in self._live:
+            self._doubted.add(record.key)
 
     def doubts_uploads(self, record: PushRecord) -> bool:
         """Tell whether a live push has to look for uploads that it has left."""
