@@ -389,8 +389,8 @@ if __name__ == '__main__':
             f + x for f in ('fence -', 'fence index -') for x in 'look2 new reg again abort commit swap tomb ownpid pid2'.split()] + [
             'fence index sweep', 'fence index sweep -order', 'fence index sweep -list']:
         for n, (who, kw) in CONFIGS.items():
-            if 'sweep' in flags and 'left' not in n:
-                continue                                       # nothing else begins an upload
+            if 'sweep' in flags and not n.startswith('ABleft'):
+                continue                                       # where there is no left-over nobody begins an upload
             name = (flags or 'text').replace(' ', '+') + '/' + n
             if args and not any(f'{name}$'.startswith(x) for x in args):
                 continue

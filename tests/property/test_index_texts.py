@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 VERSIONS = st.sets(
     st.tuples(st.integers(0, 3), st.integers(0, 120)).map(lambda pair: Version.of(*pair)),
-    max_size=30,
+    max_size=80,
 )
 DATES = st.just({Version.parse("2026-11-23T09-30-00Z")})
 # What a hand or another program may do to the bytes.

@@ -6,11 +6,12 @@ version, so that two strings never name one version.
 
 import re
 from bisect import bisect_left
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import lru_cache
+from itertools import chain
 from operator import gt
 
 from assetd_server.errors import InvalidVersionError, MixedVersioningError
@@ -118,20 +119,21 @@ class Versions(tuple[Version, ...]):
         Raises:
             MixedVersioningError: the versions are of two systems.
         """
-        added = [other for other in others if other not in self]
+        added = newest_first([other for other in others if other not in self])
         if not added:
             return self
-        place = self.count_newer(min(added))
-        front = newest_first([*added, *self[:place]])
-        one_system([*front[-1:], *self[place : place + 1]])
-        return Versions((*front, *self[place:]))
+        one_system([*self[:1], *added[:1]])
+        pieces: list[Iterable[Version]] = []
+        begin = 0
+        for version in added:
+            place = self.count_newer(version)
+            pieces += [self[begin:place], (version,)]
+            begin = place
+        return Versions(chain(*pieces, self[begin:]))
 
-    def beyond(self, others: "Versions") -> Collection[Version]:
-        """Return the versions that are not among others, with which they may share the older."""
-        shared = min(len(self), len(others))
-        while shared and self[-shared:] != others[-shared:]:
-            shared = max(0, shared - _SHARED_STEP)
-        return set(self[: len(self) - shared]).difference(others[: len(others) - shared])
+    def beyond(self, others: "Versions") -> set[Version]:
+        """Return the versions that are not among others."""
+        return {version for some in _differing(self, others) for version in some}
 
     def count_newer(self, numbers: tuple[int, ...]) -> int:
         """Return how many versions are newer."""
@@ -139,8 +141,23 @@ class Versions(tuple[Version, ...]):
 
 
 NO_VERSIONS = Versions()
-# Pushes that end out of order change the newest few of an index.
-_SHARED_STEP = 256
+
+
+def _differing(some: Versions, others: Versions) -> Iterator[Collection[Version]]:
+    """Yield those of some that are not among others, which mostly are the same."""
+    if some == others:
+        return
+    if min(len(some), len(others)) <= _FEW:
+        yield set(some).difference(others)
+        return
+    half = len(others) // 2
+    place = some.count_newer(others[half])
+    yield from _differing(Versions(some[:place]), Versions(others[:half]))
+    yield from _differing(Versions(some[place:]), Versions(others[half:]))
+
+
+# So few are compared faster one by one.
+_FEW = 16
 
 
 @dataclass(frozen=True)

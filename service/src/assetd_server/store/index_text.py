@@ -1,23 +1,24 @@
 """An index of many versions, read and written by what has changed in it.
 
 Every push reads its asset's index and writes it, and most that stands there is what stood there the
-last time: versions stay, and new ones come at the front. To decode thousands and to spell them
-takes a processor milliseconds, in which several pushes could be answered.
+last time: versions stay, and a few come, at the front of each major's line. To decode thousands and
+to spell them takes a processor milliseconds, in which several pushes could be answered.
 """
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 from assetd_server.errors import BadIndexError, MixedVersioningError
 from assetd_server.manifest import decode_index, encode_index
-from assetd_server.versioning import Version, Versions
+from assetd_server.versioning import Version, Versions, newest_first
 
 _BEGIN, _BETWEEN, _END = b'{"versions": [', b", ", b"]}"
-# What `_BETWEEN` and quotes add to a version.
-_SPELLING_BYTES = 4
-# Half a millisecond; what is longer is decoded as a whole, off the event loop.
-_MAX_FRONT_BYTES = 16 * 2**10
+# So few are decoded faster than they are told apart.
+_FEW = 16
+# Half a millisecond; where more is new the whole is decoded, off the event loop.
+_MAX_NEW_BYTES = 16 * 2**10
 # Each takes some 20 bytes a version, which others may hold anyway.
 _MAX_KEPT = 16
 
@@ -44,36 +45,87 @@ class IndexText:
         joined = self.versions.joined_by(others)
         if joined is self.versions:
             return self
-        # What is older than all that is added keeps its place from the end, and its bytes.
-        newer = self.versions.count_newer(
-            min(other for other in others if other not in self.versions)
-        )
-        if newer == len(self.versions):
-            return IndexText(joined, encode_index(joined))
-        front = encode_index(Versions(joined[: len(joined) - len(self.versions) + newer]))
-        start = sum(len(version.text) + _SPELLING_BYTES for version in self.versions[:newer])
-        return IndexText(joined, _spliced(front, self.raw[len(_BEGIN) + start :]))
+        pieces: list[bytes] = []
+        begin = len(_BEGIN)
+        for version in newest_first(joined.beyond(self.versions)):
+            newer = self.versions.count_newer(version)
+            if newer == len(self.versions):
+                return IndexText(joined, encode_index(joined))
+            place = self.raw.find(_spelled(self.versions[newer]), begin)
+            pieces += [self.raw[begin:place], _spelled(version), _BETWEEN]
+            begin = place
+        return IndexText(joined, b"".join([_BEGIN, *pieces, self.raw[begin:]]))
 
     def changed_to(self, raw: bytes) -> "IndexText | None":
         """Return what other bytes list; None where they have to be decoded as a whole.
 
-        They have to where little of them stands here, and where they are not spelled so.
+        They have to where much of them does not stand here, and where they are not spelled so.
         """
-        begin = raw.find(_BETWEEN, len(raw) - _shared_tail_bytes(self.raw, raw))
-        if not 0 <= begin <= _MAX_FRONT_BYTES:
+        if not (raw.startswith(_BEGIN) and raw.endswith(_END)):
             return None
-        # Both end in this, and no version is spelled with what is between two.
-        tail = raw[begin + len(_BETWEEN) :]
-        older = self.versions[-(tail.count(_BETWEEN) + 1) :]
-        front_raw = raw[:begin] + _END
         try:
-            front = decode_index(front_raw, "")
-            joined = front.joined_by(older[:1])
-        except (BadIndexError, MixedVersioningError):
+            pieces = [*_read(self.versions, _listed(self.raw), _listed(raw))]
+        except _OtherwiseError:
             return None
-        if joined[:-1] != front or encode_index(front) != front_raw:
+        if any(newer[-1] <= older[0] for newer, older in pairwise(pieces)):
             return None
-        return IndexText(Versions((*front, *older)), raw)
+        if len({len(version) for piece in pieces for version in piece[:1]}) > 1:
+            return None
+        return IndexText(Versions(chain.from_iterable(pieces)), raw)
+
+
+class _OtherwiseError(Exception):
+    """It is not spelled as `encode_index` does it, or too much of it is new."""
+
+
+def _read(versions: Sequence[Version], before: bytes, now: bytes) -> Iterator[Sequence[Version]]:
+    """Yield, in parts that are not empty, what `now` lists, where `before` lists `versions`.
+
+    What is equal is taken as it was. What is not is halved, at a version that both list, until
+    there is little left to decode.
+    """
+    if not now:
+        return
+    if now == before:
+        yield versions
+        return
+    half = len(versions) // 2
+    pivot = _spelled(versions[half]) if len(versions) > _FEW else b""
+    place = now.find(pivot) if pivot else -1
+    if place < 0:
+        yield _decoded(now)
+        return
+    at = before.index(pivot)
+    yield from _read(versions[:half], _before(before, at), _before(now, place))
+    yield from _read(versions[half:], before[at:], now[place:])
+
+
+def _decoded(listed: bytes) -> Versions:
+    if len(listed) > _MAX_NEW_BYTES:
+        raise _OtherwiseError
+    raw = _BEGIN + listed + _END
+    try:
+        versions = decode_index(raw, "")
+    except (BadIndexError, MixedVersioningError):
+        raise _OtherwiseError from None
+    if encode_index(versions) != raw:
+        raise _OtherwiseError
+    return versions
+
+
+def _before(listed: bytes, place: int) -> bytes:
+    """Return what is listed before a place, without what stands between the two."""
+    if place and not listed.startswith(_BETWEEN, place - len(_BETWEEN)):
+        raise _OtherwiseError
+    return listed[: max(place - len(_BETWEEN), 0)]
+
+
+def _listed(raw: bytes) -> bytes:
+    return raw[len(_BEGIN) : -len(_END)]
+
+
+def _spelled(version: Version) -> bytes:
+    return b'"%s"' % version.text.encode()
 
 
 @dataclass(frozen=True)
@@ -87,22 +139,6 @@ class Index:
     def versions(self) -> Versions:
         """What it lists, newest first."""
         return self.text.versions
-
-
-def _spliced(front: bytes, tail: bytes) -> bytes:
-    return front.removesuffix(_END) + _BETWEEN + tail
-
-
-def _shared_tail_bytes(one: bytes, other: bytes) -> int:
-    """Return how many bytes two texts have in common at their ends."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one.endswith(other[-middle:]):
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 class IndexTexts:
