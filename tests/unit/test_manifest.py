@@ -27,7 +27,7 @@ from assetd_server.manifest import (
     encode_manifest,
 )
 from assetd_server.model import AssetKind, AssetName, Digest, PartPath, directory_digest
-from assetd_server.versioning import Version
+from assetd_server.versioning import NO_VERSIONS, Version
 
 from tests.support.versions import PUSH_TIME, manifest_of
 
@@ -275,7 +275,7 @@ def test_an_index_lists_each_version_once_newest_first() -> None:
     assert [str(v) for v in decode_index(raw, KEY)] == ["1.10", "1.9", "0.2"]
     versions = [Version.parse(text) for text in ("0.2", "1.10", "1.9")]
     assert json.loads(encode_index(versions)) == {"versions": ["1.10", "1.9", "0.2"]}
-    assert not decode_index(encode_index([]), KEY)
+    assert decode_index(encode_index([]), KEY) == NO_VERSIONS
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import botocore.session
 import pytest
 from assetd_server.store.base import CopySource, ObjectStore, Upload
-from assetd_server.store.objects import S3Settings, open_s3_store
+from assetd_server.store.objects import S3Settings, open_s3_store, uploads
 from assetd_server.store.objects.body import BodyFile
 
 from tests.support.ports import LOOPBACK
@@ -125,13 +125,25 @@ def test_a_part_is_cut_until_it_is_sent() -> None:
     assert body.read(1) == b""
 
 
-async def test_a_cancelled_part_is_not_sent_to_its_end() -> None:
+async def stuck(body: BodyFile) -> None:
+    """Return when the line takes no more of a body that is being sent."""
+    before = 0
+    while not 0 < body.tell() == before:
+        before = body.tell()
+        await asyncio.sleep(0.1)
+
+
+async def test_a_cancelled_part_is_not_sent_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a slow line nobody waits for bytes that are not wanted: no store takes half a part."""
+    body = BodyFile(LARGE)
+    monkeypatch.setattr(uploads, "BodyFile", lambda _: body)
     async with slow_store() as (store, server):
         task = asyncio.ensure_future(store.upload_part(UPLOAD, 1, 0, LARGE))
         await server.reached.wait()
+        await stuck(body)
         task.cancel()
         await turns_of_the_loop()
+        assert not task.done()
         server.may_answer.set()
         server.may_read.set()
         with pytest.raises(asyncio.CancelledError):

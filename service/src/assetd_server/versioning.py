@@ -119,7 +119,7 @@ class Versions(tuple[Version, ...]):
         Raises:
             MixedVersioningError: the versions are of two systems.
         """
-        added = newest_first([other for other in others if other not in self])
+        added = self.lacking(others)
         if not added:
             return self
         one_system([*self[:1], *added[:1]])
@@ -131,6 +131,14 @@ class Versions(tuple[Version, ...]):
             begin = place
         return Versions(chain(*pieces, self[begin:]))
 
+    def lacking(self, others: Collection[Version]) -> "Versions":
+        """Return those of others that are not among these.
+
+        Raises:
+            MixedVersioningError: they are of two systems.
+        """
+        return newest_first([other for other in others if other not in self])
+
     def beyond(self, others: "Versions") -> set[Version]:
         """Return the versions that are not among others."""
         return {version for some in _differing(self, others) for version in some}
@@ -141,6 +149,8 @@ class Versions(tuple[Version, ...]):
 
 
 NO_VERSIONS = Versions()
+# So few are compared faster one by one.
+_FEW = 16
 
 
 def _differing(some: Versions, others: Versions) -> Iterator[Collection[Version]]:
@@ -154,10 +164,6 @@ def _differing(some: Versions, others: Versions) -> Iterator[Collection[Version]
     place = some.count_newer(others[half])
     yield from _differing(Versions(some[:place]), Versions(others[:half]))
     yield from _differing(Versions(some[place:]), Versions(others[half:]))
-
-
-# So few are compared faster one by one.
-_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -247,8 +253,6 @@ def one_system(versions: Collection[Version]) -> VersioningSystem | None:
     Raises:
         MixedVersioningError: the versions are of two systems.
     """
-    if isinstance(versions, Versions):
-        return versions.system
     if len(set(map(len, versions))) > 1:
         first, second = (
             next(version for version in versions if version.system is system)

@@ -32,7 +32,7 @@ from assetd_server.store.catalog import (
     part_key,
     place_of,
 )
-from assetd_server.versioning import Version
+from assetd_server.versioning import NO_VERSIONS, Version
 
 from tests.support.clocks import BEGINNING
 from tests.support.memory_store import MemoryStore
@@ -174,7 +174,7 @@ async def test_an_empty_index_is_no_asset(shop: Shop) -> None:
         await shop.catalog.versions(NAME)
     found = await shop.catalog.index(NAME)
     assert found is not None
-    assert not found.versions
+    assert found.versions == NO_VERSIONS
 
 
 async def test_documents_have_an_end(shop: Shop) -> None:

@@ -11,10 +11,8 @@ import structlog
 
 from assetd_server.assets.push_records import PushRecord
 from assetd_server.errors import BadManifestError, StoreAccessDeniedError, UnsafeStoreError
-from assetd_server.model import PartPath
 from assetd_server.store.base import ObjectStore, Upload
-from assetd_server.store.catalog import part_key
-from assetd_server.store.claims import Claims, ClaimState
+from assetd_server.store.claims import Claims, ClaimState, is_upload_of
 from assetd_server.store.commits import Commits
 
 
@@ -54,11 +52,10 @@ class LostUploads:
             await self._store.abort_upload(upload)
 
     async def _below_version(self, record: PushRecord) -> list[Upload]:
-        root = part_key(record.name, record.version, PartPath.of_file())
         return [
             unfinished.upload
             async for unfinished in self._store.uploads(f"{record.name}/")
-            if f"{unfinished.upload.key}/".startswith(f"{root}/")
+            if is_upload_of(unfinished.upload, record.name, record.version)
         ]
 
     async def _are_useless(self, record: PushRecord) -> bool:

@@ -12,7 +12,7 @@ from itertools import chain, pairwise
 
 from assetd_server.errors import BadIndexError, MixedVersioningError
 from assetd_server.manifest import decode_index, encode_index
-from assetd_server.versioning import Version, Versions, newest_first
+from assetd_server.versioning import Version, Versions
 
 _BEGIN, _BETWEEN, _END = b'{"versions": [', b", ", b"]}"
 # So few are decoded faster than they are told apart.
@@ -42,12 +42,13 @@ class IndexText:
         Raises:
             MixedVersioningError: the versions are of two systems.
         """
-        joined = self.versions.joined_by(others)
-        if joined is self.versions:
+        added = self.versions.lacking(others)
+        if not added:
             return self
+        joined = self.versions.joined_by(added)
         pieces: list[bytes] = []
         begin = len(_BEGIN)
-        for version in newest_first(joined.beyond(self.versions)):
+        for version in added:
             newer = self.versions.count_newer(version)
             if newer == len(self.versions):
                 return IndexText(joined, encode_index(joined))

@@ -150,7 +150,7 @@ class RetryingStore(ObjectStore):
         """See `ObjectStore.start_upload`. What a try began whose answer was lost stays, empty."""
         call = partial(self._inner.start_upload, key, for_copies=for_copies)
         tries = self._tries("start_upload", key)
-        upload = await self._repeat_as(tries, call)
+        upload = await tries.repeat(call)
         return replace(upload, may_have_twins=tries.has_failed)
 
     async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
@@ -195,15 +195,7 @@ class RetryingStore(ObjectStore):
         await self._inner.close()
 
     async def _repeat(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
-        return await self._repeat_as(self._tries(operation, key), call)
-
-    @staticmethod
-    async def _repeat_as(tries: "_Tries", call: Callable[[], Awaitable[T]]) -> T:
-        while True:
-            try:
-                return await call()
-            except StoreUnavailableError as error:
-                await tries.wait_after(error)
+        return await self._tries(operation, key).repeat(call)
 
 
 class _Tries:
@@ -237,6 +229,14 @@ class _Tries:
         """Count anew: something came."""
         self._failures = 0
         self._began_seconds = self._monotonic_seconds()
+
+    async def repeat(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what the call returns, at the first try that does not fail."""
+        while True:
+            try:
+                return await call()
+            except StoreUnavailableError as error:
+                await self.wait_after(error)
 
     async def wait_after(self, error: StoreUnavailableError) -> None:
         """Wait before the next try.
@@ -284,15 +284,11 @@ class _ResumingReader:
                 return
 
     async def _resume(self) -> None:
-        while True:
-            try:
-                self._reader = await self._store.read(
-                    self._info.key,
-                    start=self._position,
-                    length=self._end - self._position,
-                    etag=self._info.etag,
-                )
-            except StoreUnavailableError as error:
-                await self._tries.wait_after(error)
-            else:
-                return
+        rest = partial(
+            self._store.read,
+            self._info.key,
+            start=self._position,
+            length=self._end - self._position,
+            etag=self._info.etag,
+        )
+        self._reader = await self._tries.repeat(rest)
