@@ -31,9 +31,10 @@ def read_token(token: str, arguments: Sequence[object], length: int) -> list[str
         if len(token) > _MAX_TOKEN_CHARACTERS:
             raise ValueError
         document = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-        fingerprint, *after = (decode_text(word, "a word") for word in document)
-        if len(after) != length:
+        # By its length first: a token holds room for thousands of words, and each takes time.
+        if not isinstance(document, list) or len(document) != 1 + length:
             raise ValueError
+        fingerprint, *after = (decode_text(word, "a word") for word in document)
     except (ValueError, TypeError, RecursionError, binascii.Error):
         raise invalid_token() from None
     if fingerprint != _fingerprint(arguments):
