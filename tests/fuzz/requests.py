@@ -20,14 +20,15 @@ from assetd_server.errors import (
     NotBuiltError,
     SourceNotAllowedError,
 )
+from assetd_server.rpc.arrived_chunk import read_push_request
 from assetd_server.rpc.cache_convert import evict_order, exact_spec, verify_order
 from assetd_server.rpc.convert import (
     fetch_order,
     list_files_order,
     list_order,
     resolve_order,
-    step_of,
 )
+from assetd_server.rpc.push_convert import step_of
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
@@ -46,6 +47,9 @@ _KINDS: Final[list[tuple[type[Message], Callable[[Any], object]]]] = [
     (cache.PinRequest, lambda request: exact_spec(request.spec)),
     (cache.UnpinRequest, lambda request: exact_spec(request.spec)),
 ]
+_READERS: Final[dict[type[Message], Callable[[bytes], object]]] = {
+    assets.PushRequest: read_push_request
+}
 _SEEDS: Final[list[Message]] = [
     assets.ResolveVersionRequest(spec="some/asset:1", store_timeout=Duration(seconds=1)),
     assets.FetchRequest(spec="a:0.1[b]", part_only=True, progress_interval=Duration(nanos=1)),
@@ -97,7 +101,8 @@ def _spelled(message: Message) -> bytes:
 def read_request(raw: bytes) -> Ordered:
     """Return what a handler would have handed on."""
     message_type, convert = _KINDS[raw[0] % len(_KINDS) if raw else 0]
-    return Ordered(convert(message_type.FromString(raw[1:])))
+    read = _READERS.get(message_type, message_type.FromString)
+    return Ordered(convert(read(raw[1:])))
 
 
 def judge_order(_raw: bytes, ordered: Ordered | None) -> None:

@@ -36,7 +36,7 @@ from assetd_server.errors import (
 )
 from assetd_server.manifest import Part
 from assetd_server.model import AssetKind, Digest, Freshness, PartPath
-from assetd_server.rpc import convert
+from assetd_server.rpc import convert, push_convert
 from assetd_server.spec import Spec
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -204,17 +204,17 @@ def test_every_field_of_the_other_questions_arrives() -> None:
 )
 def test_steps_of_a_push(request_: pb.PushRequest, step: PushStep) -> None:
     """Each message is one step."""
-    assert convert.step_of(request_) == step
+    assert push_convert.step_of(request_) == step
 
 
 def test_several_chunks_are_one_step() -> None:
     """In their order; their bounds are those of one message."""
     several = chunks(pb.PushChunk(path="a", data=b"x"), pb.PushChunk(path="b/c", offset=2))
     each = [PushChunk(PartPath("a"), 0, b"x"), PushChunk(PartPath("b/c"), 2, b"")]
-    assert convert.step_of(several) == PushChunks(each)
+    assert push_convert.step_of(several) == PushChunks(each)
     half = pb.PushChunk(data=b"x" * 2**19)
     for most in ([half] * 2, [pb.PushChunk()] * 1000):
-        step = convert.step_of(chunks(*most))
+        step = push_convert.step_of(chunks(*most))
         assert isinstance(step, PushChunks)
         assert len(step.chunks) == len(most)
 
@@ -249,7 +249,7 @@ def fetch(**fields: Any) -> Callable[[], object]:
 
 def step(request: pb.PushRequest) -> Callable[[], object]:
     """A conversion of a step that is expected to fail."""
-    return lambda: convert.step_of(request)
+    return lambda: push_convert.step_of(request)
 
 
 def listing(**fields: Any) -> Callable[[], object]:
@@ -372,7 +372,7 @@ def test_a_later_field_of_a_step_is_not_ignored(
     """However deep it lies, it is refused by name and number."""
     message.MergeFromString(b"\xf8\x07\x01")
     with pytest.raises(NotBuiltError) as refused:
-        convert.step_of(wrap(message))
+        push_convert.step_of(wrap(message))
     assert refused.value.metadata["field"] == f"{message.DESCRIPTOR.full_name}.127"
 
 

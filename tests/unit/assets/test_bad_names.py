@@ -21,7 +21,8 @@ from assetd_server.errors import (
     InvalidVersionError,
     MixedVersioningError,
 )
-from assetd_server.rpc.convert import fetch_order, list_files_order, resolve_order, step_of
+from assetd_server.rpc.convert import fetch_order, list_files_order, resolve_order
+from assetd_server.rpc.push_convert import step_of
 
 from tests.support.assets_bench import Bench, Daemon, told
 from tests.support.trees import read_tree

@@ -11,6 +11,7 @@ from assetd_server.assets.storing import Stored
 from assetd_server.errors import PushMismatchError
 from assetd_server.manifest import Part
 from assetd_server.model import PartPath
+from assetd_server.store.base import Buffer
 
 # Parts that have come whole and are not in the store yet; each is a task.
 _MAX_FINISHING = 64
@@ -57,7 +58,7 @@ class ArrivingParts:
         """Take parts that the store has already."""
         self._stored |= stored
 
-    async def append(self, part: Part, data: bytes) -> None:
+    async def append(self, part: Part, data: Buffer) -> None:
         """Take the next bytes of a file, no more than its size; waits while the store is behind.
 
         Raises:

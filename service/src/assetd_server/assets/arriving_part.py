@@ -9,6 +9,7 @@ from assetd_server.assets.shielding import ended, to_the_end
 from assetd_server.assets.storing import Stored, other_bytes
 from assetd_server.cache.ingest import checksum_of
 from assetd_server.manifest import Part
+from assetd_server.store.base import Buffer
 
 
 class ArrivingPart:
@@ -22,7 +23,7 @@ class ArrivingPart:
         self._part = part
         self._upload = PartUpload(place, part)
         self._piece_bytes = piece_bytes_of(part.size_bytes or 0)
-        self._chunks: list[bytes] = []
+        self._chunks: list[Buffer] = []
         self._left = part.size_bytes or 0
         self._room = min(self._piece_bytes, self._left)
         self._sha256 = hashlib.sha256()
@@ -51,7 +52,7 @@ class ArrivingPart:
         # A caller who left in the moment in which the upload was begun has hashed what is not sent.
         return 0 < self.sent_bytes == self._hashed_bytes
 
-    async def append(self, data: bytes) -> None:
+    async def append(self, data: Buffer) -> None:
         """Take the next bytes, no more than are missing; waits while the store is behind.
 
         Raises:

@@ -1,7 +1,7 @@
 """What callers ask of the assets, and what they are told: plain values, no wire and no I/O.
 
-`rpc.convert` turns requests into these and these into responses. Field for field they follow
-`api.md`; a field that is not here is refused in `rpc.convert`, by name.
+`rpc.convert` and `rpc.push_convert` turn requests into these, `rpc.answers` these into responses.
+Field for field they follow `api.md`; a field that is not here is refused there, by name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -176,7 +176,7 @@ class PushChunk:
 
     path: PartPath
     offset: int
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from awscrt import checksums
 
 from assetd_server.cache.layout import PUSH_SPOOL, AssetsDir, os_errors
-from assetd_server.cache.linux import write_at
+from assetd_server.cache.linux import Buffer, write_at
 from assetd_server.manifest import Part
 from assetd_server.model import PartPath
 
@@ -55,7 +55,7 @@ class Spool:
         incoming = self._files.get(path)
         return incoming.length if incoming else 0
 
-    def append(self, path: PartPath, data: bytes) -> None:
+    def append(self, path: PartPath, data: Buffer) -> None:
         """Take the next bytes of a file.
 
         Raises:

@@ -24,7 +24,8 @@ from assetd_server.assets.orders import (
     Resolved,
     ResolveOrder,
 )
-from assetd_server.rpc import answers, convert
+from assetd_server.rpc import answers, convert, push_convert
+from assetd_server.rpc.arrived_chunk import ArrivedChunk
 
 Context = ServicerContext[Any, Any]
 
@@ -72,11 +73,11 @@ class AssetService(asset_service_pb2_grpc.AssetServiceServicer):
                 yield answers.fetch_response(event, self._now())
 
     async def Push(
-        self, requests: AsyncIterator[pb.PushRequest], _context: Context
+        self, requests: AsyncIterator[pb.PushRequest | ArrivedChunk], _context: Context
     ) -> AsyncIterator[pb.PushResponse]:
         """Create one new version, or nothing."""
         async with (
-            aclosing(convert.push_steps(requests)) as steps,
+            aclosing(push_convert.push_steps(requests)) as steps,
             aclosing(self._assets.push(steps)) as events,
         ):
             async for event in events:

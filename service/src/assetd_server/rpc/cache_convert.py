@@ -5,7 +5,7 @@ from assetd.v1 import cache_service_pb2
 from assetd_server.assets.cache_orders import EvictOrder, Selector, VerifyOrder
 from assetd_server.errors import InvalidFieldError
 from assetd_server.model import NamePrefix
-from assetd_server.rpc.convert import field_named
+from assetd_server.rpc.fields import field_named
 from assetd_server.rpc.later_fields import require_built
 from assetd_server.spec import Spec
 

@@ -13,6 +13,7 @@ from grpc import StatusCode
 from structlog.typing import FilteringBoundLogger
 
 from assetd_server import telemetry
+from assetd_server.rpc.arrived_chunk import ArrivedChunk
 from assetd_server.rpc.convert import MAX_CALLER_BYTES
 from assetd_server.rpc.status import MAX_VALUE_BYTES, cut
 from assetd_server.telemetry import Span
@@ -65,12 +66,11 @@ class CallLog:
         self._pushed_bytes = 0
         self._written = False
 
-    def saw(self, message: Message) -> None:
+    def saw(self, message: Message | ArrivedChunk) -> None:
         """Note what a request that arrived, or a response that was sent, says."""
         self._facts.update(_facts(message))
-        if isinstance(message, pb.PushRequest):
-            several = (len(chunk.data) for chunk in message.chunks.chunks)
-            self._pushed_bytes += len(message.chunk.data) + sum(several)
+        if isinstance(message, (pb.PushRequest, ArrivedChunk)):
+            self._pushed_bytes += _data_bytes(message)
             self._facts["transferred_bytes"] = self._pushed_bytes
         if self._facts.get("hold") and "source" in self._facts and not self._written:
             # The fetch is done, and the hold may last for weeks.
@@ -100,7 +100,14 @@ class CallLog:
         self._written = True
 
 
-def _facts(message: Message) -> Facts:
+def _data_bytes(request: pb.PushRequest | ArrivedChunk) -> int:
+    if isinstance(request, ArrivedChunk):
+        return len(request.data)
+    several = (len(chunk.data) for chunk in request.chunks.chunks)
+    return len(request.chunk.data) + sum(several)
+
+
+def _facts(message: Message | ArrivedChunk) -> Facts:
     match message:
         case pb.FetchRequest():
             return {

@@ -6,7 +6,7 @@ own services pass untouched.
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -56,8 +56,12 @@ class Surroundings:
 class CallInterceptor(ServerInterceptor):
     """Surrounds each call of our services. One for a whole server."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(
+        self, surroundings: Surroundings, readers: Mapping[str, Callable[[bytes], Any]]
+    ) -> None:
+        """Surround the calls; `readers` read the requests of methods instead of protobuf."""
         self._surroundings = surroundings
+        self._readers = readers
         self._running: dict[asyncio.Task[Any], _Call] = {}
         self._handlers: dict[str, Handler] = {}
 
@@ -108,7 +112,8 @@ class CallInterceptor(ServerInterceptor):
             async with self._call(method, context) as call:
                 await call.answer_many_by_many(behaviours.stream_stream, requests)
 
-        read, write = _tolerant(handler.request_deserializer), handler.response_serializer
+        read = _tolerant(self._readers.get(method, handler.request_deserializer))
+        write = handler.response_serializer
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(both_stream, read, write)
         if handler.response_streaming:

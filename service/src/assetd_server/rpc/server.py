@@ -20,6 +20,7 @@ from assetd.v1 import (
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from assetd_server.listen import Address, ListenError, TcpAddress, UnixAddress
+from assetd_server.rpc.arrived_chunk import read_push_request
 from assetd_server.rpc.asset_service import Assets, AssetService
 from assetd_server.rpc.cache_service import Cached, CacheService
 from assetd_server.rpc.health_service import Health
@@ -42,6 +43,7 @@ _SERVICES: Final[tuple[str, ...]] = (
     asset_service_pb2.DESCRIPTOR.services_by_name["AssetService"].full_name,
     cache_service_pb2.DESCRIPTOR.services_by_name["CacheService"].full_name,
 )
+_READERS: Final = {f"/{_SERVICES[0]}/Push": read_push_request}
 _HEALTH_SERVICE: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 
@@ -84,7 +86,7 @@ class Server:
         self._health = Health(_SERVICES)
         self._log = structlog.get_logger()
         self._interceptor = CallInterceptor(
-            Surroundings(telemetry, self._log, monotonic, settings.max_calls)
+            Surroundings(telemetry, self._log, monotonic, settings.max_calls), _READERS
         )
         self._socket_files: list[SocketFile] = []
         self._server: grpc.aio.Server | None = None
