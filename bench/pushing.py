@@ -1,14 +1,16 @@
 """Pushes into one S3 server, beside s5cmd copying the same files there.
 
 Every push makes an asset of its own, so that no part is there already. Both sides read from a page
-cache that holds the files; the hash pass of the client, or the daemon, is part of our time.
+cache that holds the files; the hash pass of the client, or the daemon, is part of our time. Both
+begin beside a daemon that has just started, see `fetching`.
 """
 
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from assetd import Client
 
 from bench.fetching import BUCKET, PREFIX, S5CMD, Bench
 from bench.figures import Comparison
-from tests.support.daemon import environment
+from tests.support.daemon import Daemon, environment
 
 
 @dataclass(frozen=True)
@@ -70,24 +72,26 @@ class PushBench:
 
     def _push_seconds(self, workload: PushWorkload, push: Push) -> float:
         name = self._new_name()
-        with self._bench.daemon() as daemon, daemon.client() as client:
-            client.status()  # connected, and grpc imported
-            # The first push of a daemon's life looks whether the store is safe.
-            client.push(Path(__file__), f"{name}-first")
+        with self._ready(name) as (daemon, client):
             began = time.perf_counter()
             push(client, workload.source, name, daemon.assets_dir)
-            seconds = time.perf_counter() - began
-        shutil.rmtree(daemon.assets_dir)
-        self._tidy(name)
-        return seconds
+            return time.perf_counter() - began
 
     def _s5cmd_seconds(self, workload: PushWorkload) -> float:
         name = self._new_name()
-        began = time.perf_counter()
-        self._s5cmd("cp", workload.as_s5cmd_source, f"s3://{BUCKET}/{PREFIX}/{name}/0.0/")
-        seconds = time.perf_counter() - began
+        with self._ready(name):
+            began = time.perf_counter()
+            self._s5cmd("cp", workload.as_s5cmd_source, f"s3://{BUCKET}/{PREFIX}/{name}/0.0/")
+            return time.perf_counter() - began
+
+    @contextmanager
+    def _ready(self, name: str) -> Iterator[tuple[Daemon, Client]]:
+        """Give a daemon that has looked whether the store is safe, and its client; tidy up."""
+        with self._bench.daemon() as daemon, daemon.client() as client:
+            client.push(Path(__file__), f"{name}-first")
+            yield daemon, client
+        shutil.rmtree(daemon.assets_dir)
         self._tidy(name)
-        return seconds
 
     def _new_name(self) -> str:
         self._runs += 1
