@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from assetd_server.errors import StoreUnavailableError
 from assetd_server.store.base import (
+    Buffer,
     CannotCopyError,
     CopySource,
     EtagMismatchError,
@@ -75,7 +76,7 @@ async def upload(store: ObjectStore, key: str, *parts: bytes) -> tuple[Upload, l
     begun = await store.start_upload(key)
     offsets = itertools.accumulate((len(part) for part in parts), initial=0)
     receipts = [
-        await store.upload_part(begun, number, offset, part)
+        await store.upload_part(begun, number, offset, [part])
         for number, (offset, part) in enumerate(zip(offsets, parts, strict=False), start=1)
     ]
     return begun, receipts
@@ -677,13 +678,14 @@ async def test_nothing_is_visible_before_an_upload_is_completed(store: ObjectSto
 
 
 async def test_parts_come_in_any_order_at_once_and_again(store: ObjectStore) -> None:
-    """The last of each number counts."""
+    """The last of each number counts. They come in as many buffers as they like."""
     data = os.urandom(3 * PART_BYTES + 1)
     offsets = range(0, len(data), PART_BYTES)
     begun = await store.start_upload("k")
 
     def send(place: int, part: bytes) -> Coroutine[Any, Any, str]:
-        return store.upload_part(begun, place + 1, offsets[place], part)
+        buffers: list[Buffer] = [part[:7], bytearray(part[7:4096]), memoryview(part)[4096:]]
+        return store.upload_part(begun, place + 1, offsets[place], buffers)
 
     await send(1, b"not yet right" + bytes(PART_BYTES - 13))
     receipts = await asyncio.gather(
@@ -741,7 +743,7 @@ async def test_an_aborted_upload_cannot_be_completed(
         await getattr(store, method)(begun, receipts)
     assert caught.value.key == "k"
     with pytest.raises(UploadNotFoundError):
-        await store.upload_part(begun, 1, 0, b"late")
+        await store.upload_part(begun, 1, 0, [b"late"])
     assert await names(store) == (["k"] if present else [])
     if present:
         assert await content(store, "k") == b"theirs"
@@ -752,7 +754,7 @@ async def test_a_completed_upload_takes_no_more_parts(store: ObjectStore) -> Non
     begun, receipts = await upload(store, "k", b"complete")
     info = await store.create_from_upload(begun, receipts)
     with pytest.raises(UploadNotFoundError):
-        await store.upload_part(begun, 1, 0, b"too late")
+        await store.upload_part(begun, 1, 0, [b"too late"])
     await store.abort_upload(begun)
     assert await store.get("k", MAX_BYTES) == (info, b"complete")
 
@@ -877,7 +879,7 @@ async def test_ranges_of_an_object_are_copied_at_once_and_beside_others(
     begun = await store.start_upload("k", for_copies=True)
     receipts = await asyncio.gather(
         store.copy_part(begun, 1, 0, PART_BYTES, origin),
-        store.upload_part(begun, 2, PART_BYTES, data[PART_BYTES : 2 * PART_BYTES]),
+        store.upload_part(begun, 2, PART_BYTES, [data[PART_BYTES : 2 * PART_BYTES]]),
         store.copy_part(begun, 3, 2 * PART_BYTES, 70_001, origin),
     )
     await store.create_from_upload(begun, receipts)
@@ -906,7 +908,7 @@ async def test_a_copy_is_bound_to_one_write(store: ObjectStore) -> None:
     with pytest.raises(KeyNotFoundError) as absent:
         await store.copy_part(begun, 1, 0, 3, CopySource(store.url, "source", new.etag))
     assert absent.value.key == "source"
-    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"own")])
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, [b"own"])])
     assert await content(store, "k") == b"own"
 
 
@@ -917,7 +919,7 @@ async def test_what_cannot_be_copied_can_still_be_sent(store: ObjectStore, url: 
     with pytest.raises(CannotCopyError) as caught:
         await store.copy_part(begun, 1, 0, 3, CopySource(url, "a/source", "etag"))
     assert caught.value.key == "a/source"
-    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"own")])
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, [b"own"])])
     assert await content(store, "k") == b"own"
 
 
@@ -926,7 +928,7 @@ async def test_a_copy_into_an_upload_that_is_gone(store: ObjectStore) -> None:
     source = await store.create("source", b"source")
     origin = CopySource(store.url, "source", source.etag)
     begun = await store.start_upload("k", for_copies=True)
-    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"complete")])
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, [b"complete"])])
     aborted = await store.start_upload("k", for_copies=True)
     await store.abort_upload(aborted)
     for gone in (begun, aborted):

@@ -42,7 +42,7 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "swap": lambda store: store.swap("a/k", b"x", "etag"),
     "delete": lambda store: store.delete("a/k"),
     "start_upload": lambda store: store.start_upload("a/k"),
-    "upload_part": lambda store: store.upload_part(UPLOAD, 1, 0, b"x"),
+    "upload_part": lambda store: store.upload_part(UPLOAD, 1, 0, [b"x"]),
     "copy_part": lambda store: store.copy_part(
         UPLOAD, 1, 0, 1, CopySource(store.url, "source", "etag")
     ),

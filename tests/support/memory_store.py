@@ -264,10 +264,12 @@ class MemoryStore(ObjectStore):
             raise failure
         return upload
 
-    async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
+    async def upload_part(
+        self, upload: Upload, number: int, offset: int, data: Sequence[Buffer]
+    ) -> str:
         failure = await self._step("upload_part", upload.key)
         receipt = f"part-{next(self._serial)}"
-        self._parts(upload)[number] = _Part(receipt, offset, bytes(data))
+        self._parts(upload)[number] = _Part(receipt, offset, b"".join(data))
         if failure:
             raise failure
         return receipt

@@ -231,7 +231,9 @@ class PausingStore(ObjectStore):
         call = partial(self.inner.start_upload, key, for_copies=for_copies)
         return await self._call("start_upload", key, call)
 
-    async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
+    async def upload_part(
+        self, upload: Upload, number: int, offset: int, data: Sequence[Buffer]
+    ) -> str:
         call = partial(self.inner.upload_part, upload, number, offset, data)
         return await self._call("upload_part", upload.key, call)
 

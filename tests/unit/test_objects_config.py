@@ -282,7 +282,7 @@ async def uses_both(store: ObjectStore) -> None:
     """Writes by each SDK what the other reads back."""
     await store.create("small", b"small")
     begun = await store.start_upload("large")
-    receipts = [await store.upload_part(begun, 1, 0, b"large")]
+    receipts = [await store.upload_part(begun, 1, 0, [b"large"])]
     await store.create_from_upload(begun, receipts)
     pages = [page async for page in store.list("")]
     assert [found.key for page in pages for found in page.objects] == ["large", "small"]

@@ -73,7 +73,7 @@ async def _filled(**arguments: Any) -> MemoryStore:
     """Returns a store with the object `k`, whose ETag is `etag-1`, and the upload of one part."""
     store = MemoryStore(**arguments)
     await store.put("k", b"0123456789")
-    await store.upload_part(await store.start_upload("k"), 1, 0, b"part")
+    await store.upload_part(await store.start_upload("k"), 1, 0, [b"part"])
     store.steps.clear()
     return store
 
@@ -89,7 +89,7 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "swap": lambda store: store.swap("k", b"x", "etag-1"),
     "delete": lambda store: store.delete("k"),
     "start_upload": lambda store: store.start_upload("k"),
-    "upload_part": lambda store: store.upload_part(UPLOAD, 1, 0, b"x"),
+    "upload_part": lambda store: store.upload_part(UPLOAD, 1, 0, [b"x"]),
     "copy_part": lambda store: store.copy_part(
         Upload(UPLOAD.key, UPLOAD.upload_id, True), 1, 0, 4, CopySource(store.url, "k", "etag-1")
     ),

@@ -158,7 +158,7 @@ CALLS: dict[str, Callable[[ObjectStore], Awaitable[object]]] = {
     "delete": lambda store: store.delete("k"),
     "list": listed,
     "start_upload": lambda store: store.start_upload("k"),
-    "upload_part": lambda store: store.upload_part(UPLOAD, 1, 0, b"x"),
+    "upload_part": lambda store: store.upload_part(UPLOAD, 1, 0, [b"x"]),
     "create_from_upload": lambda store: store.create_from_upload(UPLOAD, ['"p1"']),
     "put_from_upload": lambda store: store.put_from_upload(UPLOAD, ['"p1"']),
     "abort_upload": lambda store: store.abort_upload(UPLOAD),
@@ -622,7 +622,7 @@ async def test_a_store_that_knows_no_checksums(refusal: tuple[int, str]) -> None
     async with answered_by(refused(*refusal), CREATED, WRITTEN, CREATED) as (store, server):
         with capture_logs() as logged:
             upload = await store.start_upload("k")
-            assert await store.upload_part(upload, 1, 0, DATA) == '"e2"'
+            assert await store.upload_part(upload, 1, 0, [DATA]) == '"e2"'
             await store.start_upload("k")
         assert [line["log_level"] for line in logged] == ["warning"]
         assert "keeps no CRC-64/NVME" in logged[0]["event"]
@@ -642,7 +642,7 @@ async def test_an_upload_for_copies_asks_for_no_checksum() -> None:
         upload = await store.start_upload("k", for_copies=True)
         receipts = [
             await store.copy_part(upload, 1, 0, 1, SOURCE),
-            await store.upload_part(upload, 2, 1, b"x"),
+            await store.upload_part(upload, 2, 1, [b"x"]),
         ]
         await store.create_from_upload(upload, receipts)
         assert receipts == ['"p1"', '"e2"']
@@ -654,7 +654,10 @@ async def test_an_upload_for_copies_asks_for_no_checksum() -> None:
 
 async def test_the_checksum_that_a_store_keeps() -> None:
     """The one of the whole object counts; that of a list of pieces is another thing."""
-    whole = {"x-amz-checksum-crc64nvme": checksum_text(DATA), "x-amz-checksum-type": "FULL_OBJECT"}
+    whole = {
+        "x-amz-checksum-crc64nvme": checksum_text([DATA]),
+        "x-amz-checksum-type": "FULL_OBJECT",
+    }
     pieces = whole | {"x-amz-checksum-type": "COMPOSITE"}
     for headers, expected in ((whole, checksums.crc64nvme(DATA)), (pieces, None), ({}, None)):
         answer = found(DATA)
@@ -703,11 +706,11 @@ async def test_a_part_is_sent_as_it_is() -> None:
     """Any buffer, under its number, with its checksum in a header."""
     async with answered_by(WRITTEN) as (store, server):
         part = memoryview(bytearray(DATA))
-        assert await store.upload_part(UPLOAD, 7, 6 * len(DATA), part) == '"e2"'
+        assert await store.upload_part(UPLOAD, 7, 6 * len(DATA), [part]) == '"e2"'
         sent = server.requests[0]
         assert (sent.method, sent.body) == ("PUT", DATA)
         assert sent.path == "/bucket/pre/k?uploadId=u1&partNumber=7"
-        assert sent.headers["x-amz-checksum-crc64nvme"] == checksum_text(DATA)
+        assert sent.headers["x-amz-checksum-crc64nvme"] == checksum_text([DATA])
         assert sent.headers["x-amz-content-sha256"] == hashlib.sha256(DATA).hexdigest()
         assert "x-amz-trailer" not in sent.headers
 
@@ -725,7 +728,7 @@ async def test_a_part_is_read_in_large_blocks(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(uploads, "BodyFile", WatchedFile)
     piece = bytes(2**20)
     async with answered_by(WRITTEN) as (store, server):
-        await store.upload_part(UPLOAD, 1, 0, piece)
+        await store.upload_part(UPLOAD, 1, 0, [piece])
         assert server.requests[0].body == piece
     assert sum(blocks) == 2 * len(piece)
     assert len(blocks) < 20
@@ -733,7 +736,7 @@ async def test_a_part_is_read_in_large_blocks(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_part_is_read_like_a_file() -> None:
     """As botocore and what lies below it may do: in blocks, twice, from anywhere."""
-    file = BodyFile(bytearray(DATA))
+    file = BodyFile([bytearray(DATA)])
     assert file.read(10) == DATA[:10]
     assert file.tell() == 10
     assert file.seek(0, io.SEEK_END) == len(DATA)
@@ -743,6 +746,23 @@ def test_a_part_is_read_like_a_file() -> None:
     file.seek(0)
     assert io.BufferedReader(file).read() == DATA
     assert file.seekable()
+
+
+def test_a_part_of_many_buffers_is_one_file() -> None:
+    """No read gives bytes of two of them, which would copy them; none ends before the last does."""
+    file = BodyFile([bytearray(DATA[:7]), b"", memoryview(DATA)[7:9], DATA[9:]])
+    assert [file.read(5), file.read(5), file.read(5)] == [DATA[:5], DATA[5:7], DATA[7:9]]
+    assert file.seek(8) == 8
+    assert file.read() == DATA[8:]
+    assert file.read(5) == b""
+    file.seek(0)
+    assert io.BufferedReader(file).read() == DATA
+    assert BodyFile([]).read() == b""
+
+
+def test_the_checksum_of_many_buffers_is_that_of_their_bytes() -> None:
+    """However they are cut."""
+    assert checksum_text([DATA[:7], b"", memoryview(DATA)[7:]]) == checksum_text([DATA])
 
 
 def uploads_of(*uploads: tuple[str, str], is_truncated: bool) -> Answer:

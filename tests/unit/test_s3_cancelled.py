@@ -95,7 +95,7 @@ async def test_a_cancelled_call_of_an_upload_ends_first(call: str) -> None:
     """Whoever aborts the upload next knows that nothing of it comes later."""
     async with slow_store() as (store, server):
         calls: dict[str, Callable[[], Awaitable[object]]] = {
-            "upload_part": lambda: store.upload_part(UPLOAD, 1, 0, b"data"),
+            "upload_part": lambda: store.upload_part(UPLOAD, 1, 0, [b"data"]),
             "copy_part": lambda: store.copy_part(UPLOAD, 1, 0, 1, CopySource(URL, "s", '"e"')),
             "create_from_upload": lambda: store.create_from_upload(UPLOAD, ['"p1"']),
         }
@@ -114,12 +114,12 @@ async def test_a_cancelled_call_of_an_upload_ends_first(call: str) -> None:
 
 def test_a_part_is_cut_until_it_is_sent() -> None:
     """Half a part is no part; but a store that has all of it may take it, and is heard out."""
-    body = BodyFile(b"data")
+    body = BodyFile([b"data"])
     assert body.read(2) == b"da"
     body.cut()
     with pytest.raises(OSError, match="not wanted"):
         body.read(2)
-    body = BodyFile(b"data")
+    body = BodyFile([b"data"])
     assert body.read(4) == b"data"
     body.cut()
     assert body.read(1) == b""
@@ -135,10 +135,10 @@ async def stuck(body: BodyFile) -> None:
 
 async def test_a_cancelled_part_is_not_sent_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a slow line nobody waits for bytes that are not wanted: no store takes half a part."""
-    body = BodyFile(LARGE)
+    body = BodyFile([LARGE])
     monkeypatch.setattr(uploads, "BodyFile", lambda _: body)
     async with slow_store() as (store, server):
-        task = asyncio.ensure_future(store.upload_part(UPLOAD, 1, 0, LARGE))
+        task = asyncio.ensure_future(store.upload_part(UPLOAD, 1, 0, [LARGE]))
         await server.reached.wait()
         await stuck(body)
         task.cancel()

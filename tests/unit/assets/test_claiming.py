@@ -334,7 +334,7 @@ async def test_left_overs_of_another_kind_are_left_alone(bench: Bench, daemon: D
 async def test_a_released_claims_uploads_are_ended_first(bench: Bench, daemon: Daemon) -> None:
     """An upload that a released claim lists could still be completed over our parts."""
     upload = await bench.memory.start_upload("x/d/1.0/a")
-    await bench.memory.upload_part(upload, 1, 0, b"late bytes")
+    await bench.memory.upload_part(upload, 1, 0, [b"late bytes"])
     claim = claim_of(OTHER, "released", uploads=[upload])
     await bench.memory.put(claim_key("x/d:1.0"), claim)
     await daemon.push("x/d:1.0", TREE)

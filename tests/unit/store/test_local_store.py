@@ -62,7 +62,7 @@ async def test_a_key_is_the_path_of_a_file(store: LocalStore, root: Path) -> Non
     """As for modelkit, which reads and writes the same folder."""
     await store.create("a/b/0.0", b"ours")
     begun = await store.start_upload("a/c")
-    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"large")])
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, [b"large"])])
     (root / "d").write_bytes(b"theirs")
     assert (root / "a/b/0.0").read_bytes() == b"ours"
     assert (root / "a/c").read_bytes() == b"large"
@@ -87,7 +87,7 @@ async def test_an_upload_clears_its_way(
     for other in (*others, there):
         await store.create(other, b"other")
     begun = await store.start_upload(key)
-    receipts = [await store.upload_part(begun, 1, 0, b"large")]
+    receipts = [await store.upload_part(begun, 1, 0, [b"large"])]
     with pytest.raises(StoreUnavailableError, match="above or below"):
         await store.put_from_upload(begun, receipts)
     assert (await store.get(there, 10))[1] == b"other"
@@ -100,7 +100,7 @@ async def test_an_upload_clears_its_way(
 async def test_an_upload_that_is_gone_clears_nothing(store: LocalStore) -> None:
     """Whoever has ended it may have put something there since."""
     begun = await store.start_upload("a/1.0")
-    receipts = [await store.upload_part(begun, 1, 0, b"large")]
+    receipts = [await store.upload_part(begun, 1, 0, [b"large"])]
     await store.abort_upload(begun)
     await store.create("a/1.0/b", b"other")
     with pytest.raises(UploadNotFoundError):
@@ -118,7 +118,7 @@ async def test_no_link_is_followed_to_clear_the_way(
         (root / "a/1.0").unlink(missing_ok=True)
         (root / "a/1.0").symlink_to(tmp_path)
         begun = await store.start_upload(key)
-        receipts = [await store.upload_part(begun, 1, 0, b"large")]
+        receipts = [await store.upload_part(begun, 1, 0, [b"large"])]
         await store.put_from_upload(begun, receipts, within="a/1.0")
         assert (await store.get(key, 10))[1] == b"large"
         assert (tmp_path / "b").read_text() == "theirs"
@@ -132,7 +132,7 @@ async def test_nothing_of_our_own_is_left_or_listed(store: LocalStore, root: Pat
     with pytest.raises(KeyExistsError):
         await store.create("k", b"y")
     begun = await store.start_upload("k")
-    receipts = [await store.upload_part(begun, 1, 0, b"large")]
+    receipts = [await store.upload_part(begun, 1, 0, [b"large"])]
     with pytest.raises(KeyExistsError):
         await store.create_from_upload(begun, receipts)
     await store.put_from_upload(begun, receipts)
@@ -214,7 +214,7 @@ async def test_a_path_that_leads_nowhere_is_no_absence(
 
 async def _upload(store: LocalStore, key: str) -> None:
     begun = await store.start_upload(key)
-    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, b"x")])
+    await store.create_from_upload(begun, [await store.upload_part(begun, 1, 0, [b"x"])])
 
 
 # Writers in place
@@ -326,7 +326,7 @@ async def test_what_a_killed_writer_left_is_removed_after_a_day(root: Path) -> N
 async def shown(store: LocalStore, root: Path) -> Any:
     """An upload whose completer was killed after it had shown it, before it took its name away."""
     begun = await store.start_upload("a/k")
-    receipts = [await store.upload_part(begun, 1, 0, b"whole")]
+    receipts = [await store.upload_part(begun, 1, 0, [b"whole"])]
     (root / "a").mkdir()
     (root / "a/k").hardlink_to(root / WORK_FOLDER / "uploads" / begun.upload_id)
     return begun, receipts
@@ -336,7 +336,7 @@ async def test_a_late_part_does_not_change_what_is_shown(store: LocalStore, show
     """The upload's name still leads to the file that readers see."""
     begun, _ = shown
     with pytest.raises(UploadNotFoundError):
-        await store.upload_part(begun, 1, 0, b"WRONG")
+        await store.upload_part(begun, 1, 0, [b"WRONG"])
     assert (await store.get("a/k", 9))[1] == b"whole"
 
 
@@ -370,7 +370,7 @@ async def test_an_upload_leaves_nothing_beside_it(store: LocalStore, root: Path)
     """However it ends."""
     for end in (store.create_from_upload, store.put_from_upload):
         begun = await store.start_upload("k")
-        await end(begun, [await store.upload_part(begun, 1, 0, b"x")])
+        await end(begun, [await store.upload_part(begun, 1, 0, [b"x"])])
     await store.abort_upload(await store.start_upload("k"))
     assert list((root / WORK_FOLDER / "uploads").iterdir()) == []
 
@@ -397,8 +397,8 @@ async def test_parts_that_leave_a_gap_are_refused(store: LocalStore) -> None:
     """A hole in a sparse file would read as zeros."""
     begun = await store.start_upload("k")
     receipts = [
-        await store.upload_part(begun, 1, 0, b"1234"),
-        await store.upload_part(begun, 2, 5, b"6789"),
+        await store.upload_part(begun, 1, 0, [b"1234"]),
+        await store.upload_part(begun, 2, 5, [b"6789"]),
     ]
     with pytest.raises(ValueError, match="begins at 5 where the one before it ends at 4"):
         await store.create_from_upload(begun, receipts)
@@ -429,7 +429,7 @@ match sys.argv[2].split(" "):
         files.delete("a/b/k")
     case [method, upload_id]:
         upload = Upload("a/b/k", upload_id)
-        getattr(uploads, method)(upload, [uploads.write_part(upload, 0, b"new")])
+        getattr(uploads, method)(upload, [uploads.write_part(upload, 0, [b"new"])])
 """
 
 
@@ -570,7 +570,7 @@ async def test_a_full_disk(small_disk: Path) -> None:
             await call("k", bytes(2 << 20))
     begun = await store.start_upload("large")
     with pytest.raises(DiskFullError):
-        await store.upload_part(begun, 1, 0, bytes(2 << 20))
+        await store.upload_part(begun, 1, 0, [bytes(2 << 20)])
     await store.abort_upload(begun)
     assert files_below(small_disk) == ["k"]
     await store.put("k2", bytes(1 << 19))

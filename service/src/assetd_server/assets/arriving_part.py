@@ -2,9 +2,16 @@
 
 import asyncio
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
-from assetd_server.assets.part_upload import SHORT_BYTES, PartUpload, Place, piece_bytes_of
+from assetd_server.assets.part_upload import (
+    SHORT_BYTES,
+    PartUpload,
+    Place,
+    length_of,
+    piece_bytes_of,
+)
 from assetd_server.assets.shielding import ended, to_the_end
 from assetd_server.assets.storing import Stored, other_bytes
 from assetd_server.cache.ingest import checksum_of
@@ -69,25 +76,27 @@ class ArrivingPart:
                 await self._send()
 
     async def _send(self) -> None:
-        piece = b"".join(self._chunks)
-        await self._upload.reserve(len(piece))
+        piece = self._chunks
+        length = length_of(piece)
+        await self._upload.reserve(length)
         self._chunks = []
         self._room = min(self._piece_bytes, self._left)
-        self._hashed_bytes += len(piece)
-        if self._hashing is None and len(piece) <= SHORT_BYTES:
+        self._hashed_bytes += length
+        if self._hashing is None and length <= SHORT_BYTES:
             self._update(piece)
         else:
             self._hashing = asyncio.create_task(self._hash(self._hashing, piece))
         await self._upload.send(piece)
 
-    async def _hash(self, before: "asyncio.Task[None] | None", piece: bytes) -> None:
+    async def _hash(self, before: "asyncio.Task[None] | None", piece: Sequence[Buffer]) -> None:
         if before is not None:
             await before
-        await self._place.off_the_loop(self._update, piece)
+        await self._place.off_the_loop(length_of(piece), self._update, piece)
 
-    def _update(self, piece: bytes) -> None:
-        self._sha256.update(piece)
-        self._checksum = checksum_of([piece], self._checksum)
+    def _update(self, piece: Sequence[Buffer]) -> None:
+        for chunk in piece:
+            self._sha256.update(chunk)
+        self._checksum = checksum_of(piece, self._checksum)
 
     def stop(self) -> None:
         """Forget what has come and was not handed on: whoever goes on sends it again."""

@@ -8,7 +8,7 @@ took; where it tells nothing, they are read back.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -22,6 +22,7 @@ from assetd_server.errors import AssetError, DigestMismatchError, StoreUnavailab
 from assetd_server.manifest import Part, encode_crc64nvme
 from assetd_server.model import PartPath
 from assetd_server.store.base import (
+    Buffer,
     CopySource,
     EtagMismatchError,
     KeyExistsError,
@@ -42,10 +43,16 @@ _REPLACE_TRIES = 5
 # To hash so many takes less than the hop into a thread is worth.
 SHORT_BYTES = 256 * 2**10
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 # Takes how many bytes of a part are in the store by now.
 Count = Callable[[PartPath, int], None]
+
+
+def length_of(data: Sequence[Buffer]) -> int:
+    """Return how many bytes some buffers have."""
+    return sum(map(len, data))
 
 
 def piece_bytes_of(size_bytes: int) -> int:
@@ -83,9 +90,9 @@ class Place:
         """Return the key of a part."""
         return part_key(self.claimed.name, self.claimed.version, part.path)
 
-    async def off_the_loop(self, work: Callable[[bytes], T], data: bytes) -> T:
-        """Do work that takes time with the length of `data` in a thread, unless it is short."""
-        return work(data) if len(data) <= SHORT_BYTES else await self.threads.run(work, data)
+    async def off_the_loop(self, length: int, work: Callable[[A], T], data: A) -> T:
+        """Do work that takes time with the `length` of `data` in a thread, unless it is short."""
+        return work(data) if length <= SHORT_BYTES else await self.threads.run(work, data)
 
 
 class PartUpload:
@@ -100,7 +107,7 @@ class PartUpload:
         self._key = place.key(part)
         self._path = part.path
         self._size_bytes = part.size_bytes or 0
-        self._small = b""
+        self._small: Buffer = b""
         self._is_copy = False
         self._held_bytes = 0
         self._upload: Upload | None = None
@@ -132,15 +139,15 @@ class PartUpload:
         await self._place.budget.acquire(length)
         self._held_bytes += length
 
-    async def send(self, data: bytes) -> None:
-        """Take the next piece, for which room was reserved.
+    async def send(self, data: Sequence[Buffer]) -> None:
+        """Take the next piece, for which room was reserved, in the buffers that it came in.
 
         Raises:
             StoreUnavailableError, StoreAccessDeniedError, DiskFullError: an upload cannot be begun,
                 or a piece before this one failed.
         """
         if self._size_bytes <= PIECE_BYTES:
-            self._small = data
+            self._small = data[0] if len(data) == 1 else b"".join(data)
             return
         upload = self._upload or await self._begin()
         for task in self._sending:
@@ -149,7 +156,7 @@ class PartUpload:
         number = len(self._sending) + 1
         sending = self._send(upload, number, self._offset, data)
         self._sending.append(asyncio.create_task(sending))
-        self._offset += len(data)
+        self._offset += length_of(data)
 
     async def _begin(self, *, for_copies: bool = False) -> Upload:
         """Return an upload that is begun and noted; what is begun is known, for `abandon` to drop.
@@ -182,12 +189,13 @@ class PartUpload:
             copy = partial(self._store.copy_part, upload, number, offset, length, source)
             self._sending.append(asyncio.create_task(self._in_turn(copy, length)))
 
-    async def _send(self, upload: Upload, number: int, offset: int, data: bytes) -> str:
+    async def _send(self, upload: Upload, number: int, offset: int, data: Sequence[Buffer]) -> str:
+        length = length_of(data)
         try:
             send = partial(self._store.upload_part, upload, number, offset, data)
-            return await self._in_turn(send, len(data))
+            return await self._in_turn(send, length)
         finally:
-            self._release(len(data))
+            self._release(length)
 
     async def _in_turn(self, call: Callable[[], Awaitable[str]], length: int) -> str:
         """Return the receipt of a piece that is sent, or copied, when its turn comes."""
@@ -298,7 +306,7 @@ class PartUpload:
             raise ClaimLostError
         upload = await self._begin()
         self._taken_bytes = 0
-        send = partial(self._store.upload_part, upload, 1, 0, self._small)
+        send = partial(self._store.upload_part, upload, 1, 0, [self._small])
         self._sending = [asyncio.create_task(self._in_turn(send, len(self._small)))]
         return upload
 
@@ -308,7 +316,7 @@ class PartUpload:
             return info
         if info.md5_hex is None or self._is_copy or self._size_bytes > PIECE_BYTES:
             return await find_equal(self._place, part)
-        md5_hex = await self._place.off_the_loop(_md5_hex, self._small)
+        md5_hex = await self._place.off_the_loop(len(self._small), _md5_hex, self._small)
         return info if info.md5_hex == md5_hex else await find_equal(self._place, part)
 
     async def close(self) -> None:
@@ -364,5 +372,5 @@ async def _read_checksum(store: ObjectStore, key: str) -> tuple[ObjectInfo, int]
     return reader.info, checksum
 
 
-def _md5_hex(data: bytes) -> str:
+def _md5_hex(data: Buffer) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -60,7 +60,7 @@ async def store_read(place: Place, part: Part, read: ReadPart) -> Stored:
         for start in range(0, size, piece_bytes_of(size)):
             length = min(piece_bytes_of(size), size - start)
             await upload.reserve(length)
-            await upload.send(await read(part.path, start, length))
+            await upload.send([await read(part.path, start, length)])
         return Stored(part, await upload.finish(part))
     finally:
         await upload.close()
@@ -77,7 +77,7 @@ async def find_stored(place: Place, part: Part) -> Stored | None:
         reader = await place.store.read(place.key(part))
         async for chunk in reader:
             data = bytes(chunk)
-            await place.off_the_loop(sha256.update, data)
+            await place.off_the_loop(len(data), sha256.update, data)
             checksum = checksum_of([data], checksum)
     except (KeyNotFoundError, EtagMismatchError):
         return None

@@ -31,6 +31,11 @@ from typing import Protocol
 Buffer = bytes | bytearray | memoryview
 
 
+def views_of(data: Sequence[Buffer]) -> list[memoryview]:
+    """Return views of buffers that count bytes, whatever else the buffers count."""
+    return [memoryview(buffer).cast("B") for buffer in data]
+
+
 class StoreSignalError(Exception):
     """What a store says of a key. Never reaches a caller: the catalog gives it meaning."""
 
@@ -235,10 +240,13 @@ class ObjectStore(ABC):
         """
 
     @abstractmethod
-    async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
+    async def upload_part(
+        self, upload: Upload, number: int, offset: int, data: Sequence[Buffer]
+    ) -> str:
         """Send part `number` (from 1), which begins at `offset` of the object; return its receipt.
 
-        All parts but the last are of one size, 5 MiB to 5 GiB. In any order, at once, repeatable.
+        All parts but the last are of one size, 5 MiB to 5 GiB, whichever buffers make them up. In
+        any order, at once, repeatable.
 
         Raises:
             UploadNotFoundError: the upload was completed or aborted.

@@ -143,7 +143,7 @@ class _Trial:
         """Return an upload of one part that waits to be completed; it is aborted at the end."""
         upload = await self._store.start_upload(key)
         self._uploads.append(upload)
-        return upload, [await self._store.upload_part(upload, 1, 0, data)]
+        return upload, [await self._store.upload_part(upload, 1, 0, [data])]
 
     async def clean_up(self) -> None:
         """Remove whatever the checks have left.

@@ -153,7 +153,9 @@ class RetryingStore(ObjectStore):
         upload = await tries.repeat(call)
         return replace(upload, may_have_twins=tries.has_failed)
 
-    async def upload_part(self, upload: Upload, number: int, offset: int, data: Buffer) -> str:
+    async def upload_part(
+        self, upload: Upload, number: int, offset: int, data: Sequence[Buffer]
+    ) -> str:
         """See `ObjectStore.upload_part`."""
         call = partial(self._inner.upload_part, upload, number, offset, data)
         return await self._repeat("upload_part", upload.key, call)

@@ -128,7 +128,7 @@ class LocalStore(ObjectStore):
         upload: Upload,
         number: int,  # noqa: ARG002 - the offset says it
         offset: int,
-        data: Buffer,
+        data: Sequence[Buffer],
     ) -> str:
         """Write into the file at `offset`; see `ObjectStore.upload_part`."""
         return await self._run(self._uploads.write_part, upload, offset, data)

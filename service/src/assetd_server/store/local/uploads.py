@@ -27,6 +27,7 @@ from assetd_server.store.base import (
     UnfinishedUpload,
     Upload,
     UploadNotFoundError,
+    views_of,
 )
 from assetd_server.store.local.files import LocalFiles, object_info, write_at
 from assetd_server.store.local.root import WORK_FOLDER, LocalRoot, is_absence
@@ -54,12 +55,14 @@ class LocalUploads:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
             return upload
 
-    def write_part(self, upload: Upload, offset: int, data: Buffer) -> str:
+    def write_part(self, upload: Upload, offset: int, data: Sequence[Buffer]) -> str:
         """Write a part at its place, durably, and return its receipt."""
-        view = memoryview(data).cast("B")
+        end = offset
         with self._open_for_part(upload) as descriptor:
-            write_at(descriptor, view, offset)
-        return f"{offset}+{view.nbytes}"
+            for view in views_of(data):
+                write_at(descriptor, view, end)
+                end += view.nbytes
+        return f"{offset}+{end - offset}"
 
     def copy_part(self, upload: Upload, offset: int, length: int, source: CopySource) -> str:
         """Copy a range of another object to its place, durably, and return its receipt."""

@@ -6,7 +6,7 @@ in pieces; each piece then needs its own. Others ignore that, or refuse it. Know
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -21,9 +21,11 @@ _MD5_ETAG = re.compile(r'"([0-9a-f]{32})"')
 _UNKNOWN_CODES = {"BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented"}
 
 
-def checksum_text(data: Buffer) -> str:
+def checksum_text(data: Iterable[Buffer]) -> str:
     """Return the checksum of a piece, as its header spells it."""
-    value: int = checksums.crc64nvme(data)
+    value: int = 0
+    for buffer in data:
+        value = checksums.crc64nvme(buffer, value)
     return base64.b64encode(value.to_bytes(8, "big")).decode()
 
 

@@ -95,7 +95,7 @@ class S3Uploads(ObjectStore):
         upload: Upload,
         number: int,
         offset: int,  # noqa: ARG002 - the number says it
-        data: Buffer,
+        data: Sequence[Buffer],
     ) -> str:
         """Send UploadPart with its checksum; see `ObjectStore.upload_part`."""
         body = BodyFile(data)
@@ -103,7 +103,9 @@ class S3Uploads(ObjectStore):
         with translated(self._failures, upload.key):
             return await self._see_to_its_end(send, hurry=body.cut)
 
-    def _send_part(self, upload: Upload, number: int, data: Buffer, body: BodyFile) -> str:
+    def _send_part(
+        self, upload: Upload, number: int, data: Sequence[Buffer], body: BodyFile
+    ) -> str:
         is_checked = self._checks and not upload.for_copies
         checked = {"ChecksumCRC64NVME": checksum_text(data)} if is_checked else {}
         answer = self._client.upload_part(
