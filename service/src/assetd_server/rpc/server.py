@@ -43,6 +43,7 @@ _SERVICES: Final[tuple[str, ...]] = (
     asset_service_pb2.DESCRIPTOR.services_by_name["AssetService"].full_name,
     cache_service_pb2.DESCRIPTOR.services_by_name["CacheService"].full_name,
 )
+# Of the methods whose requests protobuf would copy around.
 _READERS: Final = {f"/{_SERVICES[0]}/Push": read_push_request}
 _HEALTH_SERVICE: Final[str] = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
