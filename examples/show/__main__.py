@@ -22,6 +22,7 @@ from examples.show.programs import (
     ShowError,
     ask,
     environment,
+    finish,
     free_port,
     is_up,
     running,
@@ -76,12 +77,11 @@ class Show:
             ShowError: its exit code is not the one that belongs to the story.
         """
         print(f"$ {line}", flush=True)
-        ended = subprocess.run(
+        ended = finish(
             ["bash", "-c", line],
             cwd=self.folder,
             env=self.environment,
             stderr=subprocess.STDOUT,
-            check=False,
         )
         if ended.returncode != exit_code:
             raise ShowError(f"exit code {ended.returncode}: {line}")
@@ -89,7 +89,9 @@ class Show:
     def status(self) -> Any:
         """Return what the daemon says of itself."""
         command = ["assetd", "status", "--json"]
-        return json.loads(subprocess.check_output(command, env=self.environment))
+        asked = finish(command, env=self.environment, stdout=subprocess.PIPE)
+        asked.check_returncode()
+        return json.loads(asked.stdout)
 
 
 def start_bucket(show: Show) -> int:
@@ -139,7 +141,7 @@ def start_servers(show: Show, link: Link) -> list[Program]:
     build: list[str | Path] = ["go", "build", "-o", show.folder / "go-server", "."]
     # The Go that is there, never one that Go would download for itself.
     variables = {**show.environment, "GOTOOLCHAIN": "local"}
-    subprocess.run(build, cwd=ROOT / "examples/go-server", env=variables, check=True)
+    finish(build, cwd=ROOT / "examples/go-server", env=variables).check_returncode()
     link.slow_down(SLOW_BYTES_PER_SECOND)
     arguments = ("--asset", SPEC, "--listen", "127.0.0.1:0")
     servers = [

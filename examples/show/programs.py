@@ -134,6 +134,23 @@ def running(
             program.stop()
 
 
+def finish(command: Sequence[str | Path], **how: Any) -> "subprocess.CompletedProcess[bytes]":
+    """Run a program to its end, as `subprocess.run` does with the same arguments.
+
+    That one leaves a program behind if a signal comes while it starts it.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with ENDING.after_the_start():
+            process = subprocess.Popen(command, **how)
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+    finally:
+        if process is not None:
+            with process:
+                process.kill()
+
+
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Return ours with these variables, and without what is meant for other daemons."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)}
