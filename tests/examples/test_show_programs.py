@@ -1,11 +1,11 @@
 """No program of the show outlives it, whenever a signal comes."""
 
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import ROOT
@@ -33,15 +33,6 @@ with programs.running('sleep', ['sleep', '100'], os.environ, Path(sys.argv[2])):
 """
 
 
-def is_gone(pid: int) -> bool:
-    """Whether no process has that id."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("how", [FINISHED, RUNNING], ids=["finish", "running"])
 def test_a_signal_while_a_program_starts_ends_it(
@@ -59,4 +50,4 @@ def test_a_signal_while_a_program_starts_ends_it(
     ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (exit_code, "")
-    wait_until(lambda: is_gone(int(ended.stdout)), "the end of the program")
+    wait_until(lambda: not psutil.pid_exists(int(ended.stdout)), "the end of the program")
