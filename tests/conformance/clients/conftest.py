@@ -1,4 +1,8 @@
-"""The store, the daemons and the runners that scenarios share."""
+"""The store, the daemons and the runners that scenarios share.
+
+They end with the scenarios: the store's proxy lives in this process, and would answer the daemon's
+looks at its store, over new sockets, in the middle of tests that look for descriptors left open.
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +21,7 @@ __all__ = ["daemons"]
 
 
 class Runners:
-    """Starts a runner for each language and address, once, and ends it with the session."""
+    """Starts a runner for each language and address, once, and ends it after the last scenario."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -49,7 +53,7 @@ class Runners:
         assert not any(codes.values()), f"runners ended with {codes}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runners]:
     """The runners of all languages."""
     runners = Runners(tmp_path_factory.mktemp("runners"))
@@ -57,14 +61,14 @@ def runners(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runners]:
     runners.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A real S3 server that can be told to misbehave."""
     with running_store(tmp_path_factory.mktemp("store")) as store:
         yield store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_world(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[World]:
     """The one daemon of most scenarios."""
     with ExitStack() as stack:
@@ -72,7 +76,7 @@ def shared_world(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iter
         yield stack.enter_context(running_world(store, started))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scripted() -> Iterator[ScriptedDaemon]:
     """The daemon that answers what a scenario says."""
     with tempfile.TemporaryDirectory(prefix="assetd-") as folder:
