@@ -287,6 +287,28 @@ async def test_a_bump_leaves_strangers_claims_alone(bench: Bench, daemon: Daemon
     await bench.memory.delete(claim_key("x/d:0.1"))
 
 
+@pytest.mark.parametrize(
+    ("spec", "state", "expected"),
+    [
+        ("x/d", "open", "1.1"),
+        ("x/d:1", "open", "1.1"),
+        ("x/d:7", "open", "7.0"),
+        ("x/d", "committing", "7.6"),
+        ("x/d:1", "committing", "1.1"),
+        ("x/d:7", "committing", "7.6"),
+    ],
+)
+async def test_a_claim_far_ahead_moves_no_number(
+    bench: Bench, daemon: Daemon, spec: str, state: str, expected: str
+) -> None:
+    """A version that is claimed far ahead moves no number before it is being committed."""
+    await daemon.push("x/d:1.0", TREE)
+    await bench.memory.put(claim_key("x/d:7.5"), claim_of(TREE, state))
+    pushed = await daemon.push(spec, OTHER)
+    assert str(pushed.asset_version.version) == expected
+    await bench.memory.delete(claim_key("x/d:7.5"))
+
+
 @pytest.mark.parametrize("spec", ["x/d:0.0", "x/d"])
 @pytest.mark.parametrize(
     "left_over", [{}, TREE, OTHER, {"a": b"", "z": b"9", "extra": b"stays unnamed"}]

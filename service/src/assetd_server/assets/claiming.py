@@ -37,6 +37,7 @@ from assetd_server.versioning import (
     Version,
     VersioningSystem,
     Versions,
+    newest_first,
     next_version,
     one_system,
 )
@@ -196,7 +197,10 @@ class Claiming:
             self._records.leave(attempt)
 
     def _next(self, plan: PushPlan, survey: Survey, taken: Set[Version]) -> Version:
-        """Return the number that follows all that are there, or about to be.
+        """Return the number that follows those that are there, or are being committed.
+
+        Numbers that are claimed are passed over, one by one: a claim far ahead, whose push may
+        never commit, moves nobody's number.
 
         A minor number for which a folder was begun, and given up, is not used for a file, nor the
         reverse: a store that keeps objects as files could not hold what is left beside the new.
@@ -209,11 +213,13 @@ class Claiming:
         if plan.mode is PushMode.NEW and not survey.is_begun and others:
             raise contended(plan)
         system = survey.known.system or one_system(others) or plan.default_system
-        known = survey.known.joined_by([other for other in others if other.system is system])
+        committing = survey.committing_by_others(plan.push_id)
+        known = survey.known.joined_by([one for one in committing if one.system is system])
         version = self._following(plan, system, known)
-        while not plan.bump_major and survey.is_given_up(version, not_by=plan.kind):
-            known = known.joined_by([version])
-            version = self._following(plan, system, known)
+        while version in others or (
+            not plan.bump_major and survey.is_given_up(version, not_by=plan.kind)
+        ):
+            version = self._following(plan, system, newest_first([version]))
         return version
 
     def _following(self, plan: PushPlan, system: VersioningSystem, known: Versions) -> Version:

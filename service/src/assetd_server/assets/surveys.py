@@ -82,6 +82,14 @@ class Survey:
             if held.claim.push_id != push_id and held.claim.state is not ClaimState.RELEASED
         }
 
+    def committing_by_others(self, push_id: str) -> set[Version]:
+        """Return those of them that nothing keeps from being there, or that are there by now."""
+        return {
+            version
+            for version in self.claimed_by_others(push_id)
+            if self.claims[version].claim.state is ClaimState.COMMITTING
+        }
+
     def is_given_up(self, version: Version, *, not_by: AssetKind) -> bool:
         """Tell whether a push of another kind than that was given up, and may have left parts."""
         held = self.claims.get(version)
