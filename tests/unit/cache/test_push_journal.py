@@ -1,6 +1,7 @@
 """What pushes note before they claim: whole lines survive, whatever happens between them."""
 
 import errno
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def test_a_line_that_was_cut_short_is_left_out(journal: PushJournal, root: Path)
         path.write_bytes(whole[:length])
         expected = [line for line in (b"first",) if length > len(line)]
         assert journal.entries() == {"a": expected}
+
+
+def test_threads_that_append_at_once_lose_no_line(journal: PushJournal) -> None:
+    """A push notes its uploads from many threads, and the names are of all lengths."""
+    lines = [b"x" * (1 + number % 97) + b" %d" % number for number in range(2000)]
+    journal.add("a", b"first")
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda line: journal.append("a", line), lines))
+    assert sorted(journal.entries()["a"]) == sorted([b"first", *lines])
 
 
 def test_an_entry_is_durable_with_its_folder(journal: PushJournal, fs: FaultyFileSystem) -> None:

@@ -175,6 +175,9 @@ def _encode(record: PushRecord) -> bytes:
 def decode_record(lines: Sequence[bytes]) -> PushRecord:
     """Return the record that the lines of an entry spell.
 
+    A line that spells no upload of the version costs its upload alone, not the claim: whoever
+    settles a record lists the uploads as well.
+
     Raises:
         ValueError: they spell none.
     """
@@ -182,9 +185,15 @@ def decode_record(lines: Sequence[bytes]) -> PushRecord:
         document = decode_json(lines[0])
         name, version = AssetName(document["name"]), Version.parse(document["version"])
         claim = decode_claim(document["claim"].encode(), "journal")
-        uploads = decode_uploads(map(decode_json, lines[1:]))
     except (TypeError, KeyError, IndexError, AttributeError, AssetError) as error:
         raise ValueError(f"no record of a push: {type(error).__name__}") from error
-    if not all(is_upload_of(upload, name, version) for upload in uploads):
-        raise ValueError("no record of a push: an upload of something else")
-    return PushRecord(name, version, claim, uploads)
+    uploads = [upload for line in lines[1:] for upload in _uploads_of(line)]
+    own = tuple(upload for upload in uploads if is_upload_of(upload, name, version))
+    return PushRecord(name, version, claim, own)
+
+
+def _uploads_of(line: bytes) -> Sequence[Upload]:
+    try:
+        return decode_uploads([decode_json(line)])
+    except (ValueError, TypeError, AssetError):
+        return ()

@@ -6,6 +6,7 @@ All methods block.
 """
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -22,6 +23,8 @@ class PushJournal:
 
     def __init__(self, assets_dir: AssetsDir) -> None:
         self._dir = assets_dir
+        # A push notes uploads from many threads, each of which writes where the file ends.
+        self._appending = threading.Lock()
 
     def add(self, key: str, line: bytes) -> None:
         """Make an entry; on return it survives a power cut.
@@ -39,7 +42,11 @@ class PushJournal:
         Raises:
             DiskFullError, IoError: it may be there in part.
         """
-        with os_errors(PUSH_JOURNAL), self._dir.opened(self._path(key), os.O_RDWR) as fd:
+        with (
+            os_errors(PUSH_JOURNAL),
+            self._dir.opened(self._path(key), os.O_RDWR) as fd,
+            self._appending,
+        ):
             end = self._dir.fs.fstat(fd).st_size
             write_at(self._dir.fs, fd, [line + b"\n"], end)
 
