@@ -32,6 +32,9 @@ OURS = Claim(
     pushed_by="somebody",
 )
 THEIRS = replace(OURS, claim_id="theirs")
+COMMITTING = replace(
+    OURS, state=ClaimState.COMMITTING, parts=(part_of("a", b"1"), part_of("sub/b", b"22"))
+)
 
 
 async def _at_once(_: float) -> None:
@@ -82,7 +85,7 @@ async def test_a_swap_is_of_one_very_write(claims: Claims) -> None:
     """Two swaps of the same claim: one wins. A swap of what is gone changes nothing."""
     held = await claims.create(NAME, VERSION, OURS)
     assert held is not None
-    won = await claims.swap(NAME, VERSION, held, replace(OURS, state=ClaimState.COMMITTING))
+    won = await claims.swap(NAME, VERSION, held, COMMITTING)
     assert await claims.swap(NAME, VERSION, held, THEIRS) is None
     assert won is not None
     assert await claims.read(NAME, VERSION) == won
@@ -200,6 +203,8 @@ GOOD = {
         json.dumps({**GOOD, "kind": "directory", "files": {"": {}}}).encode(),
         json.dumps(GOOD).encode().replace(b'"format"', b'"format": 1, "format"'),
         json.dumps({**GOOD, "uploads": 7}).encode(),
+        json.dumps({**GOOD, "state": "committing"}).encode(),
+        json.dumps({**GOOD, "state": "committing", "kind": "directory"}).encode(),
     ],
 )
 async def test_what_is_no_claim_is_told(store: PausingStore, claims: Claims, raw: bytes) -> None:

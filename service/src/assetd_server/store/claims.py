@@ -24,6 +24,7 @@ from assetd_server.manifest import (
     decode_parts,
     decode_text,
     encode_parts,
+    version_digest,
 )
 from assetd_server.model import AssetKind, AssetName, Digest, PartPath
 from assetd_server.store.base import (
@@ -188,14 +189,18 @@ def decode_claim(raw: bytes, key: str) -> Claim:
         document: Any = decode_json(raw)
         if document["format"] != _FORMAT:
             raise ValueError("another format")
-        kind, parts = AssetKind(document["kind"]), decode_parts(document["files"])
+        state, kind = ClaimState(document["state"]), AssetKind(document["kind"])
+        parts, digest = decode_parts(document["files"]), Digest(document["digest"])
         paths = [part.path for part in parts]
-        if paths and (paths != [""] if kind is AssetKind.FILE else "" in paths):
+        is_final = state is ClaimState.COMMITTING
+        if (paths or is_final) and (paths != [""] if kind is AssetKind.FILE else "" in paths):
             raise ValueError("a file has one part without a name, and a directory has none such")
+        if is_final and version_digest(kind, parts) != digest:
+            raise ValueError("the digest is not that of the files")
         return Claim(
-            state=ClaimState(document["state"]),
+            state=state,
             kind=kind,
-            digest=Digest(document["digest"]),
+            digest=digest,
             push_id=decode_text(document["push_id"], "push_id"),
             claim_id=decode_text(document["id"], "id"),
             owner=decode_text(document["owner"], "owner"),
