@@ -18,6 +18,8 @@ from assetd_server.model import (
 from assetd_server.versioning import Version
 
 LONG = "a" * 255
+# Its index is called `.versions` besides.
+LONGEST_PUSHED = "a" * 246
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,8 @@ def test_names_that_lead_elsewhere_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a", "some/asset", "a.b-c_d/E9", "a/v1", "a/1.2.3", "a/1.2b", "2026-11-23", LONG]
+    "text",
+    ["a", "some/asset", "a.b-c_d/E9", "a/v1", "a/1.2.3", "a/1.2b", "2026-11-23", LONGEST_PUSHED],
 )
 def test_names_that_a_push_accepts(text: str) -> None:
     """A push creates only names that every reader can fetch."""
@@ -101,6 +104,8 @@ def test_names_that_a_push_accepts(text: str) -> None:
         "a/0.0.meta",
         "a.lock",
         "a/0.0.SUCCESS",
+        f"{LONGEST_PUSHED}a",
+        f"a/{LONG}",
     ],
 )
 def test_names_that_would_collide_are_not_pushed(text: str) -> None:

@@ -24,10 +24,12 @@ from assetd_server.versioning import Version
 MAX_KEY_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 MARKER_NAME = ".SUCCESS"
+INDEX_ENDING = ".versions"
 
 _FETCHABLE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_./-]*[A-Za-z0-9])?")
 _PUSHABLE_SEGMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
-_RESERVED_ENDINGS = (".versions", ".meta", ".lock", ".SUCCESS")
+_MAX_LAST_SEGMENT_BYTES = MAX_SEGMENT_BYTES - len(INDEX_ENDING)
+_RESERVED_ENDINGS = (INDEX_ENDING, ".meta", ".lock", ".SUCCESS")
 # What modelkit reads as a version: more than we do, leading zeros and dates that do not exist.
 _VERSION_LIKE = re.compile(
     r"[0-9]+(?:\.[0-9]+)?|[0-9]{4}(?:-[0-9]{2}){2}T[0-9]{2}(?:-[0-9]{2}){2}Z"
@@ -84,6 +86,12 @@ class AssetName(str):
                 raise _not_pushable(self, f"{segment} ends in a reserved ending")
             if _VERSION_LIKE.fullmatch(segment):
                 raise _not_pushable(self, f"{segment} reads as a version")
+        if len(self.segments[-1]) > _MAX_LAST_SEGMENT_BYTES:
+            raise _not_pushable(
+                self,
+                f"the last segment of a pushed name has at most {_MAX_LAST_SEGMENT_BYTES} bytes:"
+                f" its index is called {INDEX_ENDING!r} besides",
+            )
 
 
 class NamePrefix(str):

@@ -29,7 +29,14 @@ from assetd_server.manifest import (
     Manifest,
     decode_manifest,
 )
-from assetd_server.model import MAX_KEY_BYTES, AssetKind, AssetName, NamePrefix, PartPath
+from assetd_server.model import (
+    INDEX_ENDING,
+    MAX_KEY_BYTES,
+    AssetKind,
+    AssetName,
+    NamePrefix,
+    PartPath,
+)
 from assetd_server.store.base import (
     KeyNotFoundError,
     ObjectInfo,
@@ -41,7 +48,6 @@ from assetd_server.versioning import Version, Versions, VersionSelector
 
 _T = TypeVar("_T")
 
-_INDEX_ENDING = ".versions"
 _META_ENDING = ".meta"
 _CLAIMS = ".assetd/claims"
 _ALL_NAMES = NamePrefix("")
@@ -56,7 +62,7 @@ _DECODED_AT_ONCE_BYTES = 16 * 2**10
 
 def index_key(name: AssetName) -> str:
     """Return the key of the asset's index, the only object that ever changes."""
-    return f"{name}{_INDEX_ENDING}"
+    return f"{name}{INDEX_ENDING}"
 
 
 def meta_key(name: AssetName, version: Version) -> str:
@@ -114,8 +120,8 @@ def place_of(key: str) -> Place | None:
             name = "/".join(segments[:depth])
             if version := _version(segment):
                 return Place(PlaceKind.PART, AssetName(name), version)
-        if key.endswith(_INDEX_ENDING):
-            return Place(PlaceKind.INDEX, AssetName(key.removesuffix(_INDEX_ENDING)))
+        if key.endswith(INDEX_ENDING):
+            return Place(PlaceKind.INDEX, AssetName(key.removesuffix(INDEX_ENDING)))
         if key.endswith(_META_ENDING) and (version := _version(segment.removesuffix(_META_ENDING))):
             return Place(PlaceKind.MANIFEST, AssetName(name), version)
     return None
@@ -367,7 +373,7 @@ class Catalog:
         below: list[str] = []
         async for page in self.store.list(folder, delimiter=True):
             for info in page.objects:
-                name = info.key.removesuffix(_INDEX_ENDING)
+                name = info.key.removesuffix(INDEX_ENDING)
                 if name != info.key and name.startswith(prefix):
                     with suppress(InvalidNameError):
                         yield AssetName(name)
