@@ -223,6 +223,7 @@ MEANINGS = [
     (403, "", StoreAccessDeniedError),
     (400, "ExpiredToken", StoreAccessDeniedError),
     (400, "InvalidToken", StoreAccessDeniedError),
+    (404, "XAdminUserNotFound", StoreAccessDeniedError),
     (501, "NotImplemented", UnsafeStoreError),
     (507, "", DiskFullError),
     (507, "XMinioStorageFull", DiskFullError),
@@ -549,6 +550,15 @@ async def test_a_redirect_to_another_host_is_not_followed() -> None:
             assert other.requests == [], call
 
 
+async def test_a_redirect_that_leads_round_in_a_circle_is_a_failure() -> None:
+    """Botocore asks where the bucket is, and is redirected there too."""
+    async with scripted_s3(*[refused(301)] * 1000) as server:
+        store = open_store(server.endpoint_url)
+        with pytest.raises(StoreUnavailableError, match="redirected: is the region right"):
+            await store.upload_part(UPLOAD, 1, 0, [DATA])
+        await store.close()
+
+
 # Listings
 
 
@@ -579,9 +589,11 @@ async def test_what_is_no_key_is_a_stray() -> None:
     [
         page_of("pre/a", token=""),
         Answer(200, {"Content-Length": "6"}, b"<html>"),
+        Answer(200, {"Content-Length": "13"}, b"<html></html>"),
+        Answer(200, {"Content-Length": "0"}, b""),
         xml("Error", "<Code>InternalError</Code>"),
     ],
-    ids=["no token", "no XML", "an error with status 200"],
+    ids=["no token", "no XML", "other XML", "nothing", "an error with status 200"],
 )
 async def test_a_listing_that_cannot_be_believed_is_a_failure(answer: Answer) -> None:
     """Rather than a listing that ends too early."""

@@ -31,11 +31,12 @@ NO_CREDENTIALS = (
 )
 
 _DENIED_STATUSES = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-_DENIED_CODES = {  # those that come with status 400
+_DENIED_CODES = {  # those that come with status 400, or 404 from versitygw
     "ExpiredToken",
     "InvalidAccessKeyId",
     "InvalidToken",
     "TokenRefreshRequired",
+    "XAdminUserNotFound",
 }
 _PASSING_STATUSES = {
     HTTPStatus.REQUEST_TIMEOUT,
@@ -59,7 +60,7 @@ _STATUS = re.compile(r'^ +status: (\d{3}),\n +body: (?:None|Some\(\n +"(.*)",$)?
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _CAUSES = (
     (re.escape(NOWHERE), "redirected to another host"),
-    (r"without LOCATION", "redirected: is the region right?"),
+    (r"without LOCATION|RecursionError", "redirected: is the region right?"),
     (r"ConnectionRefused|Connection refused", "refused"),
     (r"dns error|failed to lookup|[Ff]ailed to resolve", "no such host"),
     (r"TimedOut|kind: Timeout|Timeout", "timeout"),

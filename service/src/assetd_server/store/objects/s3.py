@@ -194,8 +194,11 @@ class S3ObjectStore(S3Uploads):
             arguments["Delimiter"] = "/"
         while True:
             page = await self._call(prefix, self._client.list_objects_v2, **arguments)
+            # A page of nothing says so: what has no such word comes from something else.
+            if "IsTruncated" not in page:
+                raise self._failures.unavailable(prefix, "not S3")
             yield self._listing(page, after)
-            if not page.get("IsTruncated"):
+            if not page["IsTruncated"]:
                 return
             if "NextContinuationToken" not in page:
                 raise self._failures.unavailable(prefix, "not S3")

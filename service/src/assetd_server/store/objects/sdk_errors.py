@@ -21,6 +21,8 @@ SDK_ERRORS = (
     FileNotFoundError,
     botocore.exceptions.BotoCoreError,
     botocore.exceptions.ClientError,
+    # Redirected, botocore asks where the bucket is; redirected there too, it asks again.
+    RecursionError,
 )
 
 
@@ -42,6 +44,8 @@ def refusal_of(error: Exception) -> Refusal:
         code = error.response.get("Error", {}).get("Code", "")
         # Where the answer has no code botocore repeats the status.
         return Refusal(status, "" if code == str(status) else code)
+    if isinstance(error, RecursionError):
+        return Refusal.without_answer(type(error).__name__)
     if isinstance(error, botocore.exceptions.BotoCoreError):
         return Refusal.without_answer(f"{type(error).__name__} {error.kwargs.get('error', error)}")
     return Refusal.from_obstore(str(error))
