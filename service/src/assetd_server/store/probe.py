@@ -158,6 +158,13 @@ class _Trial:
                     *(self._store.delete(key) for key in self._keys),
                     return_exceptions=True,
                 )
+                await self._abort_unnamed()
+
+    async def _abort_unnamed(self) -> None:
+        """Abort uploads that were begun by calls whose answers were lost."""
+        with suppress(AssetError, StoreSignalError):
+            async for unfinished in self._store.uploads(self._root):
+                await self._store.abort_upload(unfinished.upload)
 
     # The promises, one after the other
 
