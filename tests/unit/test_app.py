@@ -2,11 +2,13 @@
 
 import errno
 import fcntl
+import json
 import os
 from pathlib import Path
 
 import pytest
-from assetd_server.app import running
+import structlog
+from assetd_server.app import configured_upkeep, running
 from assetd_server.cache.linux import FileSystem
 from assetd_server.config import load
 
@@ -67,3 +69,15 @@ async def test_nobody_is_told_what_concerns_nobody(
 ) -> None:
     """A warning that is always there is read by nobody."""
     assert await warnings(tmp_path, fs, **variables) == []
+
+
+def test_what_looks_after_a_store_warns_on_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Standard output is its user's: programs read findings there, an object a line."""
+    assert configured_upkeep({"ASSETD_STORE": f"file://{tmp_path}"}) is not None
+    structlog.get_logger().info("not told")
+    structlog.get_logger().warning("told")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert [json.loads(line)["event"] for line in printed.err.splitlines()] == ["told"]

@@ -166,12 +166,14 @@ def store_name(location: StoreLocation | None) -> str:
 def configured_upkeep(overrides: Mapping[str, str]) -> Upkeep | None:
     """Return what looks after the store that the environment names; None where it names none.
 
-    Needs no daemon and no ASSETS_DIR, and creates nothing. May block for seconds.
+    Needs no daemon and no ASSETS_DIR, and creates nothing. May block for seconds. Warnings are
+    logged to standard error.
 
     Raises:
         ConfigError: what names the store is at fault.
         StoreAccessDeniedError, StoreUnavailableError: the store cannot be such.
     """
+    logs.configure("warning")
     store = _make_store(load_store(overrides=overrides))
     return Upkeep(store, Clock()) if store else None
 
