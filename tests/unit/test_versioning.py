@@ -206,9 +206,10 @@ def test_the_next_date(known: list[str], expected: str) -> None:
 
 def test_a_date_has_no_major() -> None:
     """Asking for one is refused: the push would otherwise create a version nobody meant."""
-    for asked in ({"major": 1}, {"bump_major": True}):
-        with pytest.raises(InvalidVersionError, match="dates"):
+    for asked, field in (({"major": 1}, "header.spec"), ({"bump_major": True}, "header.bump")):
+        with pytest.raises(InvalidVersionError, match="dates") as raised:
             next_version(NO_VERSIONS, DATES, NOW, **asked)
+        assert raised.value.metadata["field"] == field
 
 
 @pytest.mark.parametrize(
@@ -222,5 +223,6 @@ def test_a_date_has_no_major() -> None:
 def test_what_follows_the_last_version_is_refused(newest: str, bump_major: bool) -> None:
     """A version that nobody could read again would spoil the index of the whole asset."""
     known = newest_first(versions(newest))
-    with pytest.raises(InvalidVersionError):
+    with pytest.raises(InvalidVersionError, match=f"follows '?{newest}'?: ") as raised:
         next_version(known, known[0].system, NOW, bump_major=bump_major)
+    assert raised.value.metadata["field"] == "header.spec"

@@ -283,30 +283,43 @@ def next_version(
 
     Raises:
         InvalidVersionError: the asset counts by dates, and a major was asked for; or the newest is
-            the last that can be written.
+            the last that can be written. It names the field of a push's header.
     """
     newest = known.newest
     if system is VersioningSystem.SIMPLE_DATE:
-        return _next_date(newest, now, by_major=major is not None or bump_major)
+        if major is not None or bump_major:
+            raise InvalidVersionError(
+                "the asset counts by dates: it has no major versions; push the bare name, and no"
+                " bump",
+                field="header.bump" if bump_major else "header.spec",
+            )
+        return _next_date(newest, now)
     newest_major = newest[0] if newest else -1
     if bump_major:
-        return Version.of(newest_major + 1, 0)
+        return _numbered(newest_major + 1, 0, after=newest)
     line = max(newest_major, 0) if major is None else major
     last = known.newest_of(line)
-    return Version.of(line, last[1] + 1 if last else 0)
+    return _numbered(line, last[1] + 1 if last else 0, after=last)
 
 
-def _next_date(newest: Version | None, now: datetime, *, by_major: bool) -> Version:
-    if by_major:
-        raise InvalidVersionError(
-            "the asset counts by dates: it has no major versions; push the bare name", field="spec"
-        )
+def _numbered(major: int, minor: int, *, after: Version | None) -> Version:
+    try:
+        return Version.of(major, minor)
+    except InvalidVersionError:
+        raise _no_next("number", after) from None
+
+
+def _no_next(what: str, after: Version | None) -> InvalidVersionError:
+    return InvalidVersionError(
+        f"no {what} follows {{version}}: push an exact version", field="header.spec", version=after
+    )
+
+
+def _next_date(newest: Version | None, now: datetime) -> Version:
     moment = now.astimezone(UTC).replace(microsecond=0)
     if newest:
         last = datetime.fromtimestamp(newest[0], UTC)
         if last >= _LAST_DATE:
-            raise InvalidVersionError(
-                "no date follows {version}: push an exact version", field="spec", version=newest
-            )
+            raise _no_next("date", newest)
         moment = max(moment, last + timedelta(seconds=1))
     return Version.parse(moment.strftime(_DATE_FORMAT))

@@ -135,6 +135,15 @@ async def test_files_that_cannot_stand_together(
     assert (await state_of(bench))[0] == []
 
 
+async def test_the_one_file_of_a_file_is_announced_once(daemon: Daemon) -> None:
+    """Twice is told as such, and a file with a path as another thing."""
+    header, file = PushHeader(Spec.parse("x/y"), AssetKind.FILE), part_of("", b"")
+    with pytest.raises(InvalidFieldError, match="was announced twice"):
+        await daemon.push_steps([header, PushFiles([file, file]), PushCommit()])
+    with pytest.raises(InvalidFieldError, match="whose path is empty"):
+        await daemon.push_steps([header, PushFiles([part_of("a", b"")]), PushCommit()])
+
+
 async def test_files_in_each_others_way_are_named(daemon: Daemon) -> None:
     """The field at fault is that of the announced paths, not the spec."""
     first = PushHeader(Spec.parse("x/y"), AssetKind.DIRECTORY)

@@ -97,7 +97,11 @@ class Received:
             self.require_digest(list(self.announced.values()), None)
 
     def _require_announceable(self, part: Part) -> None:
-        if self.plan.kind is AssetKind.FILE and (part.path or self.announced):
+        if part.path in self.announced:
+            raise InvalidFieldError(
+                "the file {path!r} was announced twice", field="files.files.path", path=part.path
+            )
+        if self.plan.kind is AssetKind.FILE and part.path:
             raise InvalidFieldError(
                 "a file asset has one file, whose path is empty, and {path!r} was announced",
                 field="files.files.path",
@@ -112,10 +116,6 @@ class Received:
                 "header.digest is set, so each file needs its digest, and {path!r} has none",
                 field="files.files.digest",
                 path=part.path,
-            )
-        if part.path in self.announced:
-            raise InvalidFieldError(
-                "the file {path!r} was announced twice", field="files.files.path", path=part.path
             )
 
     def require_next(self, chunk: PushChunk, have: int) -> Part:
