@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from assetd_server.store.base import (
     UploadNotFoundError,
 )
 from assetd_server.store.local import LocalStore
+from assetd_server.store.local import root as local_root
 from assetd_server.store.local.files import LocalFiles
 from assetd_server.store.local.root import LEFT_BEHIND_SECONDS, WORK_FOLDER, LocalRoot
 
@@ -723,3 +726,46 @@ async def test_a_link_is_not_copied(store: LocalStore, root: Path) -> None:
     etag = f"{facts.st_ino:x}-{facts.st_mtime_ns:x}-{facts.st_size:x}"
     with pytest.raises(StoreAccessDeniedError):
         await copied(store, CopySource(store.url, "source", etag), 6)
+
+
+# Locks
+
+
+async def test_a_lock_that_is_never_let_go_is_a_failure(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is stopped while it has one stops no other: they are told which it is."""
+    await store.put("k", b"first")
+    upload = await store.start_upload("k")
+    receipt = await store.upload_part(upload, 1, 0, [b"part"])
+    monkeypatch.setattr(local_root, "LOCK_PATIENCE_SECONDS", 0.05)
+    with ExitStack() as stack:
+        for path in (root / WORK_FOLDER).glob("*/*"):
+            if path.is_symlink():
+                continue
+            lock = stack.enter_context(path.open("rb"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for call in (
+            store.put("k", b"second"),
+            store.delete("k"),
+            store.upload_part(upload, 2, 4, [b"more"]),
+            store.put_from_upload(upload, [receipt]),
+            store.abort_upload(upload),
+        ):
+            with pytest.raises(StoreUnavailableError, match=rf"{WORK_FOLDER}/\w+/\w+ locked"):
+                await call
+    await store.put_from_upload(upload, [receipt])
+    assert (await store.get("k", 10))[1] == b"part"
+
+
+async def test_a_lock_is_waited_for(store: LocalStore, root: Path) -> None:
+    """Whoever has it is nearly done."""
+    await store.put("k", b"first")
+    [path] = (root / WORK_FOLDER / "locks").iterdir()
+    with path.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        writing = asyncio.create_task(store.put("k", b"second"))
+        done, _ = await asyncio.wait([writing], timeout=0.05)
+        assert not done
+    await writing
+    assert (await store.get("k", 10))[1] == b"second"

@@ -24,6 +24,9 @@ from assetd_server.store.base import KeyNotFoundError
 WORK_FOLDER = ".assetd/store"
 LEFT_BEHIND_SECONDS = 24 * 3600
 LOCK_COUNT = 256
+# Locks are held for a few calls of the kernel: who has one for longer is stopped, or its disk is.
+LOCK_PATIENCE_SECONDS = 10.0
+_LONGEST_PAUSE_SECONDS = 0.01
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -71,16 +74,41 @@ class LocalRoot:
 
     @contextmanager
     def key_lock(self, key: str) -> Iterator[None]:
-        """Exclude whoever else replaces or removes `key`, in this process or another."""
+        """Exclude whoever else replaces or removes `key`, in this process or another.
+
+        Raises:
+            StoreUnavailableError: somebody has the lock, and does not let it go.
+        """
         # A fixed number of files, never removed: a lock file that is unlinked has two holders.
         name = f"{zlib.crc32(key.encode()) % LOCK_COUNT:02x}"
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
         descriptor = os.open(self.work_path("locks", name), flags, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            self.take_lock(key, descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)
+
+    def take_lock(self, key: str, descriptor: int, lock: int) -> None:
+        """Lock an open file, once whoever has it has let it go.
+
+        Raises:
+            StoreUnavailableError: that takes too long. A process that was stopped must not stop
+                all others.
+        """
+        pause_seconds = 0.0005
+        deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while True:
+            with suppress(BlockingIOError):
+                return fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
+            if time.monotonic() >= deadline:
+                locked = Path(f"/proc/self/fd/{descriptor}").readlink()
+                raise self.unavailable(
+                    key, f"another process keeps {locked} locked; end it, or let it go on"
+                )
+            # The kernel tells nobody when a lock is let go, but who waits without end for it.
+            time.sleep(pause_seconds)  # noqa: TID251
+            pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     def sync_folders(self, key: str) -> None:
         """Fsync every folder above the key: until then a power cut may undo what they hold.

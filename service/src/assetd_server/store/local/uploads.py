@@ -145,7 +145,7 @@ class LocalUploads:
             self._root.require(upload.key)
             raise UploadNotFoundError(upload.key) from None
         try:
-            fcntl.flock(descriptor, lock)
+            self._root.take_lock(upload.key, descriptor, lock)
             # Somebody else may have had the lock meanwhile, and have completed or aborted.
             if not _is_same_file(path, descriptor):
                 raise UploadNotFoundError(upload.key)
