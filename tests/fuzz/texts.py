@@ -175,7 +175,8 @@ def judge_name(text: str, name: AssetName | None) -> None:
         pushable = True
     except InvalidNameError:
         pushable = False
-    assert pushable is all(map(_may_be_pushed, segments)), text
+    has_room = len(f"{segments[-1]}.versions") <= 255
+    assert pushable is (has_room and all(map(_may_be_pushed, segments))), text
 
 
 def _may_be_pushed(segment: str) -> bool:

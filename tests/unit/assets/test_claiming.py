@@ -375,13 +375,20 @@ async def test_an_open_claim_of_equal_content_is_joined(bench: Bench, daemon: Da
     assert await bench.claims() == {}
 
 
-async def test_an_open_claim_of_other_content_is_in_the_way(bench: Bench, daemon: Daemon) -> None:
-    """It is PUSH_IN_PROGRESS, with owner and age, never VERSION_EXISTS: no manifest is there."""
-    await bench.memory.put(claim_key("x/d:1.0"), claim_of(OTHER, "open"))
+@pytest.mark.parametrize(("time", "age"), [("2026-11-23T09:00", "1800"), ("2036-11-23T09:00", "0")])
+async def test_an_open_claim_of_other_content_is_in_the_way(
+    bench: Bench, daemon: Daemon, time: str, age: str
+) -> None:
+    """It is PUSH_IN_PROGRESS, with owner and age, never VERSION_EXISTS: no manifest is there.
+
+    The age is never negative, however far the owner's clock is ahead.
+    """
+    claim = claim_of(OTHER, "open").replace(b"2026-11-23T09:00", time.encode())
+    await bench.memory.put(claim_key("x/d:1.0"), claim)
     with pytest.raises(PushInProgressError) as failure:
         await daemon.push("x/d:1.0", TREE)
     assert failure.value.metadata["owner"] == "a-dead-host"
-    assert failure.value.metadata["age_seconds"] == "1800"
+    assert failure.value.metadata["age_seconds"] == age
     await bench.memory.delete(claim_key("x/d:1.0"))
 
 

@@ -213,6 +213,7 @@ async def test_what_is_no_claim_is_told(store: PausingStore, claims: Claims, raw
     with pytest.raises(BadManifestError) as failure:
         await claims.read(NAME, VERSION)
     assert failure.value.metadata["key"] == KEY
+    assert "Error" not in str(failure.value)
 
 
 async def test_a_good_claim_is_read(store: PausingStore, claims: Claims) -> None:

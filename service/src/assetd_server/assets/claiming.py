@@ -314,7 +314,8 @@ class Claiming:
         return existing
 
     def _in_progress(self, plan: PushPlan, version: Version, claim: Claim) -> PushInProgressError:
-        age = (self._clock.now() - claim.time).total_seconds()
+        # By the pusher's clock, which may be ahead of ours.
+        age = max(0.0, (self._clock.now() - claim.time).total_seconds())
         return PushInProgressError(
             "{name}:{version} is being pushed by {owner} since {age_seconds} s: push the next"
             " version, or try again when that push has ended",

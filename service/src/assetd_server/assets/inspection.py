@@ -255,7 +255,8 @@ class Inspector:
         ]
 
     def _age_seconds(self, time: datetime) -> float:
-        return (self._clock.now() - time).total_seconds()
+        # By the clock of whoever wrote it, which may be ahead of ours.
+        return max(0.0, (self._clock.now() - time).total_seconds())
 
 
 def _is_ours(key: str, prefix: NamePrefix) -> bool:

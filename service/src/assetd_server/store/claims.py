@@ -211,8 +211,12 @@ def decode_claim(raw: bytes, key: str) -> Claim:
             uploads=decode_uploads(document["uploads"]),
             nonce=decode_text(document["nonce"], "nonce"),
         )
-    except (ValueError, TypeError, KeyError, AssetError) as error:
-        raise _unreadable(key, type(error).__name__) from None
+    except KeyError as error:
+        raise _unreadable(key, f"it lacks {error}") from None
+    except TypeError:
+        raise _unreadable(key, "a value is of another type") from None
+    except (ValueError, AssetError) as error:
+        raise _unreadable(key, str(error)) from None
 
 
 def is_upload_of(upload: Upload, name: AssetName, version: Version) -> bool:
