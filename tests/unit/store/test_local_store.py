@@ -734,7 +734,10 @@ async def test_a_link_is_not_copied(store: LocalStore, root: Path) -> None:
 async def test_a_lock_that_is_never_let_go_is_a_failure(
     store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that is stopped while it has one stops no other: they are told which it is."""
+    """A process that stops with a lock of a directory store stops no other: `STORE_UNAVAILABLE`.
+
+    The message names the lock.
+    """
     await store.put("k", b"first")
     upload = await store.start_upload("k")
     receipt = await store.upload_part(upload, 1, 0, [b"part"])
