@@ -5,10 +5,12 @@ Knows no module of the product: fixtures live in `tests.support` and in the fold
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM_FOLDERS = os.pathsep.join(
@@ -33,6 +35,14 @@ hypothesis.settings.register_profile(
     print_blob=True,
 )
 hypothesis.settings.load_profile("ci" if IN_CI else "everywhere")
+
+
+@pytest.fixture(autouse=True)
+def log_settings() -> Iterator[None]:
+    """What is logged, and where, is a process's: a program that a test runs in this one sets it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -21,7 +21,7 @@ CALLERS = 32
 SIZE_BYTES = 200 * 10**6
 # Beside the asset: its manifest, a retry of nothing, and the headers of every answer.
 OVERHEAD_BYTES = 1 << 20
-RATE_BYTES_PER_SECOND = 60 * 10**6
+RATE_BYTES_PER_SECOND = 30 * 10**6
 
 Caller = subprocess.Popen[str]
 

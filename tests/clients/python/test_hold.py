@@ -219,7 +219,7 @@ def test_a_timeout_ends_a_fetch_that_would_be_held(daemon: ScriptedDaemon, clien
     stuck = OpenFetch(started(), progress(10))
     daemon.fetches.append(stuck)
     with pytest.raises(assetd.CallTimeoutError):
-        client.fetch("nlp/ranker", hold=True, timeout=0.05)
+        client.fetch("nlp/ranker", hold=True, timeout=1)
     assert stuck.left.wait(GUARD_SECONDS)
 
 

@@ -349,7 +349,7 @@ def test_a_timeout_ends_a_push(daemon: ScriptedDaemon, client: Client, weights: 
 
     daemon.pushes.append(script)
     with pytest.raises(assetd.CallTimeoutError):
-        client.push(weights, "nlp/weights", timeout=0.1)
+        client.push(weights, "nlp/weights", timeout=1)
     assert left.wait(GUARD_SECONDS)
 
 
