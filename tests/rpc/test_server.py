@@ -250,7 +250,8 @@ async def test_reflection_can_be_off(tmp_path: Path) -> None:
     """An operator may want a port to tell nothing."""
     async with serving(tmp_path, FakeAssets(), reflection=False) as served:
         # As one message: a refusal that comes before it is written spoils a stream's own status.
-        ask = served.channel.unary_unary(
+        channel: Any = served.channel
+        ask = channel.unary_unary(
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
         )
         with pytest.raises(grpc.aio.AioRpcError) as failed:
