@@ -251,9 +251,7 @@ async def test_reflection_can_be_off(tmp_path: Path) -> None:
     async with serving(tmp_path, FakeAssets(), reflection=False) as served:
         # As one message: a refusal that comes before it is written spoils a stream's own status.
         channel: Any = served.channel
-        ask = channel.unary_unary(
-            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-        )
+        ask = channel.unary_unary("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await ask(reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString())
         assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
