@@ -83,7 +83,7 @@ class Survey:
         }
 
     def committing_by_others(self, push_id: str) -> set[Version]:
-        """Return those of them that nothing keeps from being there, or that are there by now."""
+        """Return the numbers that other pushes are committing: they are there, or soon will be."""
         return {
             version
             for version in self.claimed_by_others(push_id)

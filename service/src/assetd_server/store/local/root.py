@@ -24,7 +24,8 @@ from assetd_server.store.base import KeyNotFoundError
 WORK_FOLDER = ".assetd/store"
 LEFT_BEHIND_SECONDS = 24 * 3600
 LOCK_COUNT = 256
-# Locks are held for a few calls of the kernel: who has one for longer is stopped, or its disk is.
+# A key's lock is held for a few calls of the kernel, an upload's while a piece of it is written and
+# synced: who has one for longer is stopped, or its disk is.
 LOCK_PATIENCE_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 0.01
 
